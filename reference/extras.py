@@ -1,4 +1,4 @@
-"""What is not installed with a server or a client alone: the modules of each extra, and the line that says which one is missing.
+"""Optional dependencies: the modules of each extra, and the message that says which extra is missing.
 
 `pip install steadywire` brings server, client, demo, proxy, conformance kit and pytest fixtures. Simulation,
 studies, figures and notebooks need the extra `lab`.
@@ -23,7 +23,7 @@ EXTRAS = {
     "cluster": ("distributed",),
     "test": ("hypothesis",),
 }
-"""Top-level modules by the extra that brings them."""
+"""Top-level modules by the extra that installs them."""
 
 
 def advice(error: ModuleNotFoundError) -> str | None:

@@ -1,10 +1,10 @@
-"""Makes values from tables that a person wrote (TOML, JSON): settings, scenarios, studies, cases.
+"""Converts tables written by a person (TOML, JSON) to values: settings, scenarios, studies, cases.
 
     value_of(table, Scenario)        every mistake is one ConfigError: where, what, and the valid names
-    guess("latncy_s", known)         "did you mean 'latency_s'?", or the names there are
+    guess("latncy_s", known)         "did you mean 'latency_s'?", or the list of valid names
 
-msgspec finds that something is wrong. Its message for an unknown key or value does not say what is valid, so the table is then
-looked through once more, for the first name that its type does not know.
+msgspec finds that something is wrong. For an unknown key or value its message does not say what is valid, so the table is then
+searched for the first name that its type does not have.
 """
 
 import difflib
@@ -40,7 +40,7 @@ def value_of(table: object, kind: Any, place: str = "", *, strict: bool = True) 
 
 
 def guess(name: object, known: Iterable[str]) -> str:
-    """What somebody who wrote an unknown name may have meant: the nearest name, else all of them."""
+    """What an unknown name may stand for: the nearest name, else all of them."""
     names = list(known)
     near = difflib.get_close_matches(str(name), names, 1)
     return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names)}"
@@ -52,7 +52,7 @@ def _type_of(kind: Any) -> inspect.Type:
 
 
 def _placed(message: str, place: str) -> str:
-    """msgspec puts the place last, after a `$`; a reader looks for it first."""
+    """msgspec puts the place last, after a `$`; here it comes first, where a reader looks for it."""
     found = _PLACE.match(message)
     what, inner = (found["what"], found["place"]) if found else (message, "")
     where = f"{place}{'.' if place and inner and not inner.startswith('[') else ''}{inner}"
@@ -60,7 +60,7 @@ def _placed(message: str, place: str) -> str:
 
 
 def _wrong_names(value: object, kind: inspect.Type, place: str) -> Iterator[str]:
-    """A sentence for each name in `value` that its type does not know."""
+    """A sentence for each name in `value` that its type does not have."""
     head = f"{place}: " if place else ""
     match kind:
         case inspect.StructType() if isinstance(value, Mapping):

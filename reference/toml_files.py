@@ -32,7 +32,7 @@ def read_text(path: Path) -> str:
 
 
 def parse_toml(text: str) -> dict[str, Any]:
-    """The table that a TOML text holds. Raises ConfigError."""
+    """The table in a TOML text. Raises ConfigError."""
     try:
         return tomllib.loads(text.removeprefix("\ufeff"))
     except tomllib.TOMLDecodeError as error:

@@ -1,23 +1,23 @@
-"""steadywire's laboratory: the same protocol machines in virtual time, on networks that misbehave.
+"""steadywire's simulator: the same protocol machines in virtual time, on networks that fail.
 
     from simulation import Outage, load_scenario, run
 
     result = run(load_scenario("elevator"), seed=7)       # a name of the library, or a file
     result.is_ok, result.verdicts["G3"].status, Frames(result.trace_index)["messages"]
 
-Everything a notebook or a script needs is importable from here, from `simulation.results` (frames, figures), from
+Import everything that a notebook or a script needs from here, from `simulation.results` (frames, figures), from
 `simulation.studies` (many runs: sweeps, intervals) and from `simulation.testing` (Hypothesis strategies). Modules below are
 internal. To read the code, follow the folders in this order:
 
     clock, random      virtual time; random numbers by key
     scenario/          what is simulated: population, workload, paths, faults, server, parameters, seed
-    network/           how bytes travel
+    network/           how bytes are transported
     hosts/             clients, server, store: the endpoints
-    world              a scenario brought to life
-    trace/             what happened;  checks/ the guarantees, judged from it;  results/ frames and figures of it
-    studies/           many runs
+    world              runs one scenario
+    trace/             the records of a run;  checks/ the guarantees, checked on a trace;  results/ frames and figures
+    studies/           experiments of many runs
     emulator/          the same network faults for real sockets;  processes/ runs of real processes, demo, fidelity
-    adversary/         every interleaving of bare machines;  testing/ Hypothesis strategies;  validation/ closed forms
+    adversary/         generated interleavings of bare machines;  testing/ Hypothesis strategies;  validation/ closed forms
     replay/            recorded real runs, simulated again
     cli/               the command `steadywire`
 """

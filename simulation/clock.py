@@ -1,11 +1,11 @@
-"""Virtual time: SimPy's event queue, and what happens first when several things happen at once.
+"""Virtual time: SimPy's event queue, and the order of events at the same instant.
 
-A `Call` is the smallest event that SimPy can hold: one function, called once. Nothing here is a SimPy process, because a
-process per message costs ten times as much as the message.
+A `Call` is the smallest event that SimPy can hold: one function, called once. Nothing here is a SimPy process, because a process
+per message would cost ten times as much as the message.
 
-Time is a whole number of ns from 0, so sums are exact and ties are ties. At one instant bytes arrive first, then the faults of
-that instant happen, then alarms go off: a frame that arrives at the very moment of a timeout has arrived, as in the shells, and a
-fault cannot stop what is already there.
+Time is a whole number of ns from 0, so sums are exact. At one instant bytes arrive first, then faults begin and end, then alarms
+go off: a frame that arrives at the moment of a timeout is in time, as in the real programs, and a fault does not stop a frame
+that has already arrived.
 """
 
 import gc
@@ -22,20 +22,20 @@ from simpy.events import EventPriority
 from reference.protocol.timers import ns
 
 ARRIVAL, FAULT, ALARM = EventPriority(1), EventPriority(2), EventPriority(3)
-"""The order of things at one instant."""
+"""The order of events at one instant."""
 
 SPAN = 2**26
-"""Of what happens later, this much comes near at once: 67 ms."""
+"""How much of the future is kept in the heap at a time: 67 ms."""
 
 Entry = tuple[int, EventPriority, int, Any]
-"""Of SimPy's queue: time, order, number, event."""
+"""An entry of SimPy's queue: time, order, number, event."""
 
 
 class Clock(simpy.Environment):
     """The time of one simulated world, in ns."""
 
-    now: int = property(attrgetter("_now"))  # type: ignore[assignment] # SimPy's own property, without a call in Python
-    """Ints go in, so ints come out."""
+    now: int = property(attrgetter("_now"))  # type: ignore[assignment]  # SimPy's property, without a call of a Python function
+    """An int, because all delays are ints."""
 
     def __init__(self) -> None:
         super().__init__(initial_time=0)
@@ -43,15 +43,15 @@ class Clock(simpy.Environment):
         """The call that was scheduled last."""
         self.entries: list[Entry] = self._queue  # type: ignore[assignment] # ints and Calls
         self.numbers: Iterator[int] = self._eid
-        """SimPy's heap of (time, order, number, event), and what numbers its entries, for `Call`."""
+        """SimPy's heap of (time, order, number, event), and the counter that numbers its entries, for `Call`."""
         self.later: dict[int, list[Entry]] = {}
         self.soon_until = SPAN
-        """What happens from then on waits in `later`, by its span of time and in no order, until its span has come: most of what
-        a hundred thousand clients wait for is far off, and a heap that holds it all is slow to take from."""
+        """Later events, by their span of time and unordered until their span comes. A hundred thousand clients wait mostly for
+        distant times, and a heap of all of them would be slow."""
 
     def run(self, until: Any = None) -> None:
-        """Let everything happen before `until`, in ns, or until nothing is left. As SimPy's own, for Calls, which do not fail and
-        do not stop it: one loop, without two more calls in Python for each of them."""
+        """Process all events before `until`, in ns, or until none is left. Like SimPy's own, for Calls, which cannot fail: one
+        loop, without two more Python calls for each."""
         if until is not None and until <= self._now:
             raise ValueError(f"until = {until}: must be after now, which is {self._now}")
         entries, end = self.entries, math.inf if until is None else until
@@ -66,10 +66,10 @@ class Clock(simpy.Environment):
             self._now = until
 
     def _is_soon(self, end: float) -> bool:
-        """Whether something happens before `end`; if so, what happens next is in the heap, with all of its span."""
+        """Whether there is an event before `end`; if so, the whole span of the next event is in the heap."""
         entries = self.entries
         if not (entries and entries[0][0] < self.soon_until) and (entries or self.later):
-            spans = [*self.later, entries[0][0] // SPAN] if entries else self.later  # SimPy's own do not know of spans
+            spans = [*self.later, entries[0][0] // SPAN] if entries else self.later  # SimPy's own events are not in spans
             first = min(spans)
             entries.extend(self.later.pop(first, ()))
             heapify(entries)
@@ -77,8 +77,8 @@ class Clock(simpy.Environment):
         return bool(entries) and entries[0][0] < end
 
     def wake(self, at: int, function: "Callable[[Call], None]") -> None:
-        """A Call at an ARRIVAL, without an argument. If the call before was for the same moment, both share one event of SimPy's:
-        a fan-out to a thousand equal lines is one. They are neighbours in the queue, so the order of things stays what it was."""
+        """An ARRIVAL Call without an argument. If the previous call was for the same moment, both share one event of SimPy, so a
+        fan-out over a thousand equal paths is one event. They are neighbours in the queue, so the order does not change."""
         newest = self.newest
         if newest is not None and newest.shared_at == at and newest.callbacks is not None:
             newest.callbacks.append(function)
@@ -88,8 +88,8 @@ class Clock(simpy.Environment):
 
 @contextmanager
 def few_collections() -> Iterator[None]:
-    """Let Python's collector look for cycles more rarely while a world runs. What a run makes is kept, or freed by its count of
-    references; the few cycles (a connection and its lanes) can wait. A tenth of the time goes, and nothing else changes."""
+    """Run Python's garbage collector less often during a run. Objects of a run are kept, or freed by reference counting; the few
+    cycles (a connection and its pipes) can wait. This saves a tenth of the time."""
     before = gc.get_threshold()
     gc.set_threshold(100_000, 50, 100)
     try:
@@ -101,22 +101,22 @@ def few_collections() -> Iterator[None]:
 class Call:
     """`function(call)` is called once, at its time.
 
-    What SimPy's queue asks of an event, and no more: not a subclass of simpy.Event, whose instances have a dictionary each. Of
-    these there are as many as there are things on their way.
+    It has only what SimPy's queue needs of an event: it is no subclass of simpy.Event, whose instances have a dictionary each,
+    because there are as many as there are items on their way.
     """
 
     __slots__ = ("argument", "callbacks", "shared_at")
 
-    _ok = True  # SimPy raises what failed; a call does not fail
+    _ok = True  # SimPy raises the errors of failed events; a call does not fail
 
     def __init__(
         self, clock: Clock, at: int, order: EventPriority, function: Callable[["Call"], None], argument: Any = None
     ) -> None:
-        self.callbacks: list[Callable[[Call], None]] | None = [function]  # SimPy puts None there when it happens
+        self.callbacks: list[Callable[[Call], None]] | None = [function]  # SimPy sets it to None when it happens
         self.argument = argument
         self.shared_at = -1
         clock.newest = self
-        # What Environment.schedule does, from a time and not from a delay: there is one of these for all that happens.
+        # Like Environment.schedule, but with a time in place of a delay, because it runs for every event.
         entry = (at, order, next(clock.numbers), self)
         if at < clock.soon_until:
             heappush(clock.entries, entry)
@@ -125,10 +125,10 @@ class Call:
 
 
 class Ringing(Protocol):
-    """Whoever has an alarm."""
+    """An owner of an alarm."""
 
     def next_deadline(self) -> int | None:
-        """When it is to ring, in ns of the clock; None: not at all."""
+        """When its alarm is due, in ns of the clock; None: no alarm."""
 
     def ring(self) -> None: ...
 
@@ -138,8 +138,8 @@ class RandomNumbers(Protocol):
 
 
 class TimerLateness:
-    """How much later than asked the timers of a system go off: at the next tick of `granularity` ns, and up to `slack` ns after
-    that, uniformly. `throttle`: the ticks are at least so far apart, in ns, at a phase of their own (a tab in the background)."""
+    """How late the timers of a system go off: at the next tick of `granularity` ns, and up to `slack` ns after that, uniformly.
+    `throttle`: the least distance of ticks, in ns, with a random phase (a tab in the background)."""
 
     __slots__ = ("_drawn", "_granularity", "_random_source", "_slack", "throttle")
 
@@ -171,20 +171,20 @@ def lateness_of(granularity_s: float, slack_s: float, random_source: RandomNumbe
 
 
 class Alarm:
-    """One host's one alarm. SimPy cannot take an event back, so an alarm that goes off too early is ignored or set again."""
+    """The alarm of one host. SimPy cannot remove an event, so an alarm that goes off too early is ignored or set again."""
 
     __slots__ = ("_clock", "_for", "_lateness", "_owner", "_set_to")
 
     def __init__(self, clock: Clock, owner: Ringing, lateness: "TimerLateness | None" = None) -> None:
-        """`lateness`: of the timers of the system it runs on; None: they are exact."""
+        """`lateness`: of the timers of the host's system; None: they are exact."""
         self._lateness = lateness
-        self._for: int | None = None  # the deadline that it was set for
+        self._for: int | None = None  # the deadline for which it was set
         self._clock = clock
         self._owner = owner
         self._set_to: int | None = None
 
     def arm(self, deadline: int | None) -> None:
-        """See to it that the owner rings at its next deadline, which is `deadline` now, whatever it is by then."""
+        """Set the alarm to the owner's next deadline; when it goes off, the owner's deadline of that time counts."""
         set_for = self._for
         if deadline is None or (set_for is not None and set_for <= deadline):
             return
@@ -199,14 +199,14 @@ class Alarm:
         Call(self._clock, at, ALARM, self._went_off)
 
     def set_lateness(self, lateness: TimerLateness | None) -> None:
-        """From now on timers are late by this, those that are set included."""
+        """Timers are late by this from now on, including those already set."""
         self._lateness = lateness
         self._set_to = self._for = None
         self.arm(self._owner.next_deadline())
 
     def _went_off(self, call: Call) -> None:
         if self._set_to != self._clock.now:
-            return  # it was set to an earlier time after this one, and has rung
+            return  # a later alarm was set to an earlier time, and has gone off
         self._set_to = self._for = None
         deadline = self._owner.next_deadline()
         if deadline is not None and deadline <= self._clock.now:

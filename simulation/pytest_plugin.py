@@ -1,12 +1,12 @@
-"""The pytest plugin: fixtures for the tests of other people's programs. pytest finds it by itself where steadywire is installed.
+"""The pytest plugin: fixtures for the tests of other programs. pytest finds it if steadywire is installed.
 
     def test_the_upload_survives_an_outage(bad_network):
         network = bad_network("127.0.0.1:8000", latency_s=0.1)
         with network.outage():
             ...
 
-`docs/tools.md` says more. Nothing of steadywire is imported until a test asks for a fixture, so the plugin costs other tests
-nothing.
+`docs/tools.md` describes them. Nothing of steadywire is imported until a test uses a fixture, so the plugin does not slow other
+tests down.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def steadywire_server() -> "Iterator[TestServer]":
-    """A development server on a free port of loopback, which keeps its events in memory, in a thread of its own."""
+    """A development server on a free loopback port, with its events in memory, in a background thread."""
     from simulation.processes.fixtures import open_test_server
 
     with open_test_server() as server:
@@ -29,7 +29,7 @@ def steadywire_server() -> "Iterator[TestServer]":
 
 @pytest.fixture
 def bad_network() -> "Iterator[BadNetworks]":
-    """Call it with where a server is and with a path: gives a proxy whose network can be changed and broken."""
+    """Call it with a server's address and a path: returns a proxy whose network can be changed and broken."""
     from simulation.processes.fixtures import open_bad_networks
 
     with open_bad_networks() as networks:

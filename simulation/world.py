@@ -1,10 +1,10 @@
-"""A world: a scenario brought to life in virtual time, run to its end, and what came of it.
+"""A world: runs one scenario in virtual time and returns its result.
 
     result = run(scenario)                     # or run(scenario, seed=7, replication=3)
     result.verdicts, result.counts, result.trace
 
-Everything that happens is a function of the scenario, the seed and the replication. Nothing here depends on the order of a set,
-on the wall clock or on another run, so equal arguments give byte-equal traces in any process.
+Everything that happens is a function of the scenario, the seed and the replication. Nothing depends on the order of a set, the
+wall clock or another run, so equal arguments give byte-equal traces in any process.
 """
 
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ from simulation.trace.writer import begin_trace, record_stored
 
 @dataclass(frozen=True)
 class Result:
-    """One run. What is derived from its trace is worked out when it is first asked for."""
+    """One run. Everything derived from its trace is computed when it is first used."""
 
     scenario: Scenario
     replication: int
@@ -67,11 +67,11 @@ class Result:
 
     @property
     def is_ok(self) -> bool:
-        """Whether no guarantee was violated. One that was not exercised is not."""
+        """Whether no guarantee was violated. A guarantee that was not exercised is not violated."""
         return not any(verdict.violated for verdict in self.verdicts.values())
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the guarantees and the counts."""
+        """The display in a notebook: the guarantees and the counts."""
         rows = "".join(
             f"<tr><td>{name}</td><td>{escape(verdict.status)}</td><td>{verdict.checked}</td><td>{escape(verdict.sentence)}</td></tr>"
             for name, verdict in self.verdicts.items()
@@ -82,14 +82,14 @@ class Result:
 
 
 def run(scenario: Scenario, *, seed: int | None = None, replication: int = 0) -> Result:
-    """Run a scenario to its end. `seed`: in place of the scenario's own. Raises ConfigError for a seed that is no seed."""
+    """Run a scenario to its end. `seed` replaces the scenario's own. Raises ConfigError for an invalid seed."""
     return World(scenario.replace() if seed is None else scenario.replace(seed=seed), replication).run()
 
 
 class World:
     """See the module. `run` can be called once.
 
-    `store_type`: what keeps the log, for whoever wants to see a worse one fail. `listen`: is told of every frame of every client.
+    `store_type`: the store, replaceable in order to see a faulty one fail. `listen`: called with every frame of every client.
     """
 
     def __init__(
@@ -149,7 +149,7 @@ class World:
         return self.server.frames + sum(client.frames for client in self.clients.values())
 
     def run(self) -> Result:
-        """From the first client's arrival to the end, when the store is read out."""
+        """Run from the first client's arrival to the end; then read the store."""
         self.server.start()
         for fault in self.scenario.faults_of(self._random_source):
             Call(self.clock, ns(fault.at_s), FAULT, self._begin_fault, fault)
@@ -246,7 +246,7 @@ class World:
             return list(self.access_links.values())
         if len(fault.clients) == 1:
             return [self.access_links[fault.clients[0]]]
-        hit = frozenset(fault.clients)  # asked, never iterated
+        hit = frozenset(fault.clients)  # only tested for membership, never iterated
         return [access_link for name, access_link in self.access_links.items() if name in hit]
 
     # Samples.
@@ -255,7 +255,7 @@ class World:
         Call(self.clock, self.clock.now + ns(self.scenario.sample_interval_s), ALARM, self._sample)
 
     def _sample(self, _: Call) -> None:
-        """A length is recorded when it is another than at the last look."""
+        """A length is recorded when it differs from the last sample."""
         if self.server.process is not None:
             for queue, length, limit in self.server.process.queues():
                 self._note("server", queue, length, limit)
@@ -270,7 +270,7 @@ class World:
         self._sample_later()
 
     def _note_longest(self) -> None:
-        """The high-water marks, exactly."""
+        """Record the exact maxima."""
         if self.server.process is not None:
             self.server.process.note_longest()
         for client in self.clients.values():

@@ -18,7 +18,7 @@ settings.register_profile(
     max_examples=35,
     deadline=None,
     print_blob=True,
-    derandomize=True,  # the README's command gives the same result to whoever runs it; `tests.explore` looks further
+    derandomize=True,  # the README's command gives the same result everywhere; `tests.explore` generates other examples
     suppress_health_check=_SLOW_IS_FINE,
 )
 settings.register_profile(

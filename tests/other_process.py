@@ -1,4 +1,4 @@
-"""A script in a process of its own, for what must not depend on the process that it happens in."""
+"""Runs a script in a process of its own, for results that must not depend on the process."""
 
 import os
 import subprocess

@@ -2,7 +2,7 @@
 
 Its value is a URL of a database to connect to, as a user who may make databases and end other connections;
 without it, postgresql://postgres@127.0.0.1:5432/postgres. Each database has a random name and is dropped at
-the end, with whoever is still connected. Where no server answers, tests that need one say so and skip.
+the end, including open connections. Where no server answers, tests that need one say so and skip.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""The command line: what it says, and its exit codes. The commands themselves are tested where they live."""
+"""The command line: its messages and exit codes. Each command is tested in its own folder."""
 
 import os
 import subprocess

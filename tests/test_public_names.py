@@ -1,4 +1,4 @@
-"""The public names of the packages exist, are documented, and cost nothing before they are used."""
+"""The public names of the packages exist, are documented, and are imported only when used."""
 
 import ast
 import importlib

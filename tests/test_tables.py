@@ -1,4 +1,4 @@
-"""Every reader of tables that a person writes names the place, the unknown word, and the valid ones."""
+"""Every reader of tables written by hand reports the place, the unknown word, and the valid words."""
 
 from collections.abc import Callable
 from pathlib import Path

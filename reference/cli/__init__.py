@@ -1,6 +1,6 @@
-"""The operator's commands: `serve`, `token` and `migrate`. `simulation.cli` is the entry point and adds the laboratory's.
+"""The operator's commands: `serve`, `token` and `migrate`. `simulation.cli` is the entry point and adds its own commands.
 
-`runner` turns every outcome of a command into an exit code and at most one line on stderr.
+`runner` turns every result of a command into an exit code and at most one line on stderr.
 """
 
 import gc
@@ -51,7 +51,7 @@ def serve(
     log_json
         Write the log as JSON. This is the default when stderr is not a terminal.
     """
-    gc.disable()  # nothing that is imported is garbage; a server that has started enables it (`monitoring.loop`)
+    gc.disable()  # imported objects are never garbage; a started server enables it (`monitoring.loop`)
     from reference.cli.serve_command import serve_command
 
     return serve_command(

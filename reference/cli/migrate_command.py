@@ -1,4 +1,4 @@
-"""`steadywire migrate`: the tables of a store made, removed, or compared with those of this program.
+"""`steadywire migrate`: creates or removes the tables of a store, or compares them with those of this program.
 
 0   done; for `check`: nothing differs
 1   `check` only: something differs, one line for each
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 def migrate_command(what: str, store: str, *, is_sure: bool = False) -> int:
-    """Carry out `up`, `down` or `check` on the store with that URL; returns the exit code."""
+    """Run `up`, `down` or `check` on the store with that URL; returns the exit code."""
     from reference.store import migrations
 
     place = hide_password(store)

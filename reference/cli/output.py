@@ -6,7 +6,7 @@ from rich.console import Console
 
 
 class Output(Console):
-    """A console that leaves a closed pipe to the command line (`runner`); rich would end the process with exit code 1."""
+    """A console that lets the command line (`runner`) handle a closed pipe; rich would end the process with exit code 1."""
 
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError(errno.EPIPE, "the reader of the output has gone")

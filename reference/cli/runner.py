@@ -1,8 +1,8 @@
-"""Runs a command line: parses it, carries it out, and turns every outcome into an exit code and at most one line on stderr.
+"""Runs a command line: parses it, executes it, and turns every result into an exit code and at most one line on stderr.
 
-0    the work is done and nothing is wrong
-1    the work is done and something is wrong (a guarantee was violated, a figure differs)
-2    the work could not be done as asked; one line says why and what to do
+0    done, and nothing is wrong
+1    done, and something is wrong (a guarantee was violated, a figure differs)
+2    it could not be done as asked; one line says why and what to do
 130  interrupted with Ctrl-C
 141  the reader of the output has gone (a closed pipe, as in `steadywire scenarios | head`)
 """
@@ -57,7 +57,7 @@ Seed = Annotated[int, WHOLE, Parameter(validator=validators.Number(gte=0, lt=2**
 
 
 def run(app: App, arguments: Sequence[str] | None = None) -> int:
-    """Carry out a command line; returns the exit code. `arguments` None: those of this process."""
+    """Execute a command line; returns the exit code. `arguments` None: those of this process."""
     try:
         try:
             with _outcomes_raised():
@@ -74,7 +74,7 @@ def run(app: App, arguments: Sequence[str] | None = None) -> int:
     except SteadywireError as error:
         return _complain(" ".join(str(error).split()))
     except KeyboardInterrupt:
-        # It may have come while trio was about to start a task, whose coroutine Python would complain of as the process ends.
+        # The interrupt may have come while trio was starting a task; Python would warn about its coroutine as the process ends.
         warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
         return INTERRUPTED
     except BrokenPipeError:
@@ -90,7 +90,7 @@ def run(app: App, arguments: Sequence[str] | None = None) -> int:
 
 @contextlib.contextmanager
 def _outcomes_raised() -> Iterator[None]:
-    """Errors that end a command leave a nursery in an exception group; here they are taken out of it."""
+    """Errors that end a command leave a nursery in an exception group; raise them without the group."""
     try:
         yield
     except BaseExceptionGroup as group:
@@ -107,13 +107,13 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 def _flush() -> None:
-    """Write what is buffered now, while an error can still be reported."""
+    """Write buffered output now, while an error can still be reported."""
     if sys.exc_info()[0] is None:
         sys.stdout.flush()
 
 
 def _discard_output() -> None:
-    """Nothing more can be written; without this the interpreter would fail again when it flushes at its end."""
+    """Nothing more can be written; without this the interpreter would fail again when it flushes at exit."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

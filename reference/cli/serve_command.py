@@ -1,7 +1,7 @@
-"""`steadywire serve` and `steadywire token`: from the words of a command line to a server, and from failures to one line.
+"""`steadywire serve` and `steadywire token`: from command line options to a server, and from failures to one line.
 
 0   stopped by SIGTERM or SIGINT, gracefully; or the token is printed
-2   it could not start: a setting that cannot work, a port in use, a store that cannot be written
+2   it could not start: an invalid setting, a port in use, a store that cannot be written
 """
 
 import contextlib
@@ -29,11 +29,10 @@ CANNOT_START = 2
 
 
 def serve_command(*, config: Path | None = None, log_json: bool = False, **given: Any) -> int:
-    """Serve until a signal comes; returns the exit code.
+    """Serve until a signal arrives; returns the exit code.
 
-    Prints one line with the address once connections are accepted. The settings are those of the file `config`, if there is
-    one, and before them those that are `given`, as `load_settings` takes them; files among these are relative to the working
-    directory.
+    Prints one line with the address once connections are accepted. The settings are those of the file `config`, if there is one;
+    those in `given` (as for `load_settings`) take precedence. Files in `given` are relative to the working directory.
     """
     descriptors = _allow_many_connections()
     log = _log_to_stderr(as_json=log_json or not sys.stderr.isatty())
@@ -64,7 +63,7 @@ def token_command(*, user: str, secret_file: Path, runs: tuple[str, ...] = (), r
 
 
 def _absolute(given: dict[str, Any]) -> dict[str, Any]:
-    """Names of files on a command line are relative to the working directory, not to the file of settings."""
+    """File names on a command line are relative to the working directory, not to the settings file."""
     files = {name: value for name, value in given.items() if name.endswith(("_file", "_files")) and value is not None}
     return given | {
         name: value.absolute() if isinstance(value, Path) else [file.absolute() for file in value]
@@ -88,14 +87,14 @@ async def _serve_and_announce(settings: ServerSettings, log: LogQueue) -> None:
 
 
 def _allow_many_connections() -> int | None:
-    """Each connection is a file descriptor, and the usual limit is 1024; a process may raise it as far as it is allowed.
+    """Raise the limit of file descriptors: each connection needs one, and the default limit is often 1024.
 
-    Returns how many it may have; None if nobody knows.
+    Returns the new limit; None if it is unknown.
     """
     try:
         import resource
     except ImportError:
-        return None  # no Unix, no such limit
+        return None  # not Unix: no such limit
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(OSError, ValueError):  # then the limit stays as it is
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -104,9 +103,9 @@ def _allow_many_connections() -> int | None:
 
 
 def within_descriptors(settings: ServerSettings, descriptors: int | None) -> ServerSettings:
-    """`settings` with no more connections than `descriptors` allow, so that a full server says so and still answers probes.
+    """`settings` with no more connections than `descriptors` allow, so that a full server reports it and still answers probes.
 
-    Three quarters are for connections, an eighth for those that are refused; the rest is for the store, relays and files.
+    Three quarters are for connections, an eighth for refused ones; the rest is for the store, relays and files.
     """
     if descriptors is None:
         return settings

@@ -1,24 +1,24 @@
-"""The client: a session of the protocol on trio, over WebSocket or, where that does not get through, over HTTP polling.
+"""The client: a session of the protocol on trio, over WebSocket or, if no WebSocket connects, over HTTP polling.
 
     async with connect("http://127.0.0.1:8000", run_id, token=token) as client:
         await client.publish("CHAT", {"text": "hello"})
         async for outcome in client:
             ...
 
-What an application needs is imported from here:
+Import everything that an application needs from here:
 
     connect, create_run, Client             under trio
     connect_asyncio                         under asyncio
     connect_blocking, TrioPortal            without `async`: notebooks, scripts
-    ClientConfig, ClientSettings, policies  how a client behaves
+    ClientConfig, ClientSettings, policies  settings of a client
     events and outcomes                     what it receives
-    Health, Status, ClientState             how it goes
-    FileOutboxStore                         what survives the program
-    errors                                  what calls raise
+    Health, Status, ClientState             connection health and state
+    FileOutboxStore                         an outbox that survives a restart
+    errors                                  the exceptions of calls
 
-Read `client` for what an application can do and `connecting` for how to begin; then `trio_io`, the IO of a session, and its two
-transports (`websocket`, `polling`); `without_trio` is for other programs. Every decision is the session's
-(`reference.protocol.client.session`); what is here waits, sends and hands over.
+Read `client` for what an application can do and `connecting` for how a client starts and ends; then `trio_io`, the I/O of a
+session, and its two transports (`websocket`, `polling`); `without_trio` is for programs that do not use trio. The session
+(`reference.protocol.client.session`) makes all decisions; this package waits, sends and delivers.
 """
 
 from typing import TYPE_CHECKING

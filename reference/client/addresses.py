@@ -1,10 +1,10 @@
-"""Where a server is, and how a stream to it is opened.
+"""Addresses: the URL of a server, and opening a stream to it.
 
-One URL names a server for everything: http and ws mean the same, https and wss are the same over TLS. A path in it is kept in
-front of the protocol's own, for servers that live behind a reverse proxy.
+One URL covers all requests to a server: http and ws mean the same, https and wss mean TLS. A path in it is kept in front of the
+protocol's own paths, for servers behind a reverse proxy.
 
-Both transports open their streams through one function, which an application may replace: with memory streams in tests, with
-another certificate store, or with a way through something in between.
+Both transports open their streams with one function, which an application may replace: with memory streams in tests, with another
+certificate store, or with a proxy connection.
 """
 
 import os
@@ -19,15 +19,15 @@ import trio
 from reference.protocol.errors import ConfigError
 
 OpenStream = Callable[[str, int, bool], Awaitable[trio.abc.Stream]]
-"""(host, port, tls) -> a connected stream, TLS done if asked for. Raises OSError or trio.BrokenResourceError when there is none
-to be had. It has no time limit of its own: the session has one, and cancels."""
+"""(host, port, tls) -> a connected stream, after the TLS handshake if `tls`. Raises OSError or trio.BrokenResourceError if there
+is none. It has no time limit of its own: the session cancels it."""
 
 _PORTS = {"http": (80, False), "ws": (80, False), "https": (443, True), "wss": (443, True)}
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A server, as its URL names it. `base_path` is empty or begins with a slash and does not end with one."""
+    """A server, as given by its URL. `base_path` is empty or begins with a slash and does not end with one."""
 
     host: str
     port: int
@@ -36,12 +36,12 @@ class Address:
 
     @classmethod
     def parse(cls, url: str) -> "Address":
-        """Raises ConfigError, with what to write instead."""
+        """Raises ConfigError, which says what to write."""
         try:
             parts = urlsplit(url)
             host, port = parts.hostname, parts.port
             (host or "").encode("idna")
-        except ValueError as error:  # UnicodeError is one
+        except ValueError as error:  # includes UnicodeError
             raise ConfigError(f"url {url!r}: {error}") from None
         if parts.scheme not in _PORTS or not host:
             raise ConfigError(f"url {url!r}: write http://, https://, ws:// or wss:// and a host, as in http://127.0.0.1:8000")
@@ -52,12 +52,12 @@ class Address:
 
     @property
     def host_header(self) -> str:
-        """What the server is called in a request: the port is left out when it is the scheme's own."""
+        """The server's Host header: the port is left out if it is the scheme's default."""
         host = f"[{self.host}]" if ":" in self.host else self.host.encode("idna").decode("ascii")
         return host if self.port == (443 if self.tls else 80) else f"{host}:{self.port}"
 
     def run_path(self, run_id: str, *, websocket: bool = False) -> str:
-        """The path of a run, below which its calls are."""
+        """The path of a run, under which its operations are."""
         return f"{self.base_path}/{'ws' if websocket else 'api'}/runs/{quote(run_id, safe='')}"
 
     def __str__(self) -> str:
@@ -67,7 +67,7 @@ class Address:
 async def open_tcp_stream(
     host: str, port: int, tls: bool, *, tls_context: ssl.SSLContext | None = None
 ) -> trio.SocketStream | trio.SSLStream[trio.SocketStream]:
-    """A TCP connection, over TLS if asked for; `tls_context` instead of the system's certificates.
+    """A TCP connection, with TLS if `tls`; `tls_context` replaces the system's certificates.
 
     Raises OSError or trio.BrokenResourceError.
     """
@@ -84,7 +84,8 @@ async def open_tcp_stream(
 
 
 def reason_of(error: BaseException) -> str:
-    """Why no stream could be had, in words: refused, unknown host, certificate, time. Of several addresses, each reason once."""
+    """Why no stream could be opened, as text: refused, unknown host, certificate, timeout. For several addresses, each reason
+    once."""
     leaves: list[BaseException] = []
     _collect(error, leaves)
     return "; ".join(dict.fromkeys(map(_in_words, leaves)))
@@ -94,7 +95,7 @@ def _collect(error: BaseException, into: list[BaseException]) -> None:
     if isinstance(error, BaseExceptionGroup):
         for each in error.exceptions:
             _collect(each, into)
-    elif error.__cause__ is not None:  # trio wraps what was tried for each address, and the error of a handshake
+    elif error.__cause__ is not None:  # trio wraps the errors of all addresses, and the error of a handshake
         _collect(error.__cause__, into)
     else:
         into.append(error)
@@ -113,11 +114,11 @@ def _in_words(error: BaseException) -> str:
 
 
 def bearer(token: str | None) -> list[tuple[bytes, bytes]]:
-    """The header that carries a token; it is never in a URL (5.3, 10.1). `check_token` has seen to it that it is ASCII."""
+    """The header that carries a token; it is never in a URL (5.3, 10.1). `check_token` has checked that it is ASCII."""
     return [] if token is None else [(b"Authorization", b"Bearer " + token.encode("ascii"))]
 
 
 def check_token(token: str | None) -> None:
-    """Raise ConfigError unless the token can stand in a header."""
+    """Raise ConfigError unless the token can be sent in a header."""
     if token is not None and (not token or not all("!" <= character <= "~" for character in token)):
         raise ConfigError("invalid token: use one or more visible ASCII characters and no spaces")

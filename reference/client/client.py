@@ -1,8 +1,7 @@
 """The client: what an application can do in a run, and what it receives.
 
-A `Client` comes from `connect` and is good for the length of that block. It may be used by any number of tasks of the same trio
-run. Publishing works from the first moment on, connected or not: events wait in the outbox and leave, in order, when there is a
-way.
+`connect` creates a `Client`, which is valid until that block ends. Any number of tasks of the same trio run may use it.
+Publishing works from the start, connected or not: events wait in the outbox and are sent, in order, when there is a connection.
 """
 
 from collections.abc import Awaitable, Callable
@@ -29,10 +28,10 @@ LOOK_INTERVAL_S = 0.1
 
 
 class Client:
-    """One client in one run. As an async iterator it yields what is received: events in order, and the moments between them that
+    """One client in one run. As an async iterator it yields what is received: events in order, and between them the reports that
     an application must know of (`reference.protocol.client.outcomes`); the last one is SessionEnded.
 
-    Several tasks that iterate share what comes: each outcome goes to one of them.
+    Several tasks may iterate: each outcome goes to one of them.
     """
 
     def __init__(
@@ -46,7 +45,7 @@ class Client:
     ) -> None:
         self.run_id = run_id
         self.restored = restored
-        """Publishes of the program's life before that were not settled then (`outbox_store`), in their order."""
+        """Publishes from before the program restarted that were not settled (`outbox_store`), in order."""
         self._session = session
         self._io = io
         self._mailbox = mailbox
@@ -57,13 +56,13 @@ class Client:
     async def publish(self, event_type: str, data: Data) -> int:
         """Publish one event; returns its sequence number once it is durable, however often the connection is lost on the way.
 
-        Raises InvalidEvent, OutboxFull or SessionClosed (nothing was queued), or PublishFailedError (it was, and is given up).
-        Being cancelled does not withdraw the event.
+        Raises InvalidEvent, OutboxFull or SessionClosed if nothing was queued, PublishFailedError if a queued event was given up.
+        Cancelling the wait does not withdraw the event.
         """
         return await self.publish_soon(event_type, data).accepted()
 
     def publish_soon(self, event_type: str, data: Data) -> Ticket:
-        """Queue one event and return at once; `await ticket.accepted()` tells the rest.
+        """Queue one event and return at once; `await ticket.accepted()` waits for the result.
 
         Raises InvalidEvent, OutboxFull or SessionClosed; then nothing was queued.
         """
@@ -74,7 +73,8 @@ class Client:
         self._io.feed(self._session.move_cursor, data, self._io.now())
 
     def network_returned(self) -> None:
-        """The network of this machine is back: do not wait for the next attempt (7.44). Without effect while nothing waits."""
+        """The network of this machine is back: end the wait for the next attempt (7.44). Has no effect if there is no such
+        wait."""
         self._io.feed(self._session.network_returned, self._io.now())
 
     # ---- receiving ----
@@ -90,8 +90,8 @@ class Client:
         return delivery
 
     def events(self) -> "EventStream":
-        """Events only. After a long absence numbers may be skipped without notice, since snapshots and resets are left out; an
-        application that keeps a state of the run iterates the client itself."""
+        """Events only. After a long absence numbers may be skipped without notice, because snapshots and resets are left out; an
+        application that keeps a state of the run must iterate the client itself."""
         return EventStream(self)
 
     # ---- state ----
@@ -111,12 +111,12 @@ class Client:
 
     @property
     def position(self) -> tuple[str | None, int]:
-        """Epoch and number of the last event received. What is not read yet counts as received."""
+        """Epoch and number of the last event received, including events that wait to be read."""
         return self._session.position
 
     @property
     def active_users(self) -> tuple[str, ...]:
-        """Who is in the run, sorted."""
+        """Users present in the run, sorted."""
         return self._session.active_users
 
     @property
@@ -126,7 +126,7 @@ class Client:
 
     @property
     def held(self) -> tuple[Held, ...]:
-        """How much there is now of everything that can grow in the session, each with its limit (G7)."""
+        """The current size of everything that can grow in the session, each with its limit (G7)."""
         return self._session.statistics().held
 
     @property
@@ -136,48 +136,48 @@ class Client:
 
     @property
     def health(self) -> Health:
-        """A frozen snapshot."""
+        """The health at this moment, as a frozen value."""
         return self._session.health()
 
     @property
     def ended(self) -> SessionEnded | None:
-        """How the session has ended; None while it has not."""
+        """How the session ended; None while it has not."""
         return self._session.ended
 
     @property
     def next_attempt_s(self) -> float | None:
-        """How long until the next WebSocket is opened, in s; None while there is one, and when there will be none."""
+        """Seconds until the next WebSocket is opened; None if one is open or none will be opened."""
         at = self._session.next_attempt_at
         return None if at is None else max(0.0, (at - self._io.now()) / NS_PER_S)
 
     @property
     def round_trips_ms(self) -> tuple[float, ...]:
-        """The last round trips, in ms, the oldest first."""
+        """The last round trips, in ms, oldest first."""
         return self._session.round_trips_ms
 
     @property
     def cursors(self) -> dict[str, Data]:
-        """Where the others' cursors are: user to data."""
+        """The other users' cursors: user to data."""
         return dict(self._session.cursors)
 
     def health_changes(self) -> "HealthChanges":
-        """The health now, and then each time it has changed: the latest only, and at most ten times a second."""
+        """The health now, and then each change: only the latest, at most ten times a second."""
         return HealthChanges(self._session.health, self._io.wait_for_turn, lambda: self.state is ClientState.CLOSED)
 
     def record(self, path: Path | str) -> SessionRecording:
-        """Write down this session from now on, for `steadywire what-if`: times, numbers and sizes; no token, no message.
+        """Record this session from now on, for `steadywire what-if`: times, numbers and sizes; no token, no message.
 
-        It goes on until the session ends, or the result is ended (it is a context manager, too). Raises ConfigError if the file
-        is there already or cannot be written.
+        It goes on until the session ends, or the recording is ended (a context manager). Raises ConfigError if the file
+        exists or cannot be written.
         """
         recording = SessionRecording(Path(path), self.run_id, self._session, self._policy, self._io.now())
         self._io.add_tap(recording.tap)
         return recording
 
     async def wait_until(self, condition: "ClientState | Callable[[Client], bool]") -> None:
-        """Wait for a state, or until `condition(client)` is true; it is asked after each input, and must be quick.
+        """Wait for a state, or until `condition(client)` is true; it is called after each input, and must be fast.
 
-        Raises SessionClosed when the session has ended and it still is not.
+        Raises SessionClosed if the session ends before that.
         """
         await trio.lowlevel.checkpoint()
         while not (self.state is condition if isinstance(condition, ClientState) else condition(self)):
@@ -209,8 +209,8 @@ class EventStream:
 class HealthChanges:
     """A client's health, each time it has changed: an async iterator that ends after the health at the session's end.
 
-    Nothing is queued: health is looked at when the reader asks for it, at most every LOOK_INTERVAL_S, so a slow reader costs
-    nothing and reads what is true now.
+    Nothing is queued: the health is read when the reader asks for it, at most every LOOK_INTERVAL_S, so a slow reader costs
+    nothing and always gets the latest value.
     """
 
     def __init__(

@@ -1,9 +1,9 @@
-"""Connecting and leaving: the lifetime of a client.
+"""The lifetime of a client: connecting and leaving.
 
-connect   one nursery for all that the client does, for the length of the block. What the block raises comes out as it is.
-leaving   at the end of the block: wait for open answers (`drain_s`), say `bye`, close; publishes that were given up, and that
-          nobody has waited for, are raised, or logged if the block itself has raised.
-cancelled the connection is cut at once; the server notices, and lets the user's presence go after its grace.
+connect   one nursery for all tasks of the client, until the block ends. Exceptions of the block are raised unchanged.
+leaving   at the end of the block: wait for open answers (`drain_s`), send `bye`, close; publishes that were given up, and whose
+result           no task has awaited, are raised, or logged if the block itself has raised. cancelled the connection is cut at
+once; the server notices, and ends the user's presence after the grace period.
 """
 
 import secrets
@@ -40,13 +40,13 @@ from reference.protocol.states import Transport
 OUTCOMES_WAITING_MAX = 1024
 CREATE_RUN_S_MAX = 10.0
 DRAIN_S = 10.0
-"""How long the end of a block waits for open answers, in seconds, unless it says otherwise."""
+"""How long the end of a block waits for open answers by default, in seconds."""
 
 RefreshToken = Callable[[], Awaitable[str]]
 
 
 class CreateRunFailed(SteadywireError):
-    """The server did not create the run; `code` is the protocol's, None if it was not the server who said no."""
+    """The server did not create the run; `code` is the protocol's, None if the server itself did not answer."""
 
     def __init__(self, code: int | None, message: str) -> None:
         super().__init__(message)
@@ -75,19 +75,18 @@ async def connect(
     outbox_store: OutboxStore | None = None,
     tap: Tap | None = None,
 ) -> AsyncIterator[Client]:
-    """A client in the run `run_id` of the server at `url`, for the length of an `async with` block.
+    """A client in the run `run_id` of the server at `url`, within an `async with` block.
 
-    The block begins at once, whether the server can be reached or not. `client_id` names one life of one client and is drawn if
-    left out. `policy` says when to connect again (full jitter if left out), `fallback` when HTTP polling takes over, and
-    `heartbeat` when to ping (both as `config` says if left out). `settings`: all four
-    from a file; a parameter that is given as well takes precedence. Waits repeat with a `seed`, or with `random_source` of one's
-    own. `refresh_token` is called when the server wants another token; what it raises ends the block. `drain_s`: for how many
-    seconds the end of the block waits for publishes that are not settled; 0: not at all. `outcomes_waiting_max`: how much may
-    wait to be read. `outbox_store`: where outbox and position survive the program. `tap` is called with everything that goes in
-    and out of the session.
+    The block begins at once, whether the server can be reached or not. `client_id` identifies this client until it loses its
+    memory (default: a new one). `policy` decides when to reconnect (default: full jitter), `fallback` when HTTP polling takes
+    over, and `heartbeat` when to ping (both default to what `config` says). `settings`: all four from a file; parameters given in
+    addition take precedence. With a `seed`, or your own `random_source`, the waits are reproducible. `refresh_token` is called
+    when the server needs another token; an exception from it ends the block. `drain_s`: for how many seconds the end of the block
+    waits for unsettled publishes; 0: not at all. `outcomes_waiting_max`: how many outcomes may wait to be read. `outbox_store`:
+    where outbox and position survive a restart. `tap` is called with every input and output of the session.
 
     Raises ConfigError for parameters that cannot work, LocalError outside of trio. At the end of the block raises
-    UndeliveredError if publishes were given up that nobody has waited for; if the block itself raises, they are logged instead.
+    UndeliveredError if publishes were given up without being awaited; if the block itself raises, they are logged instead.
     """
     if not trio.lowlevel.in_trio_run():
         raise LocalError("connect() works under trio only: start the program with trio.run, or anyio.run(..., backend='trio')")
@@ -149,7 +148,7 @@ async def connect(
         io.feed(session.start, io.now())
         try:
             yield client
-        except BaseException as error:  # raised below as it is, not in a group of the nursery's
+        except BaseException as error:  # raised unchanged below, not in a group of the nursery
             failure = error
         try:
             if failure is None and drain_s > 0:
@@ -179,7 +178,7 @@ async def connect(
 async def create_run(
     url: str, run_id: str | None = None, token: str | None = None, *, open_stream: OpenStream = open_tcp_stream
 ) -> str:
-    """Create a run and return its id, which is drawn if left out. Creating one that exists changes nothing.
+    """Create a run and return its id (default: a new one). Creating one that exists changes nothing.
 
     Raises CreateRunFailed, ConfigError, or LocalError outside of trio.
     """
@@ -205,7 +204,7 @@ async def create_run(
 
 
 class _CreatedRun(msgspec.Struct, frozen=True, rename="camel"):
-    """The server's answer; an id has several spellings, and this is the one that it uses."""
+    """The server's answer; it has the run id in canonical form."""
 
     run_id: str
 
@@ -219,7 +218,7 @@ class _Refreshing:
         self.failure: BaseException | None = None
 
     def start(self, nursery: trio.Nursery, io: TrioIO) -> None:
-        if not self._is_running:  # else the token that is on its way serves both
+        if not self._is_running:  # else the token under way serves both requests
             self._is_running = True
             nursery.start_soon(self._run, nursery, io)
 
@@ -238,7 +237,7 @@ class _Refreshing:
 
 async def _drain(client: Client, drain_s: float) -> None:
     with trio.move_on_after(drain_s):
-        with suppress(SessionClosed):  # then everything is settled, one way or the other
+        with suppress(SessionClosed):  # then every publish is settled
             await client.wait_until(lambda client: not client.queued_messages)
 
 
@@ -252,18 +251,18 @@ def _check(run_id: str, token: str | None, outcomes_waiting_max: int = 1, drain_
     check_token(token)
 
 
-_UNIT = 2.0**-53  # 53 bits are what a float in [0, 1) holds exactly
+_UNIT = 2.0**-53  # a float in [0, 1) holds exactly 53 bits
 
 
 class KeyedRandomSource:
-    """Where a client's chance comes from: a pure function of (key, purpose, index), so no draw changes another.
+    """The random source of a client: a pure function of (key, purpose, index), so no sample changes another.
 
-    The key is secret and new for each client, so that a fleet does not move in step; with a seed every wait of the client
-    repeats.
+    The key is secret and different for each client, so that a fleet does not act in step; with a seed every wait of the client is
+    reproducible.
     """
 
     def __init__(self, seed: int | None = None) -> None:
-        """`seed`: any integer of up to 63 bytes, None for a secret one."""
+        """`seed`: any integer of up to 63 bytes; None for a secret key."""
         self._key = secrets.token_bytes(32) if seed is None else seed.to_bytes(63, "little", signed=True)
 
     def uniform(self, purpose: str, index: int) -> float:

@@ -1,12 +1,12 @@
-"""HTTP requests over streams of the application's choice, with httpcore as the HTTP library.
+"""HTTP requests over streams that the application may choose, with httpcore as the HTTP library.
 
-httpcore asks a network backend for connections. Ours opens them as the WebSocket transport does, TLS included, so httpcore only
-ever sees plain HTTP. Callers limit the time by cancelling: every stream here is closed by force and never waits for a dead peer.
-A response is bounded where its bytes arrive: after each request a stream yields at most RESPONSE_BYTES_MAX.
+httpcore asks a network backend for connections. Ours opens them as the WebSocket transport does, including TLS, so httpcore only
+sees plain HTTP. Callers limit the time by cancelling: every stream is closed by force and never waits for a dead peer. The size
+of a response is limited where its bytes arrive: after each request a stream returns at most RESPONSE_BYTES_MAX.
 
-Error responses (5.7): a close code of the protocol is believed only from a body in the protocol's own form
+Error responses (5.7): a close code of the protocol is accepted only from a body in the protocol's own form
 (`HttpProblem` with a four-digit code that begins with 4). Proxies between client and server send errors of their own: a proxy's
-403 for an upgrade means that WebSockets are blocked here, not that this user is forbidden, and leads to the next attempt or to
+403 for an upgrade means that WebSockets are blocked, not that this user is forbidden, and leads to the next attempt or to
 polling.
 """
 
@@ -24,7 +24,7 @@ from reference.protocol.codec import SERVER_FRAME_BYTES_MAX
 from reference.protocol.errors import CloseCode, HttpProblem, RemoteError
 
 RETRY_AFTER_MS_MAX = 86_400_000
-"""A wait longer than a day is not believed to be meant; the same limit as for goaway."""
+"""A longer wait than a day is taken for an error; the same limit as for goaway."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class HttpRefused:
 
 
 def read_refusal(status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> HttpRefused:
-    """Judge an answer by its status, headers and body (or the beginning of it)."""
+    """Classify an answer by its status, headers and body (or the beginning of it)."""
     waits = [value for name, value in headers if name.lower() == b"retry-after"]
     retry_after_ms = _seconds_as_ms(waits[0]) if waits else None
     try:
@@ -52,7 +52,7 @@ def read_refusal(status: int, headers: Iterable[tuple[bytes, bytes]], body: byte
 
 
 def _seconds_as_ms(value: bytes) -> int | None:
-    """Retry-After in seconds. Its other form, a date, is a matter of two clocks that may disagree, and is left out."""
+    """Retry-After in seconds. The other form, a date, depends on two clocks that may disagree, and is ignored."""
     text = value.strip()
     if not text.isdigit() or len(text) > 9:
         return None
@@ -60,12 +60,12 @@ def _seconds_as_ms(value: bytes) -> int | None:
 
 
 ANSWER_BYTES_MAX = SERVER_FRAME_BYTES_MAX + 64 * 1024
-"""The largest answer with its head, in bytes."""
+"""The largest answer including its head, in bytes."""
 _CONNECTIONS_MAX = 2  # one poll and one publish may be under way at the same time
 
 
 _bytes_came: ContextVar[Callable[[], None]] = ContextVar("bytes_came")
-"""Of the request that this task is making; httpcore reads for it in the same task."""
+"""Callback of the request that this task is making; httpcore reads for it in the same task."""
 
 
 class RequestLost(Exception):
@@ -80,7 +80,7 @@ class HttpResponse:
 
 
 class HttpClient:
-    """Requests to one server, on at most two connections that are kept for the next. An async context manager."""
+    """Requests to one server, on at most two connections that are reused. An async context manager."""
 
     def __init__(self, address: Address, token: str | None, open_stream: OpenStream) -> None:
         self._address = address
@@ -98,9 +98,9 @@ class HttpClient:
     async def request(
         self, method: str, target: str, body: bytes | None = None, *, bytes_came: Callable[[], None] = lambda: None
     ) -> HttpResponse:
-        """One request and its answer, whatever its status. Raises RequestLost, and RemoteError TOO_BIG.
+        """One request and its answer, whatever the status. Raises RequestLost, and RemoteError TOO_BIG.
 
-        `bytes_came` is called for every piece of the answer. Await this in a task of its own.
+        `bytes_came` is called for every piece of the answer. Call this in a separate task.
         """
         _bytes_came.set(bytes_came)
         url = httpcore.URL(scheme=b"http", host=b"server", port=80, target=target.encode("ascii"))
@@ -118,7 +118,7 @@ class HttpClient:
 
 
 class _Body:
-    """A body in one piece. httpcore would make it a generator, which a cancelled request leaves behind unfinished."""
+    """A body in one piece. httpcore would use a generator, which a cancelled request would leave unfinished."""
 
     def __init__(self, body: bytes) -> None:
         self._pieces = iter((body,))
@@ -137,7 +137,7 @@ class _TooBig(httpcore.ReadError):
 
 
 class _Backend(httpcore.AsyncNetworkBackend):
-    """Connections to one server, whatever httpcore believes its name to be."""
+    """Connections to one server, whatever name httpcore uses."""
 
     def __init__(self, address: Address, open_stream: OpenStream) -> None:
         self._address = address
@@ -160,7 +160,7 @@ class _Backend(httpcore.AsyncNetworkBackend):
 
 @runtime_checkable
 class _Readable(Protocol):
-    """A stream of the application's own that can tell whether `receive_some` would return at once."""
+    """An application's own stream that can report whether `receive_some` would return at once."""
 
     def is_readable(self) -> bool: ...
 
@@ -195,7 +195,7 @@ class _Stream(httpcore.AsyncNetworkStream):
         await trio.aclose_forcefully(self._stream)
 
     def get_extra_info(self, info: str) -> Any:
-        # httpcore asks an idle connection whether there is something to read: that can only be its end.
+        # httpcore asks whether an idle connection is readable: that can only be its end.
         stream = self._stream
         if isinstance(stream, trio.SSLStream):
             stream = stream.transport_stream

@@ -1,11 +1,11 @@
-"""The mailbox: what has been received and not yet read by the application.
+"""The mailbox: outcomes received and not yet read by the application.
 
-Sequenced events and snapshots wait in order. Their number is bounded by the session, which hands over no more than the
-application has room for (`reference.protocol.client.flow_control`). Presence and cursors are latest values: of each user only the
-newest join or leave and the newest cursor wait, in the place of the one before, so a busy room costs an idle reader no more than
-its number of users. Of the reasons why the session is not connected only the newest waits.
+Sequenced events and snapshots wait in order. The session limits their number: it delivers no more than the application has room
+for (`reference.protocol.client.flow_control`). Presence and cursors are latest values: for each user only the newest join or
+leave and the newest cursor wait, in the place of the one before, so a busy run costs an idle reader no more than its number of
+users. Of the reasons why the session is not connected only the newest waits.
 
-The end of the session is the last thing in it.
+The end of the session is the last outcome.
 """
 
 from collections import OrderedDict
@@ -22,7 +22,7 @@ _Key = int | tuple[str, str]
 
 
 class Mailbox:
-    """Bounded by what the session hands over, and by the users of the run."""
+    """Bounded by what the session delivers, and by the users of the run."""
 
     def __init__(self) -> None:
         self._waiting: OrderedDict[_Key, Delivery] = OrderedDict()
@@ -34,7 +34,7 @@ class Mailbox:
         return len(self._waiting)
 
     def put(self, delivery: Delivery) -> None:
-        """Let one wait to be read."""
+        """Add an outcome."""
         if isinstance(delivery, Event) and delivery.sequence_number is None:
             kind = "cursor" if delivery.event_type == CURSOR_MOVE else "presence"
             self._waiting[kind, delivery.user_id] = delivery
@@ -47,7 +47,8 @@ class Mailbox:
         self._filled.unpark_all()
 
     async def take(self) -> Delivery | None:
-        """The oldest that waits, or the next to come; None when the session has ended and all is read. Always a checkpoint."""
+        """The oldest outcome, or the next to arrive; None when the session has ended and all outcomes are read. Always a
+        checkpoint."""
         await trio.lowlevel.checkpoint()
         while not self._waiting:
             if self._is_finished:

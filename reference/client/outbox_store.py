@@ -1,17 +1,16 @@
-"""An outbox that survives the program: what a client saves of its session, and a file that keeps it.
+"""An outbox that survives a restart: what a client saves of its session, and a file to keep it.
 
     async with connect(url, run_id, token=token, outbox_store=FileOutboxStore("ada.outbox")) as client:
-        for ticket in client.restored: ...                  # publishes of the life before that are not settled yet
+        for ticket in client.restored: ...                  # publishes from before the restart that are not settled
 
-With a store a client keeps its client id, so publishes that were sent and not answered before the program ended are sent again,
-and the server tells copies by their numbers: each is in the log once. It also goes on from the position of the last event that
-the application has handled: an event counts as handled when the application asks for the next one, or leaves the block of
-`connect`.
+With a store a client keeps its client id. So publishes that were sent but not answered before the program ended are sent again,
+and the server recognises copies by their numbers: each is in the log once. The client also continues from the last event that the
+application has handled: an event counts as handled when the application asks for the next one, or leaves the block of `connect`.
 
-`FileOutboxStore` is a journal: each change is one line, written at once, so it survives a crash of the program; with `sync=True`
-each line is also forced to the disk, so it survives a loss of power and costs a disk write per publish. When the journal has
-grown to a multiple of what it holds, it is rewritten beside the old one and takes its place in one step. The file is locked while
-it is used.
+`FileOutboxStore` is a journal: each change is one line, written at once, so it survives a crash of the program. With `sync=True`
+each line is also forced to the disk, so it survives a loss of power and costs a disk write per publish. When the journal is
+several times larger than its contents, it is rewritten to a new file that replaces it atomically. The file is locked while it is
+used.
 """
 
 import contextlib
@@ -37,30 +36,32 @@ from reference.protocol.timers import NS_PER_MS
 
 try:
     import fcntl
-except ImportError:  # Windows: two programs on one file are not noticed there
-    fcntl = None  # type: ignore[assignment]  # the module, or nothing where the system has none
+except ImportError:  # Windows: two programs that use one file are not detected
+    fcntl = None  # type: ignore[assignment]  # the module, or None on systems without it
 
 FORMAT_VERSION = 1
 JOURNAL_BYTES_MIN = 256 * 1024
-"""A journal up to this size is not rewritten; above, when it is four times as large as what it holds."""
+"""A smaller journal is not rewritten; a larger one when it is four times as large as its contents."""
 _GROWTH = 4
 
 
 class OutboxStoreFailed(SteadywireError):
-    """A change could not be saved, so the block of `connect` has ended: the application relies on it. The message says why."""
+    """A change could not be saved, so the block of `connect` has ended: the application relies on saving. The message says
+    why."""
 
 
 class OutboxStore(Protocol):
-    """Where a client saves its session. Used by one client at a time; no method may take long, for each holds up the client."""
+    """Where a client saves its session. Used by one client at a time; no method may take long, because the client waits for
+    it."""
 
     def load(self, run_id: str, client_id: str) -> SavedSession:
-        """What was saved for this run; a new session with `client_id` if nothing was. Raises ConfigError."""
+        """The saved session of this run; a new session with `client_id` if there is none. Raises ConfigError."""
 
     def save(self, change: Change) -> None:
-        """Save one change. When this returns, it survives the program. Raises OSError."""
+        """Save one change. After it returns, the change survives the program. Raises OSError."""
 
     def close(self) -> None:
-        """The client has ended. Safe to repeat."""
+        """The client has ended. May be called again."""
 
 
 class _Header(msgspec.Struct, frozen=True, tag_field="change", tag="outbox", rename="camel"):
@@ -78,7 +79,7 @@ _encoder = msgspec.json.Encoder()
 
 
 class _Contents:
-    """What a journal amounts to. Bounded by the outbox whose changes it gets."""
+    """The contents of a journal. Bounded by the outbox whose changes it gets."""
 
     def __init__(self, header: _Header) -> None:
         self.header = header
@@ -126,7 +127,7 @@ class _Contents:
             )
             for ticket, publish in self.queued.items()
         ]
-        # Those that were sent come first, in the order of their numbers; the others were queued after them.
+        # Sent publishes come first, in the order of their numbers; the others were queued after them.
         publishes.sort(key=lambda each: (each.client_sequence is None, each.client_sequence or each.ticket))
         return SavedSession(
             client_id=self.header.client_id,
@@ -139,7 +140,7 @@ class _Contents:
 
 
 class FileOutboxStore:
-    """See the module. `path`: the journal, which is made if it is not there; one file for each client and run."""
+    """See the module. `path`: the journal, created if it does not exist; one file for each client and run."""
 
     def __init__(self, path: Path | str, *, sync: bool = False) -> None:
         self.path = Path(path)
@@ -150,7 +151,7 @@ class FileOutboxStore:
         self._contents: _Contents | None = None
 
     def load(self, run_id: str, client_id: str) -> SavedSession:
-        """Raises ConfigError: the file is used by another client, belongs to another run, is damaged, or cannot be had."""
+        """Raises ConfigError: the file is used by another client, belongs to another run, is damaged, or cannot be opened."""
         try:
             self._take_lock()
             content = self.path.read_bytes() if self.path.exists() else b""
@@ -198,7 +199,7 @@ class FileOutboxStore:
             raise ConfigError(f"the outbox {self.path} is used by another client; give each client a file of its own") from None
 
     def _read(self, content: bytes) -> _Contents | None:
-        """None if there is nothing. What stands after the last end of a line was being written when the program ended."""
+        """None if it is empty. A last line without its end was being written when the program ended."""
         *lines, _ = content.split(b"\n")
         contents: _Contents | None = None
         for number, line in enumerate(lines, start=1):
@@ -226,7 +227,7 @@ class FileOutboxStore:
             os.fsync(self._file)
 
     def _rewrite(self) -> None:
-        """Put the shortest journal in the place of this one, in one step."""
+        """Replace this journal by the shortest one, atomically."""
         assert self._contents is not None, "loaded before"
         beside = Path(f"{self.path}.new")
         content = self._contents.lines()

@@ -1,9 +1,9 @@
-"""The polling transport: the same session, one HTTP request at a time.
+"""The polling transport: the same session, over single HTTP requests.
 
-Each frame that the session sends on a polling connection is a request of its own, and each brings one answer: a PollAnswer, a
-PublishAnswer, or RequestFailed in place of it. One poll and one publish may be under way at the same time. How often to ask, how
-long to wait for an answer and what to do when there is none, the session decides; when it gives up on a request it closes the
-whole connection, and what was under way is cancelled with it.
+Each frame that the session sends on a polling connection is a request with one answer: a PollAnswer, a PublishAnswer, or
+RequestFailed in place of it. One poll and one publish may be under way at the same time. The session decides how often to ask,
+how long to wait for an answer and what to do without one; to give up a request it closes the whole connection, which cancels all
+requests under way.
 """
 
 import math
@@ -46,7 +46,7 @@ class PollingTransport:
         self._scope.cancel()
 
     def pause(self) -> None:
-        """Nothing to do: the next request is not made before the answer to the last was taken."""
+        """Nothing to do: the next request is not made before the last answer was taken."""
 
     def resume(self) -> None:
         pass

@@ -1,8 +1,8 @@
-"""A client's recording of its session, written while it goes on: `client.record(path)`.
+"""A client's recording of its session, written while the session goes on: `client.record(path)`.
 
-It receives what a tap receives, and keeps of it what a replay needs (`reference.protocol.session_trace`). Lines are written as
-they come, through the operating system's buffer; when the disk refuses, or the file has reached its limit, the recording ends and
-the session does not notice. `SessionRecording.ended` says why.
+It is a tap, and keeps what a replay needs (`reference.protocol.session_trace`). Lines are written as they come, through the
+operating system's buffer. If writing fails, or the file has reached its limit, the recording ends and the session is not
+affected. `SessionRecording.ended` says why.
 """
 
 import time
@@ -53,11 +53,11 @@ from reference.protocol.timers import NS_PER_MS
 RECORDING_BYTES_MAX = 256 * 1024 * 1024
 PINGS_REMEMBERED_MAX = 8
 WAIT_S_MAX, ROUND_TRIP_S_MAX = 60.0, 5.0
-"""What the bounds in the recording are computed from, in seconds: a client does not know its policy's or its server's."""
+"""Assumed values for the bounds in the recording, in seconds: a client does not know those of its policy or server."""
 
 
 class SessionRecording:
-    """One file. Made by `Client.record`; a context manager that ends it, which the end of the session does as well."""
+    """One file. Created by `Client.record`; a context manager that ends it; the end of the session ends it too."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class SessionRecording:
         *,
         bytes_max: int = RECORDING_BYTES_MAX,
     ) -> None:
-        """Raises ConfigError if the file is there already or cannot be written."""
+        """Raises ConfigError if the file exists or cannot be written."""
         if bytes_max < 1:
             raise ConfigError(f"bytes_max = {bytes_max}: must be at least 1")
         try:
@@ -109,7 +109,7 @@ class SessionRecording:
         self.end("the block has ended")
 
     def end(self, why: str) -> None:
-        """End it. Safe to repeat."""
+        """End the recording. May be called again."""
         if self._file is not None:
             self.ended = why
             file, self._file = self._file, None
@@ -119,7 +119,7 @@ class SessionRecording:
                 self.ended = f"{why}, and its last lines were not written: {error.strerror or error}"
 
     def tap(self, now: int, what: Tapped) -> None:
-        """What passes through the session's driver."""
+        """Record an input or output of the session."""
         if self._file is None:
             return
         for record in self._records(now - self._began, what):

@@ -4,7 +4,7 @@
     ping_interval_s = 12.0
     fallback_after_failures = "never"
 
-    [policy]                        # when to connect again; `kind` names the formula, full_jitter if it is left out
+    [policy]                        # when to reconnect; `kind` names the formula (default full_jitter)
     kind = "full_jitter"
     cap_s = 20.0
 
@@ -15,7 +15,7 @@
     [heartbeat]                     # when to ping, in place of ping_interval_s and ping_timeout_s
     kind = "after_silence"
 
-Every table may be left out. What is not known is refused: a setting that is misspelt would otherwise be one that does not hold.
+Every table may be left out. An unknown name is refused: otherwise a misspelt setting would silently have no effect.
 """
 
 from collections.abc import Mapping
@@ -34,14 +34,14 @@ from reference.tables import guess, value_of
 from reference.toml_files import read_toml
 
 _NEVER = "never"
-"""For `fallback_after_failures`: TOML has no word for nothing."""
+"""For `fallback_after_failures`: TOML has no null value."""
 _TABLES: dict[str, Any] = {"config": ClientConfig, "policy": Policy, "fallback": Fallback, "heartbeat": Heartbeat}
 
 
 class ClientSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What a client is set to: `connect(url, run_id, settings=ClientSettings.load("client.toml"))`.
+    """The settings of a client: `connect(url, run_id, settings=ClientSettings.load("client.toml"))`.
 
-    policy: when to connect again. fallback, heartbeat: None for what the config's own fields say.
+    policy: when to reconnect. fallback, heartbeat: None for what the config's own fields say.
     """
 
     config: ClientConfig = ClientConfig()

@@ -1,4 +1,4 @@
-"""The tap: every input, action and outcome of a session, in order, for recording, drawing and checking."""
+"""The tap: every input, action and outcome of a session, in order, for recordings, diagrams and checks."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -38,5 +38,5 @@ class QueuedPublish:
 
 Tapped = ReceivedFrame | LostConnection | QueuedPublish | ClientAction | Outcome
 Tap = Callable[[int, Tapped], None]
-"""Called with everything that passes through the driver, in order, with the time in ns. An input and all that comes of it
-have one time."""
+"""Called with every input, action and outcome of the driver, in order, with the time in ns. An input and all its results have the
+same time."""

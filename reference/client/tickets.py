@@ -1,4 +1,4 @@
-"""Tickets: what an application holds for an event that it has published and that is not settled yet."""
+"""Tickets: handles of published events that are not settled yet."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ class PublishFailedError(SteadywireError):
     """A publish failed for good.
 
     `code`: a RejectCode if the server refused it, a FailureCode if this client gave it up. `may_have_arrived`: a copy was sent
-    and never answered, so the event may yet be in the log.
+    and never answered, so the event may be in the log.
     """
 
     def __init__(self, code: str, message: str, *, may_have_arrived: bool) -> None:
@@ -25,7 +25,7 @@ class PublishFailedError(SteadywireError):
 
 
 class UndeliveredError(SteadywireError):
-    """The block of `connect` has ended and some publishes of it were not accepted, which nobody has waited for.
+    """The block of `connect` has ended, and some of its publishes were not accepted and their results not awaited.
 
     `failures`: their outcomes, in the order of their publishes.
     """
@@ -41,7 +41,7 @@ class UndeliveredError(SteadywireError):
 
 
 class Ticket:
-    """One published event, by its number in this client."""
+    """One published event, identified by its number in this client."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -51,25 +51,25 @@ class Ticket:
 
     @property
     def result(self) -> PublishAccepted | PublishFailed | None:
-        """How it ended; None while it has not."""
+        """The result; None while there is none."""
         self._is_watched = self._is_watched or self._result is not None
         return self._result
 
     @property
     def is_lost_unseen(self) -> bool:
-        """It has failed, and nobody has waited for it or looked at its result."""
+        """Whether it has failed and no task has waited for it or read its result."""
         return isinstance(self._result, PublishFailed) and not self._is_watched
 
     @property
     def failure(self) -> PublishFailed:
-        """How it failed; only for one that has."""
+        """The failure; only for a failed one."""
         assert isinstance(self._result, PublishFailed), "asked of one that has failed"
         return self._result
 
     async def accepted(self) -> int:
         """Wait until the event is durable and return its sequence number; raises PublishFailedError.
 
-        May be called by any number of tasks, at any time, after the client's block too. To be cancelled here withdraws nothing.
+        May be called by any number of tasks, at any time, also after the block. Cancelling it does not withdraw the event.
         """
         self._is_watched = True
         await self._settled.wait()
@@ -80,7 +80,7 @@ class Ticket:
         raise PublishFailedError(result.code, result.message, may_have_arrived=result.may_have_arrived)
 
     def settle(self, result: PublishAccepted | PublishFailed) -> None:
-        """For the client: it is accepted, or has failed. Once."""
+        """Called by the client once, when the publish is accepted or has failed."""
         assert self._result is None, "a ticket is settled once"
         self._result = result
         self._settled.set()
@@ -91,7 +91,7 @@ class Ticket:
 
 @dataclass(slots=True)
 class Tickets:
-    """The unsettled tickets of one client. Bounded by the outbox: what is not in it is settled."""
+    """The unsettled tickets of one client. Bounded by the outbox: a publish that is not in it is settled."""
 
     waiting: dict[int, Ticket]
 

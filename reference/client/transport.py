@@ -1,8 +1,8 @@
 """The interface between the session's IO and a transport.
 
-A transport is one connection, from its opening to its end. The IO gives it frames and tells it to close; both return at once. The
-transport reports what happens on the network, until `close` is called; from then on it reports nothing. Each transport
-runs in a task of its own (`run`) and has ended, with its stream closed, when that returns.
+A transport is one connection, from its opening to its end. The I/O gives it frames and tells it to close; both return at once.
+The transport reports what happens on the network until `close` is called, and nothing after that. Each transport runs in its own
+task (`run`); when that returns, the connection has ended and its stream is closed.
 """
 
 from typing import Protocol
@@ -11,26 +11,26 @@ from reference.protocol.errors import RemoteError
 from reference.protocol.frames import Frame, RequestKind
 
 CLOSING_S_MAX = 2.0
-"""How long a transport may take to close with a code, in seconds: to send what waits and the close frame. Then it is cut."""
+"""How long a transport may take to close with a code, in seconds: to send waiting frames and the close frame. Then it is cut."""
 
 
 class ClientTransport(Protocol):
     """One connection."""
 
     def send(self, frame: Frame) -> None:
-        """Send this after everything given before. Never waits."""
+        """Send this frame after all earlier ones. Never waits."""
         ...
 
     def close(self, code: int | None, message: str) -> None:
-        """Close, after what was given before; with None, cut. Never waits; `run` returns within CLOSING_S_MAX."""
+        """Close after all frames given before; with code None, cut. Never waits; `run` returns within CLOSING_S_MAX."""
         ...
 
     def pause(self) -> None:
-        """Read no further frames until `resume`. Never waits."""
+        """Stop reading frames until `resume`. Never waits."""
         ...
 
     def resume(self) -> None:
-        """Read again."""
+        """Resume reading."""
         ...
 
     async def run(self) -> None:
@@ -39,24 +39,24 @@ class ClientTransport(Protocol):
 
 
 class Reports(Protocol):
-    """What a transport reports about its connection, each time with the connection's id."""
+    """The reports of a transport about its connection, each with the connection's id."""
 
     def opened(self, connection_id: int) -> None:
-        """The WebSocket is open. (Polling is never opened: its first request opens what it needs.)"""
+        """The WebSocket is open. (Polling has no such report: its first request opens a connection.)"""
         ...
 
     def lost(self, connection_id: int, code: int | None, message: str, retry_after_ms: int | None) -> None:
-        """The WebSocket could not be opened or has ended, by the peer's close code or without one."""
+        """The WebSocket could not be opened or has ended, with the peer's close code or without one."""
         ...
 
     def bytes_came(self, connection_id: int, request: RequestKind | None = None) -> None:
-        """Some bytes have arrived, perhaps a part of a large frame or of the answer to that request: the line is alive."""
+        """Bytes have arrived, perhaps a part of a large frame or of the answer to that request: the connection is alive."""
         ...
 
     def arrived(self, connection_id: int, frame: Frame) -> None:
-        """A frame, or an answer. It may pause the transport."""
+        """A frame, or an answer. The receiver may pause the transport."""
         ...
 
     def malformed(self, connection_id: int, error: RemoteError) -> None:
-        """Something that is no frame of the protocol."""
+        """A message that is not a frame of the protocol."""
         ...

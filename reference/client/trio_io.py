@@ -1,7 +1,7 @@
-"""The IO of a client session on trio: transports in tasks, the alarm, the mailbox, the log, and time in whole nanoseconds.
+"""The I/O of a client session on trio: transports in tasks, alarm, mailbox, log, and time in whole nanoseconds.
 
-The loop itself is `reference.protocol.client.driver`. Whatever happens (a call of the application, a frame, the alarm) is one
-input, and whichever task brings it runs the loop; nothing in that waits. All decisions are the session's, also that a slow
+The loop itself is `reference.protocol.client.driver`. Everything that happens (a call of the application, a frame, the alarm) is
+one input, and the task that brings it runs the loop, which never waits. The session makes all decisions, including when a slow
 application pauses a connection (`reference.protocol.client.flow_control`).
 """
 
@@ -40,14 +40,14 @@ from reference.protocol.saved_session import Change, PositionSaved
 from reference.protocol.timers import NS_PER_S
 
 log = logging.getLogger("steadywire.client")
-_BYTES_FED_EVERY_NS = NS_PER_S // 10  # the session's limits are seconds; a fast line need not report every piece
+_BYTES_FED_EVERY_NS = NS_PER_S // 10  # the session's limits are seconds; a fast connection need not report every piece
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 class TrioIO:
-    """Serves one session from `start` to its end: its `ClientIO`, and the `Reports` of its transports."""
+    """Serves one session from `start` to its end: it is its `ClientIO`, and the `Reports` of its transports."""
 
     def __init__(
         self,
@@ -65,14 +65,14 @@ class TrioIO:
         self._store = store
         self._handled = _Handled(session)
         self.failure: Exception | None = None
-        """What has made it impossible to go on, and has cancelled the nursery."""
+        """The error that ended the session and cancelled the nursery."""
         self._run_id = run_id
         self._clock = SessionClock()
         self._now = self._clock.now()
-        self._has_reported = False  # the log has a line that the session is not connected
+        self._has_reported = False  # whether the log has a line that the session is not connected
         self.tickets = Tickets({})
         self.unseen: list[Ticket] = []
-        """Publishes that ended with the session while nobody waited for them; bounded by the outbox."""
+        """Publishes that failed at the end of the session without being awaited; bounded by the outbox."""
         self._logged_failures: dict[str, None] = {}
         self._driver = ClientDriver(session, self)
         self._mailbox = mailbox
@@ -87,18 +87,18 @@ class TrioIO:
         self._bytes_fed_at: dict[frames.RequestKind | None, int] = {}
 
     def now(self) -> int:
-        """The session's time, in ns. Read once for each input: all that comes of an input has its time, for the taps too."""
+        """The session's time, in ns. Read once for each input: all results of an input have its time, also for the taps."""
         self._now = self._clock.now()
         return self._now
 
-    # ---- inputs of the application ----
+    # ---- inputs from the application ----
 
     def feed(self, verb: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """One input: `verb` is a method of the session, its arguments include the time. Raises what it raises."""
+        """Feed one input: `verb` is a method of the session, its arguments include the time. Raises what `verb` raises."""
         return self._driver.feed(verb, *args, **kwargs)
 
     def publish(self, event_type: str, data: Data) -> Ticket:
-        """The one input whose outcome may come with it: the ticket is there before outcomes are delivered."""
+        """Publish; the ticket exists before the outcomes of this input are delivered."""
         now = self.now()
         ticket = self.tickets.issue(self.session.publish(event_type, data, now))
         self._notify_taps(now, QueuedPublish(ticket.number, event_type, data))
@@ -106,19 +106,19 @@ class TrioIO:
         return ticket
 
     def taken(self, delivery: Delivery) -> None:
-        """The application has taken this out of the mailbox."""
+        """The application has taken this from the mailbox."""
         if not isinstance(delivery, SessionEnded) and is_sequenced(delivery):
             self.feed(self.session.application_took, 1, self.now())
             if self._store is not None:
                 self._save_position(self._handled.took(delivery))
 
     def left_by_application(self) -> None:
-        """The block of the application has ended well: it has handled what it has taken."""
+        """The application's block has ended without an error: it has handled everything that it has taken."""
         if self._store is not None:
             self._save_position(self._handled.last)
 
     async def run_alarm(self) -> None:
-        """A task for the length of the session: feeds the passing of time."""
+        """A task for the whole session: feeds the passing of time."""
         while True:
             with self._alarm:
                 await trio.sleep_forever()
@@ -127,16 +127,16 @@ class TrioIO:
 
     @property
     def ended(self) -> SessionEnded:
-        """How the session has ended; only after that."""
+        """How the session ended; call only after that."""
         ended = self.session.ended
         assert ended is not None, "asked for after the end"
         return ended
 
     def add_tap(self, tap: Tap) -> None:
-        """Notify one more, from now on."""
+        """Add a tap, which is notified from now on."""
         self._taps.append(tap)
 
-    # ---- what transports report ----
+    # ---- reports of transports ----
 
     def opened(self, connection_id: int) -> None:
         self.feed(self.session.connection_opened, connection_id, self.now())
@@ -160,14 +160,14 @@ class TrioIO:
     def malformed(self, connection_id: int, error: RemoteError) -> None:
         self.feed(self.session.receive_malformed, connection_id, error, self.now())
 
-    # ---- waiting for what the loop has done ----
+    # ---- waiting for the loop ----
 
     async def wait_for_turn(self) -> None:
-        """Until the next input has been dealt with."""
+        """Wait until the next input has been processed."""
         await self._turned.park()
 
     async def wait_for_transports(self) -> None:
-        """Until no connection is left, in any state of closing."""
+        """Wait until no connection is left, including closing ones."""
         while self._transports:
             await self._transport_ended.park()
 
@@ -229,15 +229,15 @@ class TrioIO:
         self._alarm.deadline = math.inf if deadline is None else self._clock.in_trios_time(deadline)
         self._turned.unpark_all()
 
-    # ---- inside ----
+    # ---- internal ----
 
     def _save_position(self, position: PositionSaved | None) -> None:
         if position is not None:
             self.save(position)
 
     def _publish_failed(self, failed: PublishFailed) -> None:
-        """Its ticket carries it; what ends with the session and nobody waits for is also raised at the end of the block, and of
-        every other cause the first is logged."""
+        """The ticket gets the failure. A failure at the end of the session that is not awaited is also raised at the end of the
+        block; of failures for other reasons the first is logged."""
         ticket = self.tickets.settle(failed)
         if ticket is None or not ticket.is_lost_unseen:
             return
@@ -270,11 +270,11 @@ class TrioIO:
 
 
 _NOTICED_NS = NS_PER_S // 2
-"""Less is the time between the two readings, on a busy machine."""
+"""A smaller difference is the time between the two readings, on a busy machine."""
 
 
 def suspended_ns() -> int:
-    """For how long this machine has been suspended since it was booted, in ns; 0 where the system cannot tell."""
+    """How long this machine has been suspended since it was booted, in ns; 0 if the system does not know."""
     boot_time = getattr(time, "CLOCK_BOOTTIME", None)
     return 0 if boot_time is None else time.clock_gettime_ns(boot_time) - time.clock_gettime_ns(time.CLOCK_MONOTONIC)
 
@@ -282,10 +282,9 @@ def suspended_ns() -> int:
 class SessionClock:
     """The clock of a session: trio's, plus the time for which the machine was suspended. Never goes backwards.
 
-    trio's clock stands still while a laptop sleeps or a virtual machine is paused. For the session that time has passed:
-    publishes grow old, and a connection that was silent meanwhile is probably dead. Where the system can tell (Linux:
-    CLOCK_BOOTTIME), it is added as soon as anything happens after the suspend. `suspended`: how the time of suspension is read,
-    in ns.
+    trio's clock stops while a laptop sleeps or a virtual machine is paused. For the session that time has passed: publishes grow
+    old, and a connection is probably dead. If the system reports it (Linux: CLOCK_BOOTTIME), it is added at the next reading
+    after the suspend. `suspended`: reads the suspended time, in ns.
     """
 
     def __init__(self, suspended: Callable[[], int] = suspended_ns) -> None:
@@ -301,21 +300,21 @@ class SessionClock:
         return round(trio.current_time() * NS_PER_S) + self._added
 
     def in_trios_time(self, at: int) -> float:
-        """A time of this clock in seconds of trio's, if the machine is not suspended before."""
+        """A time of this clock in seconds of trio's clock, unless the machine is suspended before."""
         return (at - self._added) / NS_PER_S
 
 
 class _Handled:
-    """What an application has handled: everything that it has taken before the last one, and that too when it leaves."""
+    """What an application has handled: everything taken before the last outcome, and the last one too when its block ends."""
 
     def __init__(self, session: ClientSession) -> None:
         self._session = session
         self._epoch: str | None = None
         self.last: PositionSaved | None = None
-        """Of what it has taken last."""
+        """The position after the outcome that was taken last."""
 
     def took(self, delivery: Delivery) -> PositionSaved | None:
-        """The position that is handled now that the application asks for more; None if that is not known yet."""
+        """The position that is handled when the application asks for the next outcome; None if that is not known yet."""
         handled = self.last
         match delivery:
             case SnapshotReceived(epoch=epoch, snapshot=snapshot) | ResetReceived(epoch=epoch, snapshot=snapshot):

@@ -1,23 +1,23 @@
-"""The WebSocket transport: one connection, over trio-websocket on a stream of the application's choice.
+"""The WebSocket transport: one connection, over trio-websocket, on a stream that the application may choose.
 
-    run (one task)      connects, shakes hands, then sends what waits; at the end closes
-      reader (child)    reads messages for as long as there are any, so that nothing ever waits for it
+    run (one task)      connects, makes the handshake, then sends waiting frames; closes at the end
+      reader (child)    reads messages as long as there are any, so that nothing has to wait for it
       trio-websocket    its own task: parses, answers pings, echoes a close
 
-trio-websocket 0.12 has faults, and this is where each is guarded:
+trio-websocket 0.12 has bugs; this module works around each:
 
     aclose from another task can hang       only `run`'s own task calls it, and the transport's scope ends it after CLOSING_S_MAX
-    a ping while we close raises in its     its task has a nursery of its own; what that raises ends this connection and
+    a ping while we close raises in its     its task has a separate nursery; what it raises ends this connection and
     task, so does a strange answer          nothing else
-    a cancelled send tears a frame          a send is only ever cancelled together with the connection, which is then cut
+    a cancelled send tears a frame          a send is only cancelled together with the connection, which is then cut
     ping() hangs                            never called: the protocol has frames for that
-    a stream that ends before the answer    `_Line` knows, and ends the wait
+    a stream that ends before the answer    `_Line` detects it and ends the wait
     to the upgrade is waited for, for ever
-    the answer to an upgrade is unbounded   `_Line` counts it
-    messages are limited in characters      that bounds memory; the codec judges bytes
+    the answer to an upgrade is unbounded   `_Line` limits it
+    messages are limited in characters      that bounds memory; the codec limits bytes
 
-Of what waits to be sent, a cursor and an acknowledgement are replaced by a newer one (4.4, 4.5): only the latest counts. All the
-rest is bounded by the session, which has at most 64 publishes unanswered and leaves a connection on which nothing comes back.
+A waiting cursor or acknowledgement is replaced by a newer one (4.4, 4.5): only the latest counts. The session bounds all other
+frames: it has at most 64 unanswered publishes and leaves a connection on which nothing comes back.
 """
 
 from collections import deque
@@ -35,12 +35,12 @@ from reference.protocol import codec, frames
 from reference.protocol.errors import CloseCode, RemoteError
 
 OUTGOING_FRAMES_MAX = 256
-"""Frames of one connection that wait to be sent: 64 publishes, and of each other kind far fewer than that."""
+"""Waiting frames of one connection: 64 publishes, and far fewer of each other kind."""
 UPGRADE_ANSWER_BYTES_MAX = 64 * 1024
 _READ_BYTES = 16 * 1024
 _CLOSE_REASON_BYTES_MAX = 123
 _LATEST_VALUES = (frames.Cursor, frames.Ack)
-_NO_CODE = (1005, 1006)  # WebSocket's own words for a close without a code
+_NO_CODE = (1005, 1006)  # WebSocket's codes for a close without a code
 
 
 class WebSocketTransport:
@@ -66,7 +66,7 @@ class WebSocketTransport:
         self._is_closing = False
         self._end = HttpRefused(None, "the connection was lost", None)
 
-    # ---- for the session's IO ----
+    # ---- for the session's I/O ----
 
     def send(self, frame: frames.Frame) -> None:
         kind = type(frame)
@@ -109,7 +109,7 @@ class WebSocketTransport:
         if not self._is_closing:
             self._reports.lost(self._id, self._end.code, self._end.message, self._end.retry_after_ms)
 
-    # ---- the connection's own task ----
+    # ---- the connection's task ----
 
     async def _run_on(self, stream: trio.abc.Stream) -> None:
         failure: Exception | None = None
@@ -117,7 +117,7 @@ class WebSocketTransport:
             async with trio.open_nursery() as library:
                 try:
                     await self._converse(library, _Line(stream, partial(self._reports.bytes_came, self._id)))
-                except Exception as error:  # ours: raised below, so that the library's are known for what they are
+                except Exception as error:  # our bug: raised below, so that the library's errors can be told from it
                     failure = error
                 library.cancel_scope.cancel()
         except Exception as error:
@@ -146,7 +146,7 @@ class WebSocketTransport:
         with line.handshake:
             websocket = await trio_websocket.wrap_client_stream(
                 library,
-                cast("trio.SocketStream", line),  # any stream will do, its annotation says less than it takes
+                cast("trio.SocketStream", line),  # any stream will do; its annotation is too narrow
                 self._address.host_header,
                 self._path,
                 subprotocols=[frames.SUBPROTOCOL],
@@ -164,7 +164,7 @@ class WebSocketTransport:
         return websocket
 
     async def _write(self, websocket: trio_websocket.WebSocketConnection) -> None:
-        """Send what waits. Returns when `close` was called and all is sent, or when nothing can be sent any more."""
+        """Send waiting frames. Returns when `close` was called and all is sent, or when nothing can be sent any more."""
         while True:
             while self._outgoing:
                 item = self._outgoing.popleft()
@@ -190,7 +190,7 @@ class WebSocketTransport:
                     connection.cancel()
                 return
             if self._is_closing:
-                continue  # too late: nothing is reported any more, but nothing shall be left lying either
+                continue  # too late to report it, but it must still be read
             try:
                 if isinstance(message, bytes):
                     raise RemoteError(CloseCode.BAD_FRAME, "a binary message; frames are text")
@@ -203,7 +203,7 @@ class WebSocketTransport:
 
 
 class _Line(trio.abc.Stream):
-    """The stream as trio-websocket gets it; it knows what becomes of the handshake."""
+    """The stream that trio-websocket gets; it watches the handshake."""
 
     def __init__(self, stream: trio.abc.Stream, bytes_came: Callable[[], None]) -> None:
         self._stream = stream
@@ -211,7 +211,7 @@ class _Line(trio.abc.Stream):
         self._answer_bytes = 0
         self.is_open = False
         self.handshake = trio.CancelScope()
-        """Around the handshake; cancelled when the stream ends before it is done."""
+        """Scope of the handshake; cancelled when the stream ends before the handshake is done."""
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         try:
@@ -249,7 +249,7 @@ class _Line(trio.abc.Stream):
 
 
 def _end_of(error: BaseException) -> HttpRefused:
-    """What an exception of trio-websocket's task says about the connection."""
+    """What an exception of trio-websocket's task means for the connection."""
     if isinstance(error, BaseExceptionGroup):
         return _end_of(error.exceptions[0])
     if isinstance(error, trio_websocket.ConnectionRejected):

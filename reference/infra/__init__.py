@@ -1,4 +1,4 @@
-"""What operators load into their own tools; nothing here is imported by the server.
+"""Files for operators' own tools; the server imports none of them.
 
 grafana-websocket-dashboard.json     import it in Grafana; the data source is a variable
 websocket-alerts.yml                 name it in Prometheus' `rule_files`; docs/operations.md says what to do at each alert

@@ -1,16 +1,16 @@
-"""The protocol: pure state machines, without a clock, randomness, ids, input or output of their own.
+"""The protocol as pure state machines: no clock, randomness, ids or I/O of their own.
 
 Read in this order:
 
-    events, frames, codec     what is said, and its bytes
-    states, errors            when it may be said, and what a code asks of a client
-    config, timers, actions   every parameter; named timers; what a driver is asked to do
-    policies/                 when to reconnect, fall back, ping: exchangeable
+    events, frames, codec     messages and their encoding
+    states, errors            which frame is allowed in which state; close codes and how a client reacts
+    config, timers, actions   every parameter; named timers; requests to the driver
+    policies/                 when to reconnect, fall back and ping; replaceable
     client/                   one client's session: start with `session`
     server/                   one run: start with `run`
-    records, rate_limit, limits, statistics, metrics   stored values; limits by name; what is observed
+    records, rate_limit, limits, statistics, metrics   stored values; limits by name; what monitoring observes
 
-Time is an integer of nanoseconds, `now`, that never goes backwards. Random numbers come from a `RandomSource` of the
-driver. `client/driver` and `server/driver` are the loop around a machine; a world (trio, SimPy, Hypothesis) supplies their IO.
-Numbers such as 7.13 in comments are the clauses of docs/protocol.md.
+Time is `now`, an integer of nanoseconds that never goes backwards. The driver supplies a `RandomSource` for random numbers.
+`client/driver` and `server/driver` are the loop around a machine; a world (trio, SimPy, Hypothesis) supplies their I/O.
+Numbers such as 7.13 in comments are clauses of docs/protocol.md.
 """

@@ -1,8 +1,8 @@
-"""What a machine asks of its driver. A driver carries these out in order and decides nothing.
+"""Actions: what a machine asks its driver to do. The driver carries them out in order and decides nothing.
 
-A connection is named by a number that the side which opened it chose; it is never used again. A WebSocket carries frames both
-ways; the polling transport of a client is a connection too, on which each request frame is followed by one answer frame (or
-`RequestFailed`); to the server each of those requests is a connection of its own.
+A connection has a number, chosen by the side that opened it and never reused. A WebSocket carries frames in both directions. A
+client's polling transport is one connection too: each request frame on it is followed by one answer frame (or `RequestFailed`).
+On the server each of those requests is a connection of its own.
 """
 
 import msgspec
@@ -13,8 +13,8 @@ from reference.protocol.states import Transport
 
 
 class Open(msgspec.Struct, frozen=True):
-    """Client: open a connection; report `connection_opened` or `connection_lost`. For polling there is nothing to report:
-    requests may follow at once."""
+    """Client: open a connection; report `connection_opened` or `connection_lost`. For polling nothing is reported: requests may
+    follow at once."""
 
     connection_id: int
     transport: Transport
@@ -22,16 +22,17 @@ class Open(msgspec.Struct, frozen=True):
 
 
 class Send(msgspec.Struct, frozen=True):
-    """Send one frame on each of these connections; encode it once."""
+    """Send one frame on each of these connections, encoded once."""
 
     connection_ids: tuple[int, ...]
     frame: Frame
 
 
 class Close(msgspec.Struct, frozen=True):
-    """Close these connections, after what was sent before. Report nothing about them any more.
+    """Close these connections, after the frames sent before. Report nothing more about them.
 
-    `code` None: cut it, the peer does not answer. On an HTTP request: answer with this error.
+    `code` None: cut the connection without a close code, because the peer does not answer. For an HTTP request: answer with this
+    error.
     """
 
     connection_ids: tuple[int, ...]
@@ -45,26 +46,26 @@ class RefreshToken(msgspec.Struct, frozen=True):
 
 
 class PauseReading(msgspec.Struct, frozen=True):
-    """Client: read no further frames from this connection, so that TCP slows the server down. Frames that were read already may
-    still be fed. On polling there is nothing to do: the next request is not made before the answer was taken."""
+    """Client: stop reading frames from this connection, so that TCP slows the server down. Frames already read may still be fed.
+    Polling needs no action: the next request waits until the answer was taken."""
 
     connection_id: int
 
 
 class ResumeReading(msgspec.Struct, frozen=True):
-    """Client: read from this connection again."""
+    """Client: resume reading from this connection."""
 
     connection_id: int
 
 
 class Save(msgspec.Struct, frozen=True):
-    """Client: save this change before the actions that follow. Only a session that saves asks for it."""
+    """Client: save this change before carrying out the next actions. Only a session created with `saves` emits it."""
 
     change: Change
 
 
 class Authenticate(msgspec.Struct, frozen=True):
-    """Server: find out whose token this is and report `handle_authenticated`."""
+    """Server: authenticate this token and report the result with `handle_authenticated`."""
 
     connection_id: int
     token: str | None
@@ -73,7 +74,8 @@ class Authenticate(msgspec.Struct, frozen=True):
 class Deliver(msgspec.Struct, frozen=True):
     """Server: push this batch, encoded and framed once, to each of these readers without blocking.
 
-    Report `handle_refused` for a reader that took nothing, `handle_blocked` for one that took it and can take no more now.
+    Report `handle_refused` for a reader whose socket took nothing, `handle_blocked` for one whose socket took the batch and is
+    now full.
     """
 
     connection_ids: tuple[int, ...]
@@ -83,7 +85,7 @@ class Deliver(msgspec.Struct, frozen=True):
 
 
 class Retire(msgspec.Struct, frozen=True):
-    """Server: nobody has been in this run for a while. Drop it from memory; load it anew when somebody comes."""
+    """Server: this run has been idle for a while. Drop it from memory; load it again when a client connects."""
 
 
 ClientAction = Open | Send | Close | RefreshToken | PauseReading | ResumeReading | Save

@@ -1,7 +1,7 @@
-"""Every parameter of the protocol, frozen and validated, with its unit in its name (9.1).
+"""All protocol parameters as frozen, validated values, with the unit in each name (9.1).
 
-The defaults are the brief's constants, or protocol.md's where the brief is silent. A parameter set is a value: compare it, print
-it, replace one field with `msgspec.structs.replace`, write it into a scenario.
+The defaults are the brief's constants, or those of docs/protocol.md where the brief names none. A parameter set is a value:
+compare it, print it, replace one field with `msgspec.structs.replace`, write it into a scenario.
 """
 
 import typing
@@ -14,8 +14,9 @@ from reference.protocol.frames import Limits, Start
 from reference.protocol.policies.fallback import AfterFailures, FallbackPolicy, NeverFallBack
 from reference.protocol.policies.keepalive import EveryInterval, HeartbeatPolicy
 
-Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
-SecondsOrZero = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
+DAY_S = 86_400
+Seconds = Annotated[float, msgspec.Meta(gt=0, le=DAY_S)]
+SecondsOrZero = Annotated[float, msgspec.Meta(ge=0, le=DAY_S)]
 Positive = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
 PerSecond = Annotated[float, msgspec.Meta(ge=0.001, le=1_000_000_000)]
 Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
@@ -24,7 +25,8 @@ OutboxPolicy = Literal["reject_new", "drop_oldest", "conflate"]
 
 
 STATE_AND_BATCH_BYTES_MAX = 6 * 1024 * 1024 + 256 * 1024
-"""Of 8 MiB, the rest is for the users and cursors (1.5 MiB), an event that alone is a batch, and the frame itself (9.3, 9.4)."""
+"""Of the 8 MiB of a frame; the rest is for users and cursors (1.5 MiB), one event larger than a batch, and the frame itself (9.3,
+9.4)."""
 
 
 class _Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -37,26 +39,26 @@ class ClientConfig(_Config, frozen=True):  # 9.2
     """How a client behaves. Seconds and bytes; messages and events are counted."""
 
     connect_timeout_s: Seconds = 10.0
-    """To open a connection, and then again to be welcomed on it."""
+    """For opening a connection, and again for the welcome on it."""
     ping_interval_s: Seconds = 10.0
     ping_timeout_s: Seconds = 10.0
-    """Without any byte for this long after a ping, the connection counts as half-open and is left."""
+    """If no byte arrives for this long after a ping, the connection counts as half-open and is closed."""
     steady_after_s: Seconds = 10.0
     """Useful uptime (welcome plus one answered ping) after which earlier failures are forgotten."""
     first_spread_s: SecondsOrZero = 1.0
-    """The spread of the first wait after a live session was lost, until the server's welcome sets it."""
+    """The spread of the first wait after a live session is lost, until the server's welcome sets it."""
     tail_timeout_s: Seconds = 2.0
-    """A known head above the position, with nothing arriving for this long, means a gap."""
+    """If the head is known to be above the position and nothing arrives for this long, there is a gap."""
 
     fallback_after_failures: Positive | None = 5
     """Failed attempts in a row after which HTTP polling takes over; None: never."""
     poll_interval_s: Seconds = 2.0
     poll_wait_s: Annotated[float, msgspec.Meta(ge=0, le=25)] = 0.0
-    """How long the server may hold a poll that has nothing to bring; 0 is plain polling."""
+    """How long the server may hold a poll without an answer if there is nothing to read; 0 is plain polling."""
     request_timeout_s: Seconds = 10.0
-    """For an HTTP answer, beside what the server was asked to wait."""
+    """For an HTTP answer, in addition to the wait that was requested from the server."""
     probe_interval_s: Seconds = 15.0
-    """The first wait before WebSocket is probed behind polling; doubles with each failed probe."""
+    """The first wait before WebSocket is probed during polling; doubles with each failed probe."""
     probe_interval_max_s: Seconds = 300.0
     probe_jitter: Fraction = 0.25
 
@@ -65,13 +67,13 @@ class ClientConfig(_Config, frozen=True):  # 9.2
     outbox_age_max_s: Seconds = 600.0
     outbox_policy: OutboxPolicy = "reject_new"
     unanswered_max: Annotated[int, msgspec.Meta(ge=1, le=64)] = 64
-    """Publishes sent and not yet answered; the server allows no more than 64."""
+    """Publishes sent and not yet answered; the server allows at most 64."""
     retry_limit: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 3
     """Tries of one message after retryable rejections (the brief's messageRetryLimit)."""
     retry_base_s: Seconds = 1.0
 
     cursor_interval_s: SecondsOrZero = 0.05
-    """The cursor is sent at most this often; only its latest place counts."""
+    """The cursor is sent at most this often; only its latest position counts."""
 
     inbox_held_max: Positive = 256
     ack_interval_s: Seconds = 1.0
@@ -83,7 +85,7 @@ class ClientConfig(_Config, frozen=True):  # 9.2
     token_timeout_s: Seconds = 60.0
     """How long the application may take to supply it."""
     patience_s: SecondsOrZero = 1.0
-    """The longest that a driver waits for an application which takes nothing, before the session holds its events."""
+    """The longest that a driver waits for an application that takes nothing, before the session holds its events."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -97,13 +99,13 @@ class ClientConfig(_Config, frozen=True):  # 9.2
 
     @property
     def fallback_policy(self) -> FallbackPolicy:
-        """What the fields say, for a session that is given no other policy."""
+        """The policy that the fields describe, for a session created without one."""
         failures = self.fallback_after_failures
         return NeverFallBack() if failures is None else AfterFailures(failures)
 
     @property
     def heartbeat_policy(self) -> HeartbeatPolicy:
-        """What the fields say, for a session that is given no other policy."""
+        """The policy that the fields describe, for a session created without one."""
         return EveryInterval(self.ping_interval_s, self.ping_timeout_s)
 
 
@@ -113,25 +115,25 @@ class ServerConfig(_Config, frozen=True):  # 9.3
     hello_timeout_s: Seconds = 10.0
     heartbeat_interval_s: Seconds = 15.0
     silence_max_s: Seconds = 35.0
-    """A client that says nothing for this long is gone: three of its pings and a little."""
+    """A client silent for this long is gone: three of its ping intervals and a margin."""
     slow_reader_timeout_s: Seconds = 30.0
-    """A reader that takes nothing of what waits for it for this long is closed with TOO_SLOW."""
+    """A reader that takes nothing for this long while data waits for it is closed with TOO_SLOW."""
     first_spread_s: SecondsOrZero = 1.0
-    """Sent in welcome: how widely clients spread their first attempt after this server is lost."""
+    """Sent in welcome: the spread of the clients' first attempts after this server is lost."""
 
     events_kept_max: Positive = 1000
     """Per run (the brief's MAX_PERSISTED_MESSAGES_PER_RUN)."""
     snapshot_interval_events: Positive = 500
     state_entries_max: Positive = 10_000
     state_bytes_max: Annotated[int, msgspec.Meta(ge=1, le=6 * 1024 * 1024)] = 4 * 1024 * 1024
-    """A snapshot is one frame, and a client takes no frame above 8 MiB."""
+    """A snapshot is one frame, and a client accepts no frame above 8 MiB."""
     batch_events_max: Positive = 256
     batch_bytes_max: Annotated[int, msgspec.Meta(ge=1, le=4 * 1024 * 1024)] = 256 * 1024
-    """Of events in one frame; a single event may exceed it."""
+    """Of the events in one frame; a single event may exceed it."""
     run_idle_s: SecondsOrZero = 60.0
-    """A run without anybody leaves memory after this time; its events are stored."""
+    """A run without clients is dropped from memory after this time; its events are stored."""
     appends_pending_max: Positive = 1000
-    """Events of one run that are sequenced and not yet durable; no more than are kept, so that none is trimmed unread."""
+    """Events of one run that are sequenced and not yet durable; at most `events_kept_max`, so that none is trimmed unread."""
 
     frame_bytes_max: Annotated[int, msgspec.Meta(ge=1024, le=1024 * 1024)] = 64 * 1024
     unanswered_max: Annotated[int, msgspec.Meta(ge=1, le=64)] = 64
@@ -139,22 +141,26 @@ class ServerConfig(_Config, frozen=True):  # 9.3
     publish_burst: Positive = 400
     frames_per_s: PerSecond = 1000.0
     frame_burst: Positive = 2000
-    """Frames of any kind on one connection; above, it is closed with RATE."""
+    """Frames of any kind on one connection; a connection that exceeds it is closed with RATE."""
     clients_per_run_max: Positive = 10_000
-    """Client ids that a run remembers for dedupe; none is ever forgotten within an epoch."""
+    """Client ids that a run remembers for deduplication."""
     clients_per_user_max: Positive = 1000
-    """Of those, how many one user may have."""
+    """How many of those one user may have."""
+    clients_kept_s: Annotated[float, msgspec.Meta(ge=2 * DAY_S, le=366 * DAY_S)] = 7.0 * DAY_S
+    """A client id that has published nothing for this long is forgotten when a new one needs its place. No client sends a publish
+    again that is older than a day (`outbox_age_max_s`), so no copy reaches a server that has forgotten it."""
     connections_per_run_max: Positive = 10_000
     sessions_per_run_max: Positive = 10_000
-    """Sessions that are connected, poll, or went away less than a grace ago."""
+    """Sessions that are connected, poll, or were lost less than a grace period ago."""
 
     presence_grace_s: SecondsOrZero = 30.0
     """A user whose connection was lost stays present for this long."""
     presence_users_max: Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)] = 10_000
-    """Users that presence names, the first to come; 0: none. To tell everyone of everyone costs the square of their number."""
+    """Users named in presence, in order of arrival; 0: none. Sending everyone's presence to everyone costs the square of their
+    number."""
     presence_interval_s: Seconds = 0.25
     cursor_interval_s: Seconds = 0.1
-    """Presence and cursor changes are gathered for this long and sent as one frame."""
+    """Presence and cursor changes are collected for this long and sent as one frame."""
     token_warning_fraction: Fraction = 0.8
     token_grace_s: SecondsOrZero = 30.0
 
@@ -183,7 +189,7 @@ class ServerConfig(_Config, frozen=True):  # 9.3
 
     @property
     def limits(self) -> Limits:
-        """What a welcome tells of these limits."""
+        """The limits as `welcome` reports them."""
         return Limits(
             self.frame_bytes_max,
             self.unanswered_max,
@@ -196,19 +202,19 @@ class ServerConfig(_Config, frozen=True):  # 9.3
 
 
 def whole_ms(seconds: float) -> int:
-    """A limit as `welcome` reports it: at least 1, since 0 means no limit."""
+    """A limit as `welcome` reports it: at least 1, because 0 means no limit."""
     return max(1, round(seconds * 1000))
 
 
 def recovery_bound_s(
     client: ClientConfig, wait_max_s: float, round_trip_max_s: float, *, heartbeat: HeartbeatPolicy | None = None
 ) -> float:
-    """G6: how long after the last fault a client is live again and at the head, at the most, in seconds.
+    """G6: the longest time after the last fault until a client is live again and at the head, in seconds.
 
-    It is still waiting for the longest wait of its reconnect policy, or has yet to notice that its connection is dead (which
-    `heartbeat`, None for the config's own, bounds), or an attempt of it is hanging; then it connects, is welcomed and reads. The
-    fallback policy does not change the bound: polling may take over at any time in between, once, and that is counted in full.
-    The bound is for a server that answers within `round_trip_max_s`.
+    When the fault ends, the client may be waiting for the longest wait of its reconnect policy, may not have noticed yet that its
+    connection is dead (bounded by `heartbeat`, None for the config's own), or may have a hanging attempt. Then it connects, is
+    welcomed and reads. The fallback policy does not change the bound: polling may take over once in between, and that is counted
+    in full. The bound holds for a server that answers within `round_trip_max_s`.
     """
     notice = (heartbeat or client.heartbeat_policy).notice_max_s
     hanging = 2 * client.connect_timeout_s

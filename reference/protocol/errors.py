@@ -1,11 +1,11 @@
-"""Close codes and error codes: what went wrong, whose fault it is, and what a client may do next.
+"""Close codes and error codes: what went wrong, on which side, and how a client may react.
 
 A close code is a number between 4000 and 4999, the same on a WebSocket close and in the body of an HTTP answer. Its first two
-digits say what may follow, so that a client can judge a code that it has never seen:
+digits say how to react, so that a client can handle a code it does not know:
 
-    40xx  the connection failed, the session did not: come back and resume
-    41xx  the session has another owner now, or none
-    44xx  something must be fixed first; coming back unchanged would fail again
+    40xx  the connection failed, the session did not: reconnect and resume
+    41xx  the session has another owner, or no longer exists
+    44xx  something must be fixed first; reconnecting unchanged would fail again
 """
 
 import enum
@@ -55,10 +55,10 @@ _REACTIONS_BY_FIRST_DIGITS = {
 
 
 def reaction_to(code: int | None) -> Reaction:
-    """What to do after a close with `code`; None means that the connection was cut without one.
+    """How to react to a close with `code`; None means that the connection was cut without a code.
 
-    WebSocket's own codes (1000 to 1015) come from proxies and dying servers as often as from a decision, so they always
-    mean that the client may resume.
+    WebSocket's own codes (1000 to 1015) come from proxies and crashing servers as often as from a decision, so after them the
+    client may always resume.
     """
     if code is None:
         return Reaction.RESUME
@@ -94,28 +94,28 @@ _RETRYABLE = frozenset(
 
 
 class SteadywireError(Exception):
-    """The base of every error that this package raises on purpose."""
+    """The base of all errors that this package raises on purpose."""
 
 
 class ConfigError(SteadywireError, ValueError):
-    """A parameter set that cannot work; the message names the parameter, its limit and the value given."""
+    """A parameter set that cannot work; the message names the parameter, its limit and the given value."""
 
 
 class LocalError(SteadywireError):
-    """This side's fault: the application asked for something that the protocol or its state does not allow."""
+    """A fault of this side: the application asked for something that the protocol or the state does not allow."""
 
 
 class OutboxFull(LocalError):
-    """The client queue has reached its limit and its policy is to reject what is new."""
+    """The client queue is full and its policy is to reject new messages."""
 
 
 class InvalidEvent(LocalError):
-    """An event that no server would accept: unknown type, missing field, or data that JSON cannot carry."""
+    """An event that every server would refuse: unknown type, missing field, or data that JSON cannot represent."""
 
 
 class SessionClosed(LocalError):
-    """The session has ended; nothing more can be published on it. `code` is the close code that ended it, None if this side
-    did."""
+    """The session has ended; nothing more can be published on it. `code` is the close code that ended it, None if this side ended
+    it."""
 
     def __init__(self, message: str, code: int | None = None) -> None:
         super().__init__(message)
@@ -123,9 +123,9 @@ class SessionClosed(LocalError):
 
 
 class RemoteError(SteadywireError):
-    """The other side's fault: it sent what the protocol forbids. Carries the code to close its connection with.
+    """A fault of the peer: it sent what the protocol forbids. `code` is the code with which to close its connection.
 
-    `limit` is the one that it has reached, if that is what is wrong.
+    `limit` is the limit that it exceeded, if that is the reason.
     """
 
     def __init__(self, code: CloseCode, message: str, limit: Limit | None = None) -> None:

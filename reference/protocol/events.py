@@ -1,8 +1,8 @@
-"""Events: what collaborators say to each other, and the class of each type.
+"""Events: what collaborators send to each other, and the class of each event type.
 
 A sequenced event has a number, is stored, and reaches everyone exactly once and in order. Three of the sequenced types are
-critical: they are folded into the state of the run, so a late joiner needs only their sum. Presence and cursors are not in the
-log at all: only their latest value counts, so they carry no number and are never stored.
+critical: they are folded into the state of the run, so a late joiner needs only that state. Presence and cursors are not in the
+log: only their latest value counts, so they have no number and are never stored.
 """
 
 import enum
@@ -16,10 +16,10 @@ from reference.protocol.errors import ConfigError, InvalidEvent
 from reference.protocol.kept_json import check_json
 
 Data = dict[str, Any]
-"""An event's payload: a JSON object, as an application makes and reads it. What it means is for the application (10.10)."""
+"""An event's payload: a JSON object. Only the application interprets it (10.10)."""
 KeptData = msgspec.Raw
-"""The same as a server keeps it: the bytes that came. It stands where a type says `Data`, and is written as it is; only the key
-of a critical event is ever parsed (`key_of`)."""
+"""The payload as a server keeps it: the received bytes, unchanged. It is used where a type says `Data`; only the key of a
+critical event is ever parsed (`key_of`)."""
 
 
 class EventClass(enum.Enum):
@@ -36,8 +36,8 @@ class EventClass(enum.Enum):
 class Event(msgspec.Struct, frozen=True, rename="camel", omit_defaults=False):
     """One event, in the same form over WebSocket, polling and replay.
 
-    `timestamp` is the server's wall clock in ms since 1970; `sequence_number` counts from 1 per run and is None for presence
-    and cursors, which have no place in the order.
+    `timestamp` is the server's wall clock in ms since 1970; `sequence_number` counts from 1 per run and is None for presence and
+    cursors, which are not ordered.
     """
 
     event_type: str
@@ -65,11 +65,11 @@ _BUILT_IN: dict[str, EventClass] = {
     CURSOR_MOVE: EventClass.EPHEMERAL,
 }
 KEY_FIELD = {GRAFT: "position", PRUNE: "step"}
-"""The field of a critical event's data that says what in the run's state it changes."""
+"""The field of a critical event's data that names the entry of the run's state to change."""
 KEY_CHARACTERS_MAX = 256
 """The longest `position` of a graft and `step` of a prune, in characters: they are keys of the run's state."""
 DATA_DEPTH_MAX = 32
-"""How deeply an event's data may nest: no value is more than so many steps away from the data itself (1.6)."""
+"""The nesting limit of an event's data: no value is more than this many levels below the data itself (1.6)."""
 
 
 class EventRegistry:
@@ -85,19 +85,20 @@ class EventRegistry:
             if not (name and len(name) <= 64 and name.isascii() and name.replace("_", "").isalnum()):
                 raise ConfigError(f"event type {name!r}: use 1 to 64 ASCII letters, digits and underscores")
         self._classes: Mapping[str, EventClass] = _BUILT_IN | dict.fromkeys(sequenced, EventClass.SEQUENCED)
+        self._published = {name: kind for name, kind in self._classes.items() if kind.is_sequenced}
 
     def class_of(self, event_type: str) -> EventClass | None:
         """The class of `event_type`, or None if this application has no such type."""
         return self._classes.get(event_type)
 
     def check_publish(self, event_type: str, data: Data | KeptData) -> EventClass:
-        """The class of an event that a client wants to publish; raises InvalidEvent with what to change."""
-        event_class = self.class_of(event_type)
+        """The class of an event to be published; raises InvalidEvent with what to change."""
+        event_class = self._published.get(event_type)
         if event_class is None:
-            known = ", ".join(sorted(name for name, kind in self._classes.items() if kind.is_sequenced))
+            if event_type in self._classes:
+                raise InvalidEvent(f"{event_type} is not published: the server makes presence, cursors have their own frame")
+            known = ", ".join(sorted(self._published))
             raise InvalidEvent(f"unknown event type {event_type!r}; this server knows {known}")
-        if not event_class.is_sequenced:
-            raise InvalidEvent(f"{event_type} is not published: the server makes presence, cursors have their own frame")
         if isinstance(data, KeptData):
             check_json(bytes(data), DATA_DEPTH_MAX)
         else:
@@ -109,24 +110,32 @@ class EventRegistry:
 
 DEFAULT_REGISTRY = EventRegistry()
 
-_keys = {field: msgspec.json.Decoder(msgspec.defstruct("Key", [(field, Any, None)])) for field in KEY_FIELD.values()}
+# With its type: a list of numbers in its place would be read whole, for 70 ms, only to be refused.
+_keys = {field: msgspec.json.Decoder(msgspec.defstruct("Key", [(field, str, "")])) for field in KEY_FIELD.values()}
 
 
 def key_of(event_type: str, data: Data | KeptData) -> str:
-    """What a GRAFT or a PRUNE changes in the state (1.7). Raises InvalidEvent if `data` does not say (1.3)."""
+    """The entry of the state that a GRAFT or a PRUNE changes (1.7). Raises InvalidEvent if `data` does not name one (1.3)."""
     field = KEY_FIELD[event_type]
-    value = getattr(_keys[field].decode(data), field) if isinstance(data, KeptData) else data.get(field)
+    value = _kept_key(field, data) if isinstance(data, KeptData) else data.get(field)
     if not isinstance(value, str) or not 0 < len(value) <= KEY_CHARACTERS_MAX:
         raise InvalidEvent(f"{event_type} needs data.{field}, a string of 1 to {KEY_CHARACTERS_MAX} characters")
     return value
 
 
+def _kept_key(field: str, data: KeptData) -> Any:
+    try:
+        return getattr(_keys[field].decode(data), field)
+    except msgspec.ValidationError:  # it is there and is no string
+        return None
+
+
 CURSOR_BYTES_MAX = 512
-"""The largest cursor, in bytes of JSON: everyone's cursors must fit into one welcome."""
+"""The largest cursor, in bytes of JSON: all cursors must fit into one welcome."""
 
 
 def check_cursor(data: Data) -> None:
-    """Raise InvalidEvent unless `data` can be a cursor."""
+    """Raise InvalidEvent unless `data` is a valid cursor."""
     check_data(data)
     size_bytes = len(msgspec.json.encode(data))
     if size_bytes > CURSOR_BYTES_MAX:
@@ -134,9 +143,9 @@ def check_cursor(data: Data) -> None:
 
 
 def check_data(value: object, depth: int = 0) -> None:
-    """Raise InvalidEvent unless `value` survives JSON and every store unchanged.
+    """Raise InvalidEvent unless JSON and every store preserve `value` unchanged.
 
-    NaN, the infinities and integers beyond 64 bits are not JSON that all sides read alike; PostgreSQL cannot store NUL in text.
+    Parsers disagree about NaN, infinities and integers beyond 64 bits; PostgreSQL cannot store NUL in text.
     """
     if depth > DATA_DEPTH_MAX:
         raise InvalidEvent(f"data nests deeper than {DATA_DEPTH_MAX} levels")

@@ -1,8 +1,8 @@
-"""Frames: everything that client and server say to each other, as immutable values.
+"""Frames: every message between client and server, as immutable values.
 
 One frame is one JSON object with a `type`, in one WebSocket text message; over HTTP the same values are a request's parameters
-and an answer's body. Bounds stand in the types, so a frame that was decoded is a frame that may be believed to be well formed;
-whether it may be said now is for `states` to tell.
+and an answer's body. The types include the bounds, so a decoded frame is well formed; `states` decides whether it is allowed in
+the present state.
 """
 
 from typing import Annotated, Literal
@@ -27,28 +27,28 @@ TALLY_MAX = 1_000_000
 Tally = Annotated[int, msgspec.Meta(ge=0, le=TALLY_MAX)]
 RECOVERIES_MAX = 8
 MESSAGES_MAX = 64
-"""In one publishMany."""
+"""Messages in one publishMany."""
 
 Start = Literal["snapshot", "oldest", "head"]
-"""Where a session without a position begins: the newest snapshot and all after it, all that is kept, or only what is new."""
+"""Where a session without a position begins: the newest snapshot and all events after it, all kept events, or only new ones."""
 Outcome = Literal["fresh", "resumed", "snapshot", "reset"]
 ResetReason = Literal["epoch", "expired", "ahead"]
 FallbackReason = Literal["not_opened", "not_welcomed", "not_steady"]
-"""How far the last WebSocket came before its client went over to polling."""
+"""How far the last WebSocket got before its client changed to polling."""
 
 
 class Frame(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", rename="camel", omit_defaults=True):
     """The base of every frame."""
 
 
-# What a client says over WebSocket.
+# Frames from the client over WebSocket.
 
 
 class Hello(Frame, frozen=True, tag="hello", kw_only=True):
     """The first frame on a connection. A position (epoch and number) makes it a resume.
 
-    `client_id` names one life of one client: it must not be shared, or used again by a program that has forgotten what it sent.
-    `generation` counts that client's connections: of two, the server believes the higher.
+    `client_id` identifies one client until it loses its memory: it must not be shared, nor reused by a program that no longer
+    knows what it sent. `generation` counts that client's connections: of two, the server takes the higher as the newer.
     """
 
     protocol: int
@@ -68,8 +68,8 @@ class Hello(Frame, frozen=True, tag="hello", kw_only=True):
 class Publish(Frame, frozen=True, tag="publish", kw_only=True):  # 4.3
     """One event to be sequenced.
 
-    `after` is the client's number before this one, when that is not `client_sequence - 1`: the numbers between were given up.
-    0 says that everything before this one is finished.
+    `after` is the client's number before this one, if that is not `client_sequence - 1`: the numbers between were given up. 0
+    says that all earlier numbers are settled.
     """
 
     client_sequence: Ordinal
@@ -88,15 +88,15 @@ class Cursor(Frame, frozen=True, tag="cursor"):
 
 
 class Ack(Frame, frozen=True, tag="ack"):
-    """Everything up to this number has been handed to the application."""
+    """Everything up to this number has been delivered to the application."""
 
     sequence_number: Count
 
 
 class Recovery(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """An outage that is over: from the loss of the connection until the session was carried again.
+    """An outage that is over: from the loss of the connection until the session had a transport again.
 
-    `silence_ms`: how long the line had been silent when the client gave it up by itself; None if the peer reported the end.
+    `silence_ms`: how long the connection had been silent when the client closed it; None if the peer reported the end.
     """
 
     recovery_ms: Milliseconds
@@ -104,9 +104,9 @@ class Recovery(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_d
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """What only a client can know of its connections, since its last report. For metrics, and believed for nothing else.
+    """Client-side counts since the last report, which only the client can know. The server uses them for metrics only.
 
-    `queued_messages` alone is no count: how many publishes wait for an answer now.
+    `queued_messages` is not a count since the last report: it says how many publishes wait for an answer now.
     """
 
     failed_attempts: Tally = 0
@@ -119,7 +119,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_def
 
 # 4.6
 class Ping(Frame, frozen=True, tag="ping"):
-    """`round_trip_ms` is what the ping before took by the client's own clock."""
+    """`round_trip_ms` is the round trip of the previous ping by the client's clock."""
 
     nonce: Count
     round_trip_ms: Annotated[float, msgspec.Meta(ge=0, le=MILLISECONDS_MAX)] | None = None
@@ -127,23 +127,23 @@ class Ping(Frame, frozen=True, tag="ping"):
 
 
 class Auth(Frame, frozen=True, tag="auth"):  # 4.7
-    """A new token for the connection that stands."""
+    """A new token for this connection."""
 
     token: Token
 
 
 class Bye(Frame, frozen=True, tag="bye"):  # 4.8
-    """A clean leave: presence leaves at once."""
+    """A clean leave: presence ends at once."""
 
 
-# What a server says over WebSocket.
+# Frames from the server over WebSocket.
 
 
 class Limits(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """The server's limits, named as its settings are; None: it does not tell, or has none.
+    """The server's limits, named as its settings; None: not reported, or no limit.
 
-    A client keeps the first two, and `silence_max_ms` (`keepalive`); above the third its publishes are put off. The others are
-    reported so that a client that meets one knows it.
+    A client keeps within the first two and `silence_max_ms` (`keepalive`); beyond the third its publishes are put off. The others
+    are reported for information.
     """
 
     frame_bytes_max: int
@@ -168,8 +168,8 @@ class Retry(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Welcome(Frame, frozen=True, tag="welcome", kw_only=True):  # 4.9
-    """The answer to hello. What follows begins after `after_sequence`; unless resumed, a snapshot at that number comes first
-    (or nothing, if a fresh session asked to start at the oldest event or at the head)."""
+    """The answer to hello. Events after `after_sequence` follow. Unless the outcome is resumed, a snapshot at that number comes
+    first (or none, if a fresh session asked to start at the oldest event or at the head)."""
 
     session_id: Id
     epoch: Id
@@ -193,7 +193,7 @@ class SnapshotFrame(Frame, frozen=True, tag="snapshot"):  # 4.10
 
 
 class Events(Frame, frozen=True, tag="events"):  # 4.11
-    """Ascending, contiguous with everything before on this connection."""
+    """Ascending and contiguous with all events before on this connection."""
 
     events: tuple[Event, ...]
 
@@ -202,7 +202,7 @@ class Events(Frame, frozen=True, tag="events"):  # 4.11
 
 
 class Presence(Frame, frozen=True, tag="presence", kw_only=True):  # 4.12
-    """Who is here. Either `full`, or what changed since the last one on this connection."""
+    """The users who are present: all of them (`full`), or the changes since the last one on this connection."""
 
     full: tuple[str, ...] | None = None
     joined: tuple[str, ...] = ()
@@ -211,7 +211,7 @@ class Presence(Frame, frozen=True, tag="presence", kw_only=True):  # 4.12
 
 
 class Cursors(Frame, frozen=True, tag="cursors", kw_only=True):  # 4.13
-    """Where the cursors are. Either `full`, or the ones that moved since the last one on this connection."""
+    """The cursor positions: all of them (`full`), or those that moved since the last one on this connection."""
 
     full: dict[str, Data] | None = None
     moved: dict[str, Data] = {}
@@ -219,7 +219,7 @@ class Cursors(Frame, frozen=True, tag="cursors", kw_only=True):  # 4.13
 
 
 class Accepted(Frame, frozen=True, tag="accepted", kw_only=True):  # 4.14
-    """The publish is durable under this number. `duplicate`: it had been accepted before."""
+    """The publish is durable under this number. `duplicate`: an earlier copy had been accepted."""
 
     client_sequence: Ordinal
     sequence_number: Ordinal
@@ -237,7 +237,7 @@ class Rejected(Frame, frozen=True, tag="rejected", kw_only=True):  # 4.15
 
 
 class Heartbeat(Frame, frozen=True, tag="heartbeat"):  # 4.16
-    """Sent to a reader that has been given everything up to `head`: a reader that has less has lost something."""
+    """Sent to a reader that was sent everything up to `head`: if the reader has less, something was lost."""
 
     head: Count
 
@@ -248,13 +248,13 @@ class Pong(Frame, frozen=True, tag="pong"):  # 4.17
 
 
 class Expiring(Frame, frozen=True, tag="expiring"):
-    """The token's life ends in this many ms; after a grace the connection is closed."""
+    """The token expires in this many ms; after the grace period the connection is closed."""
 
     in_ms: Milliseconds
 
 
 class Goaway(Frame, frozen=True, tag="goaway", kw_only=True):  # 4.19
-    """Come back after retryAfter + U(0, spread)."""
+    """Reconnect after retryAfter + U(0, spread)."""
 
     code: int
     retry_after_ms: Milliseconds
@@ -262,18 +262,18 @@ class Goaway(Frame, frozen=True, tag="goaway", kw_only=True):  # 4.19
 
 
 class Error(Frame, frozen=True, tag="error", kw_only=True):  # 4.20
-    """Why the connection is about to be closed."""
+    """Why the connection is going to be closed."""
 
     code: int
     message: str
 
 
-# What is said over HTTP.
+# Requests and answers over HTTP.
 
 
 class PollRequest(Frame, frozen=True, tag="poll", kw_only=True):
-    """GET .../poll. Without epoch the current one is meant; with `client_id` the poll also keeps the user present,
-    and may report as a ping does."""
+    """GET .../poll. Without epoch the current one is meant. With `client_id` the poll also keeps the user present, and may carry
+    a report as a ping does."""
 
     after_sequence: Count | None = None
     epoch: Id | None = None
@@ -287,7 +287,7 @@ class PollRequest(Frame, frozen=True, tag="poll", kw_only=True):
 
 
 class PollAnswer(Frame, frozen=True, tag="polled", kw_only=True):
-    """What a poll brings: the same events, in the same form, as the WebSocket would. `has_more`: poll again at once."""
+    """The answer to a poll: the same events, in the same form, as over WebSocket. `has_more`: poll again at once."""
 
     run_id: str
     session_id: Id | None = None
@@ -310,7 +310,7 @@ class PollAnswer(Frame, frozen=True, tag="polled", kw_only=True):
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """One publish inside of a POST; the fields are those of `Publish`."""
+    """One publish of a POST; the fields are those of `Publish`."""
 
     client_sequence: Ordinal
     event_type: TypeName
@@ -321,7 +321,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_de
         _check_after(self.after, self.client_sequence)
 
     def as_frame(self) -> Publish:
-        """The same publish, for a WebSocket."""
+        """The same publish as a WebSocket frame."""
         return Publish(client_sequence=self.client_sequence, event_type=self.event_type, data=self.data, after=self.after)
 
 
@@ -335,8 +335,8 @@ class PublishRequest(Frame, frozen=True, tag="publishMany", kw_only=True):
 
 
 class PublishAnswer(Frame, frozen=True, tag="published"):
-    """One result for each message, in their order. epoch: of the history in which the accepted ones stand, which a client that
-    polls may not have heard of yet."""
+    """One result for each message, in their order. epoch: the history that has the accepted events; a client that polls may not
+    know it yet."""
 
     results: tuple[Accepted | Rejected, ...]
     epoch: Id | None = None
@@ -346,7 +346,7 @@ RequestKind = Literal["poll", "publishMany"]
 
 
 class RequestFailed(Frame, frozen=True, tag="requestFailed", kw_only=True):
-    """Said by the polling transport itself, never on the wire: a request ended without the server's answer to it.
+    """Created by the polling transport itself, never sent: a request ended without the server's answer.
 
     `code` is the protocol's code if the server gave one, else None.
     """

@@ -1,14 +1,14 @@
-"""The limits that a peer can reach, by name: what a metric counts when one is.
+"""Names of the limits that a peer can reach, as used by metrics.
 
-Each is a setting of a server (docs/protocol.md, section 9, and docs/operations.md); what happens at it is said there. A name is a
-label of a metric, so there is a fixed number of them.
+Each is a setting of a server; docs/protocol.md, section 9, and docs/operations.md say what happens at it. A name is a label of a
+metric, so the set of names is fixed.
 """
 
 import enum
 
 
 class Limit(enum.StrEnum):
-    """What was reached."""
+    """A limit that a peer can reach."""
 
     # One connection.
     FRAME_BYTES = "frame_bytes"

@@ -1,4 +1,4 @@
-"""How much a peer may do: a token bucket, in tokens per second with a burst."""
+"""Rate limit of a peer: a token bucket, with a rate in tokens per second and a burst."""
 
 from reference.protocol.frames import MILLISECONDS_MAX
 from reference.protocol.timers import NS_PER_S
@@ -21,7 +21,8 @@ class TokenBucket:
         self._at: int | None = None
 
     def spend(self, now: int, tokens: int = 1) -> int:
-        """Take that many tokens. Returns 0 if they were there, else how long to wait for them, in ms; then none was taken."""
+        """Take that many tokens. Returns 0 if they were there; otherwise takes none and returns how long to wait for them, in
+        ms."""
         self._refill(now)
         if self._left < tokens:
             return min(max(1, round((tokens - self._left) / self._per_s * 1000)), MILLISECONDS_MAX)
@@ -29,14 +30,14 @@ class TokenBucket:
         return 0
 
     def take(self, now: int, tokens: int) -> int:
-        """Take up to that many tokens; returns how many were there."""
+        """Take up to that many tokens; returns how many were taken."""
         self._refill(now)
         taken = min(tokens, max(0, int(self._left)))
         self._left -= taken
         return taken
 
     def drain(self, now: int, tokens: int) -> None:
-        """Take tokens for what is already done; what was not there is owed, as much as a burst at most."""
+        """Take tokens for work already done; missing tokens become a debt, at most as large as a burst."""
         self._refill(now)
         self._left = max(self._left - tokens, -self._burst)
 

@@ -1,7 +1,7 @@
-"""What a store keeps of a run, and what the run hands to the store.
+"""Records: what a store keeps of a run, and what the run gives to the store.
 
-The run decides what is written and when it may be shown; the store only makes it durable. `StoredRun` is what comes back after
-a restart: with it a run continues as if nothing had happened.
+The run decides what is written and when it becomes visible; the store only makes it durable. `StoredRun` is what the store
+returns after a restart: with it a run continues as if nothing had happened.
 """
 
 import msgspec
@@ -9,13 +9,13 @@ import msgspec
 from reference.protocol.events import Data, Event
 
 ANSWERS_KEPT = 64
-"""Answers remembered for each client id (8.3, 9.4): no client may have more publishes unanswered."""
+"""Answers remembered for each client id (8.3, 9.4): no client may have more unanswered publishes."""
 
 
 def retention(oldest: int, wanted: int, snapshot_number: int) -> int:
-    """The number of the oldest event that is kept (1.10): the one rule of retention, for the log in memory and for every store.
+    """The number of the oldest event to keep (1.10): the one rule of retention, for the log in memory and for every store.
 
-    `oldest` is kept now, `wanted` is where the window should begin. The window only moves forward, and never past the event
+    `oldest` is kept now, `wanted` is where the window should begin. The window only moves forward, and never beyond the event
     after the snapshot, so that snapshot and window always connect.
     """
     return max(oldest, min(wanted, snapshot_number + 1))
@@ -54,10 +54,11 @@ class LogEntry(msgspec.Struct, frozen=True):
 
 
 class Append(msgspec.Struct, frozen=True):
-    """One batch to make durable, in one transaction or not at all.
+    """One batch to make durable in one transaction, completely or not at all.
 
-    `entries` are contiguous and follow directly on what was handed out before. `snapshot` is set when one falls due within the
-    batch. Events below `oldest` may be deleted, once this batch is durable.
+    `entries` are contiguous and directly follow the previous batch. `snapshot` is set when one falls due within the batch. Events
+    below `oldest` may be deleted once this batch is durable. `forgotten` are client ids whose records from before this batch are
+    deleted (8.3).
     """
 
     run_id: str
@@ -65,18 +66,21 @@ class Append(msgspec.Struct, frozen=True):
     entries: tuple[LogEntry, ...]
     snapshot: Snapshot | None
     oldest: int
+    forgotten: tuple[str, ...] = ()
 
 
 class StoredClient(msgspec.Struct, frozen=True):
-    """The dedupe memory of one client in one run: its user, its newest accepted number, and its last answers.
+    """The deduplication memory of one client in one run: its user, its newest accepted number, and its last answers.
 
-    `answers` are pairs (client_sequence, sequence_number), ascending, at least the newest 64 that were accepted.
+    `answers` are pairs (client_sequence, sequence_number), ascending, at least the newest 64 accepted ones. `used_at` is the
+    highest timestamp of its events, in ms since 1970.
     """
 
     client_id: str
     user_id: str
     last_client_sequence: int
     answers: tuple[tuple[int, int], ...]
+    used_at: int = 0
 
 
 class StoredRun(msgspec.Struct, frozen=True):

@@ -1,8 +1,8 @@
-"""What a client keeps of its session over a restart of its program: client id, generation, position, and the outbox.
+"""What a client saves of its session across a restart of its program: client id, generation, position and outbox.
 
-A session that saves asks its driver to save each change (`Save`) before it does what depends on it: a publish is saved before its
-ticket is given out, and the number of a publish before a frame with that number leaves (protocol 2.2, 7.4). So a program that
-starts again with what was saved can send everything unanswered once more, and the server tells copies by their numbers.
+A session that saves asks its driver to save each change (`Save`) before any action that depends on it: a publish is saved before
+its ticket is returned, and the number of a publish before a frame with that number is sent (protocol 2.2, 7.4). So a restarted
+program can send everything unanswered once more, and the server recognises copies by their number.
 """
 
 import msgspec
@@ -22,8 +22,8 @@ class SavedPublish(msgspec.Struct, frozen=True):
 
 
 class SavedSession(msgspec.Struct, frozen=True, kw_only=True):
-    """generation: the highest that was used. next_sequence: the lowest client sequence that was not used. epoch, last: the
-    position of what the application has handled; None, 0: nothing."""
+    """generation: the highest one used. next_sequence: the lowest unused client sequence. epoch, last: the position up to which
+    the application has handled events; None, 0: it has handled none."""
 
     client_id: str
     generation: int = 0

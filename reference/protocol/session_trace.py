@@ -1,11 +1,11 @@
-"""The trace of a session: what a client can record of itself, as the records of a trace, and their format.
+"""The trace of a session: the trace records that a client can write about itself, and their format.
 
-A trace is a file of JSON lines, one record a line, `at` in whole ns since it began. Its first record says its format version and
-all that is needed to read the others. `simulation.trace` has the records that only the world around a client can write (faults,
-servers, stores) and reads every trace, simulated or real, by one path.
+A trace is a file of JSON lines, one record per line, `at` in whole ns since its start. Its first record has the format version
+and everything needed to read the others. `simulation.trace` has the records that only the environment of a client can write
+(faults, servers, stores) and reads every trace, simulated or real, in the same way.
 
 A client's own recording (`client.record`, `keeps = "session"`) has no token and no message in it: an event is a type, a number
-and a size in bytes. It may begin in the middle of a session, and ends where the program or the disk did.
+and a size in bytes. It may begin in the middle of a session, and may end at any record if the program or the disk failed.
 """
 
 from typing import Literal
@@ -24,13 +24,13 @@ from reference.protocol.states import ClientState, Transport
 
 FORMAT_VERSION = 2
 PUBLISH_ID = "publishId"
-"""The field of an event's data that names the publish that made it."""
+"""The field of an event's data that identifies the publish that made it."""
 World = Literal["simulation", "real", "adversary", "server_under_test", "client_under_test"]
 Keeps = Literal["full", "histograms", "session"]
 
 
 def publish_id_of(data: Data) -> str | None:
-    """The publish that made an event, or None if its data do not say."""
+    """The id of the publish that made an event, or None if its data have none."""
     value = data.get(PUBLISH_ID)
     return value if isinstance(value, str) else None
 
@@ -43,13 +43,13 @@ class TraceRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="record",
 class TraceStarted(TraceRecord, frozen=True, tag="trace_started", kw_only=True, gc=False):
     """The first record, with all that is needed to judge the others.
 
-    world: "adversary" is the adversarial world; "server_under_test" and "client_under_test" are somebody else's, between ours.
-    recovery_bound_s: G6, how long after the last fault everyone is live and at the head. tail_bound_s: G13, how long a live
-    connection may leave its client behind with nothing arriving. notice_bound_s: how long a dead connection may look alive.
-    warm_up_s: what happens before is left out of figures. began_ms: on the wall clock, in ms since 1970, where that is known.
-    keeps: "full": each message has its records; "histograms": sums stand for them; "session": one client's own view, without
-    what messages say, and without faults or log. client, server, policy, fallback: how the run was set, as far as that is
-    known; a simulated one has its scenario.
+    world: "adversary" is the adversarial world; in "server_under_test" and "client_under_test" one side is not ours.
+    recovery_bound_s: G6, the time after the last fault within which everyone is live and at the head. tail_bound_s: G13, how long
+    a live connection may leave its client behind without anything arriving. notice_bound_s: how long a dead connection may go
+    unnoticed. warm_up_s: figures leave out what happens before. began_ms: on the wall clock, in ms since 1970, if that is known.
+    keeps: "full": each message has its records; "histograms": sums replace them; "session": one client's own view, without
+    message contents, faults or log. client, server, policy, fallback: the settings of the run, as far as they are known; a
+    simulated run has its scenario.
     """
 
     format_version: int
@@ -75,7 +75,7 @@ class ClientStarted(TraceRecord, frozen=True, tag="client_started", kw_only=True
 
 
 class Published(TraceRecord, frozen=True, tag="published", kw_only=True, gc=False):
-    """Queued under this ticket. size_bytes: of the data as JSON, where the data are not in the trace."""
+    """Queued under this ticket. size_bytes: of the data as JSON, if the data are not in the trace."""
 
     client: str
     ticket: int
@@ -89,7 +89,7 @@ class Published(TraceRecord, frozen=True, tag="published", kw_only=True, gc=Fals
 
 
 class AcceptedRecord(TraceRecord, frozen=True, tag="accepted", kw_only=True, gc=False):
-    """`epoch`: of the history that the client was in."""
+    """`epoch`: of the client's history at that time."""
 
     client: str
     ticket: int
@@ -99,7 +99,7 @@ class AcceptedRecord(TraceRecord, frozen=True, tag="accepted", kw_only=True, gc=
 
 
 class Failed(TraceRecord, frozen=True, tag="failed", kw_only=True, gc=False):
-    """Given up, visibly."""
+    """Given up and reported as failed."""
 
     client: str
     ticket: int
@@ -109,7 +109,7 @@ class Failed(TraceRecord, frozen=True, tag="failed", kw_only=True, gc=False):
 
 
 class Delivered(TraceRecord, frozen=True, tag="delivered", kw_only=True, gc=False):
-    """A sequenced event was handed to the application. size_bytes: as for a publish."""
+    """A sequenced event was delivered to the application. size_bytes: as for a publish."""
 
     client: str
     epoch: str | None
@@ -125,7 +125,7 @@ class Delivered(TraceRecord, frozen=True, tag="delivered", kw_only=True, gc=Fals
 
 
 class SnapshotTaken(TraceRecord, frozen=True, tag="snapshot_taken", kw_only=True, gc=False):
-    """The application was given the state at that number in place of the events before it."""
+    """The application was given the state at that number in place of the earlier events."""
 
     client: str
     epoch: str
@@ -135,7 +135,7 @@ class SnapshotTaken(TraceRecord, frozen=True, tag="snapshot_taken", kw_only=True
 
 
 class ResetTaken(TraceRecord, frozen=True, tag="reset_taken", kw_only=True, gc=False):
-    """The application was notified that its history is gone."""
+    """The application was notified that its history is lost."""
 
     client: str
     epoch: str
@@ -153,7 +153,7 @@ class StateTurned(TraceRecord, frozen=True, tag="state_turned", kw_only=True, gc
 
 
 class SessionOver(TraceRecord, frozen=True, tag="session_over", kw_only=True, gc=False):
-    """Nothing more will come. `code` None: this side ended it."""
+    """The session is over. `code` None: this side ended it."""
 
     client: str
     code: int | None
@@ -161,7 +161,7 @@ class SessionOver(TraceRecord, frozen=True, tag="session_over", kw_only=True, gc
 
 
 class AttemptMade(TraceRecord, frozen=True, tag="attempt_made", kw_only=True, gc=False):
-    """A connection is being opened; the id is the client's own name for it. A polling lane costs nothing before its requests."""
+    """A connection is being opened; the id was chosen by the client. A polling transport costs nothing before its requests."""
 
     client: str
     connection_id: int
@@ -169,7 +169,7 @@ class AttemptMade(TraceRecord, frozen=True, tag="attempt_made", kw_only=True, gc
 
 
 class RequestMade(TraceRecord, frozen=True, tag="request_made", kw_only=True, gc=False):
-    """An HTTP request has left. `request`: "poll" or "publishMany"."""
+    """An HTTP request was sent. `request`: "poll" or "publishMany"."""
 
     client: str
     connection_id: int
@@ -187,7 +187,7 @@ class ConnectionLost(TraceRecord, frozen=True, tag="connection_lost", kw_only=Tr
 
 
 class ConnectionLeft(TraceRecord, frozen=True, tag="connection_left", kw_only=True, gc=False):
-    """The client ended a connection itself. `code` None: it cut it."""
+    """The client closed a connection. `code` None: it cut the connection."""
 
     client: str
     connection_id: int
@@ -196,8 +196,8 @@ class ConnectionLeft(TraceRecord, frozen=True, tag="connection_left", kw_only=Tr
 
 
 class WaitAsked(TraceRecord, frozen=True, tag="wait_asked", kw_only=True, gc=False):
-    """The server asked this client to stay away for so long, and then for a draw of the spread, if it named one (goaway does, a
-    refusal does not)."""
+    """The server asked this client to stay away for this long, plus a sample of the spread if it gave one (goaway does, a refusal
+    does not)."""
 
     client: str
     retry_after_ms: int
@@ -205,7 +205,7 @@ class WaitAsked(TraceRecord, frozen=True, tag="wait_asked", kw_only=True, gc=Fal
 
 
 class RoundTripTaken(TraceRecord, frozen=True, tag="round_trip_taken", kw_only=True, gc=False):
-    """A client has measured how long a ping took, by its own clock."""
+    """A client has measured the round trip of a ping by its own clock."""
 
     client: str
     round_trip_ms: float
@@ -227,8 +227,8 @@ def trace_started(
     began_ms: int | None = None,
 ) -> TraceStarted:
     """The first record of a trace. `wait_max_s`: the longest wait of the reconnect policy; `round_trip_max_s`: of a request to a
-    server that is well, its store included; `heartbeat`: None for the one of the client's config. `policy` and `fallback` (None
-    for the one of the client's config) are noted if they can be written down."""
+    healthy server, including its store; `heartbeat`: None for the one of the client's config. `policy` and `fallback` (None for
+    the one of the client's config) are recorded if they can be written as a value."""
     heartbeat = heartbeat or client.heartbeat_policy
     fallback = fallback or client.fallback_policy
     return TraceStarted(
@@ -267,7 +267,7 @@ SessionRecord = (
     | WaitAsked
     | RoundTripTaken
 )
-"""What a client's own recording is made of."""
+"""The record types of a client's own recording."""
 
 ME = "me"
 """The name of the client in its own recording."""
@@ -275,5 +275,5 @@ _encoder = msgspec.json.Encoder(order="deterministic")
 
 
 def encode_record(record: TraceRecord) -> bytes:
-    """One line, with its end."""
+    """The record as one line, including the newline."""
     return _encoder.encode(record) + b"\n"

@@ -1,27 +1,26 @@
-"""States and transitions of both sides, as tables.
+"""States and transitions of client and server, as tables.
 
-The client's session outlives its connections. One state says what is going on with both transports at once, because they are
-not independent: WebSocket is probed only while polling carries the session, and polling ends only when the probe has proved
-useful.
+The client's session outlives its connections. One state covers both transports, because they are not independent: WebSocket is
+probed only while polling carries the session, and polling ends only when the probe has proved useful.
 
     NEW            nothing has been tried
-    CONNECTING     a WebSocket is being opened; nothing carries the session
+    CONNECTING     a WebSocket is being opened; no transport carries the session
     GREETING       it is open, hello is sent
     PROVING        welcomed: events and publishes flow, but no ping has been answered yet
     LIVE           a ping was answered: the connection is useful
     WAITING        between attempts
-    POLLING        HTTP polling is open; the next probe has a time. It carries the session from its first answer on
+    POLLING        HTTP polling is open; the next probe is scheduled. Polling carries the session from its first answer on
     PROBE_CONNECTING, PROBE_GREETING, PROBE_PROVING
-                   as above, but behind polling, which goes on until the probe is LIVE
-    REFRESHING     the server wants another token and the application is getting one
-    CLOSED         the end
+                   as above, while polling goes on until the probe is LIVE
+    REFRESHING     the server needs another token and the application is getting one
+    CLOSED         the session is over
 
-Who may say what depends on it: `CLIENT_MAY_RECEIVE` and `SERVER_MAY_RECEIVE` list every frame for every state. A pair that is
-missing is the other side's mistake: the connection is closed with BAD_FRAME. An input that is missing in a transition table is
-our own mistake: it raises.
+`CLIENT_MAY_RECEIVE` and `SERVER_MAY_RECEIVE` list the frames that each side accepts in each state. A pair that is missing is a
+fault of the peer: the connection is closed with BAD_FRAME. An input that is missing in a transition table is a fault of this
+program: it raises.
 
-Ties: frames of a connection that the session has left are ignored, whatever they say. A timer that falls due with an input fires
-with it, after it: what is to happen at once does not wait for the driver's alarm, and happens alike in every world.
+Frames of a connection that the session has left are always ignored. A timer that falls due at the time of an input fires with it,
+after it: it does not wait for the driver's alarm, so the order is the same in every world.
 """
 
 import enum
@@ -30,7 +29,7 @@ from reference.protocol import frames
 
 
 class ClientState(enum.Enum):
-    """What goes on with both transports of a client session: see the module."""
+    """The state of a client session, covering both transports: see the module."""
 
     NEW = "new"
     CONNECTING = "connecting"
@@ -45,11 +44,11 @@ class ClientState(enum.Enum):
     REFRESHING = "refreshing"
     CLOSED = "closed"
 
-    # Looked at with every frame, so they are attributes of the members, set below.
+    # Read for every frame, so they are attributes of the members, set below.
     is_polling: bool
-    """HTTP polling is open. Whether it carries the session is another question: `ClientSession.is_carried`."""
+    """HTTP polling is open. `ClientSession.is_carried` says whether it carries the session."""
     has_websocket: bool
-    """A WebSocket is welcomed: publishes go there."""
+    """A WebSocket is welcomed: publishes are sent there."""
 
     __hash__ = object.__hash__  # members are unique; Enum's own hash is a Python function, and these are keys on every path
 
@@ -78,7 +77,7 @@ for _state in ClientState:
 
 CLIENT_TRANSITIONS: dict[tuple[ClientState, ClientInput], ClientState] = {
     (_C.NEW, _I.START): _C.CONNECTING,
-    # WebSocket alone.
+    # WebSocket only.
     (_C.CONNECTING, _I.OPENED): _C.GREETING,
     (_C.GREETING, _I.WELCOMED): _C.PROVING,
     (_C.PROVING, _I.PROVEN): _C.LIVE,
@@ -87,7 +86,7 @@ CLIENT_TRANSITIONS: dict[tuple[ClientState, ClientInput], ClientState] = {
     (_C.PROVING, _I.LOST): _C.WAITING,
     (_C.LIVE, _I.LOST): _C.WAITING,
     (_C.WAITING, _I.DUE): _C.CONNECTING,
-    # The fallback policy has had enough: HTTP carries the session, WebSocket is probed behind it.
+    # The fallback policy ended the attempts: HTTP carries the session, WebSocket is probed meanwhile.
     (_C.CONNECTING, _I.EXHAUSTED): _C.POLLING,
     (_C.GREETING, _I.EXHAUSTED): _C.POLLING,
     (_C.PROVING, _I.EXHAUSTED): _C.POLLING,
@@ -100,9 +99,9 @@ CLIENT_TRANSITIONS: dict[tuple[ClientState, ClientInput], ClientState] = {
     (_C.PROBE_CONNECTING, _I.LOST): _C.POLLING,
     (_C.PROBE_GREETING, _I.LOST): _C.POLLING,
     (_C.PROBE_PROVING, _I.LOST): _C.POLLING,
-    # A token that the server no longer takes, on either transport.
+    # The server no longer accepts the token, on either transport.
     **{(state, _I.TOKEN_WANTED): _C.REFRESHING for state in _C if state not in (_C.NEW, _C.WAITING, _C.REFRESHING, _C.CLOSED)},
-    # The new token may be as bad as the old one, so it waits like any attempt.
+    # The new token may be refused too, so the attempt waits like any other.
     (_C.REFRESHING, _I.TOKEN_GIVEN): _C.WAITING,
     (_C.REFRESHING, _I.EXHAUSTED): _C.POLLING,
     # The end can come at any time, once.
@@ -125,7 +124,7 @@ _FLOWING = (
 _GREETED = (frames.Welcome, *_AT_ANY_TIME)
 
 CLIENT_MAY_RECEIVE: dict[ClientState, frozenset[type[frames.Frame]]] = {
-    # Frames on the WebSocket. Answers to HTTP requests belong to the polling lane and may come in every polling state.
+    # Frames on the WebSocket. Answers to HTTP requests belong to the polling transport and may come in every polling state.
     _C.NEW: frozenset(),
     _C.CONNECTING: frozenset(),
     _C.GREETING: frozenset(_GREETED),
@@ -142,7 +141,7 @@ CLIENT_MAY_RECEIVE: dict[ClientState, frozenset[type[frames.Frame]]] = {
 
 
 class ConnectionState(enum.Enum):
-    """One connection, as the server sees it. HTTP requests are connections that say one thing and get one answer."""
+    """The state of one connection on the server. HTTP requests are connections with one frame and one answer."""
 
     __hash__ = object.__hash__  # members are unique; Enum's own hash is a Python function, and these are keys on every path
 
@@ -156,7 +155,7 @@ class ConnectionState(enum.Enum):
 
 SERVER_MAY_RECEIVE: dict[ConnectionState, frozenset[type[frames.Frame]]] = {
     ConnectionState.AWAITING_HELLO: frozenset({frames.Hello}),
-    # A client may not speak before it is welcomed, except to leave (8.34).
+    # A client may send nothing but bye before it is welcomed (8.34).
     ConnectionState.AUTHENTICATING: frozenset({frames.Bye}),
     ConnectionState.LIVE: frozenset({frames.Publish, frames.Cursor, frames.Ack, frames.Ping, frames.Auth, frames.Bye}),
     ConnectionState.AWAITING_REQUEST: frozenset({frames.PollRequest, frames.PublishRequest}),
@@ -166,7 +165,7 @@ SERVER_MAY_RECEIVE: dict[ConnectionState, frozenset[type[frames.Frame]]] = {
 
 
 class Transport(enum.StrEnum):
-    """What a connection of a client is."""
+    """The kind of a client's connection."""
 
     WEBSOCKET = "websocket"
     POLLING = "polling"

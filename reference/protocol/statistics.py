@@ -1,4 +1,4 @@
-"""What a machine holds at one moment, as frozen values: for monitors, tests and the simulator, in place of its insides.
+"""Statistics: what a machine holds at one moment, as frozen values for monitors, tests and the simulator.
 
 Everything that could grow is a `Held` with its limit (G7); the rest are positions and counts.
 """
@@ -12,7 +12,7 @@ from reference.protocol.states import ClientState
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """How much of something there is now, and the most that there may be."""
+    """The current size of something, and its limit."""
 
     what: str
     length: int
@@ -21,7 +21,7 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class ClientStatistics:
-    """A client session. `last`: the number of the last event handed over, in `epoch`. `failures`: attempts failed in a row.
+    """Of a client session. `last`: the number of the last delivered event, in `epoch`. `failures`: failed attempts in a row.
     `limits`: the server's, from its last welcome."""
 
     state: ClientState
@@ -37,7 +37,7 @@ class ClientStatistics:
 
 @dataclass(frozen=True, slots=True)
 class RunStatistics:
-    """A run. Numbers of events: of what is durable. `current` and `lagging`: readers."""
+    """Of a run. Event numbers are those of durable events. `current` and `lagging` count readers."""
 
     epoch: str
     head: int
@@ -52,5 +52,5 @@ class RunStatistics:
 
 
 def beyond(held: Iterable[Held]) -> list[Held]:
-    """What exceeds its limit."""
+    """The entries that exceed their limit."""
     return [each for each in held if each.length > each.limit]

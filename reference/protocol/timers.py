@@ -1,9 +1,10 @@
 """Named timers in one table, with one next deadline.
 
-A machine sets and cancels timers by name; its driver asks for `next_deadline()` and arms one alarm. Moving a timer to a later
-time, which is what traffic does all day, costs one dictionary write: the entry in the heap is left where it is and put right
-when it comes to the top. Timers that expire together fire in the order of their deadlines, then in the order in which they
-were set.
+A machine sets and cancels timers by name; its driver asks for `next_deadline()` and sets one alarm. Moving a timer to a later
+time, which happens with every frame, costs one dictionary write: the heap entry stays where it is and is corrected when it
+reaches the top. Cancelling costs the same; when more entries remain than there are timers, the heap is rebuilt, because the entry
+of a token that ends tomorrow would stay until then. Timers that expire together fire in the order of their deadlines, then in
+the order in which they were set.
 """
 
 import heapq
@@ -11,6 +12,9 @@ from typing import Generic, TypeVar
 
 NS_PER_S = 1_000_000_000
 NS_PER_MS = 1_000_000
+
+ENTRIES_LEFT_MAX = 64
+"""Entries that may be left in a heap beside as many as there are timers."""
 
 K = TypeVar("K")
 
@@ -31,10 +35,10 @@ class Timers(Generic[K]):
         self._heap: list[tuple[int, int, K]] = []
         self._count = 0
         self.expired_at = 0
-        """When the timer that was popped last had been due."""
+        """When the timer that was popped last was due."""
 
     def set(self, key: K, deadline: int) -> None:
-        """Let `key` expire at `deadline`, instead of whenever it would have."""
+        """Let `key` expire at `deadline`, in place of any earlier setting."""
         self._count += 1
         self._deadlines[key] = (deadline, self._count)
         queued = self._queued.get(key)
@@ -42,7 +46,13 @@ class Timers(Generic[K]):
             self._push(key, deadline, self._count)
 
     def cancel(self, key: K) -> None:
-        self._deadlines.pop(key, None)
+        if self._deadlines.pop(key, None) is not None:
+            self._tidy()
+
+    @property
+    def entries(self) -> int:
+        """In the heap: at most twice as many as there are timers, and `ENTRIES_LEFT_MAX`."""
+        return len(self._heap)
 
     def deadline_of(self, key: K) -> int | None:
         """When `key` expires, or None if it is not set."""
@@ -80,6 +90,7 @@ class Timers(Generic[K]):
         if self._queued.get(key) == deadline:
             del self._queued[key]
         del self._deadlines[key]
+        self._tidy()
         self.expired_at = deadline
         return key
 
@@ -87,14 +98,21 @@ class Timers(Generic[K]):
         self._queued[key] = deadline
         # The count is unique, so the heap never compares two keys.
         heapq.heappush(self._heap, (deadline, count, key))
+        self._tidy()
+
+    def _tidy(self) -> None:
+        if len(self._heap) > 2 * len(self._deadlines) + ENTRIES_LEFT_MAX:
+            self._queued = {key: deadline for key, (deadline, _) in self._deadlines.items()}
+            self._heap = [(deadline, count, key) for key, (deadline, count) in self._deadlines.items()]
+            heapq.heapify(self._heap)
 
 
 class FewTimers(Generic[K]):
-    """The same for a machine with a handful of timers: one small table, in the order in which they were set, and no heap. The
-    first deadline is looked for when it is asked for and not known. There is one of these for each client, so it is small.
+    """The same for a machine with few timers: one small table, in the order in which the timers were set, and no heap. The first
+    deadline is searched only when it is asked for and not known. Each client has one of these, so it is small.
 
-    Both attributes are there to be read, for each frame that comes asks for them. deadlines: by key.
-    first: when the first expires, None if that is not known or there is none.
+    Both attributes may be read directly, because they are needed for every frame. deadlines: by key. first: when the first
+    expires, None if that is not known or there is none.
     """
 
     __slots__ = ("deadlines", "first")
@@ -109,7 +127,7 @@ class FewTimers(Generic[K]):
         if key in deadlines:
             if deadlines[key] == first:
                 first = self.first = None
-            del deadlines[key]  # it is the last that was set from here on
+            del deadlines[key]  # so that it becomes the last one set
         deadlines[key] = deadline
         if first is not None and deadline < first:
             self.first = deadline
@@ -145,6 +163,6 @@ class FewTimers(Generic[K]):
             first = self.next_deadline()
         if first is None or first > now:
             return None
-        key = min(self.deadlines, key=self.deadlines.__getitem__)  # of equal ones, the one that was set first
+        key = min(self.deadlines, key=self.deadlines.__getitem__)  # of equal ones, the one set first
         self.cancel(key)
         return key

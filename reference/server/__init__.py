@@ -1,15 +1,15 @@
-"""The server: the pure machines of `reference.protocol`, driven by trio, real sockets and a store.
+"""The server: runs the pure machines of `reference.protocol` with trio, real sockets and a store.
 
-live_run, run_output    one run in memory: what happens to it, and where its driver's output goes
-peers, encoding, clock  the two kinds of peers; frames to bytes, once; the time
+live_run, run_output    one run in memory: its inputs, and the output of its driver
+peers, encoding, clock  the two kinds of peers; encoding frames once; the time
 registry                which runs are in memory
-connection, http/       how clients come in: WebSocket, and every HTTP call
-access/                 who may come in, and what one user may take
-app, server             put together, and stopped
+connection, http/       client connections: WebSocket, and every HTTP call
+access/                 who may connect, and the limits of one user
+app, server             start and stop of the whole server
 monitoring/, wire/, cluster/         metrics and logs; bytes and sockets; several processes on one database
-context, settings, settings_file     what runs share; what an operator sets
+context, settings, settings_file     what runs share; what an operator can set
 
-Nothing here decides what a client receives: the machines do. What is decided here is who waits, for what, and for how long.
+The machines decide what a client receives. This package decides who waits, for what, and for how long.
 """
 
 from typing import TYPE_CHECKING

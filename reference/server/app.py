@@ -1,16 +1,16 @@
-"""The server, put together: store, writer, runs, and a door for connections; how it starts and how it stops.
+"""Assembly of the server: store, writer, runs and front door; how it starts and stops.
 
-    open_server   the server for the length of an `async with` block: for tests, notebooks, and other programs
+    open_server   the server within an `async with` block: for tests, notebooks and other programs
     serve         the same until SIGTERM or SIGINT: for `steadywire serve`
 
-On PostgreSQL, which several processes may share, it is also one of them (`cluster`).
+On PostgreSQL, which several processes may share, it also joins the other processes (`cluster`).
 
-From the outside in: the store outlives the writer, the writer outlives the runs, the runs outlive the connections. Stopping goes
-the other way, and is bounded by `stop_timeout_s`:
+The store outlives the writer, the writer outlives the runs, the runs outlive the connections. The server stops in the reverse
+order, within `stop_timeout_s`:
 
-    nobody new is let in     the listener closes; upgrades and requests are asked to come back later
-    everybody is sent away   with a time to wait and a spread, so they do not all come back in the same moment
-    what is accepted stays   every event that has a number is stored before the writer stops
+    no new clients           the listener closes; upgrades and requests are asked to retry later
+    clients are sent away    with a time to wait and a spread, so that they do not all return at the same moment
+    accepted events are kept   every event that has a number is stored before the writer stops
     the rest is cut
 """
 
@@ -67,7 +67,7 @@ __all__ = ["Server", "ServerStatistics", "new_secret_id", "open_server", "serve"
 
 
 def new_secret_id() -> str:
-    """128 random bits that nobody can guess, for epochs and session ids."""
+    """128 random bits, for epochs and session ids that must not be guessable."""
     return secrets.token_hex(16)
 
 
@@ -85,11 +85,10 @@ async def open_server(
 ) -> AsyncIterator[Server]:
     """A running server; it is stopped gracefully at the end of the block.
 
-    `store` and `authenticator` stand in for those that `settings` name; such a store is not closed. `origin_ns` is the time at
-    which the server's clock starts, for virtual time; `new_id` draws epochs and session ids; `observe` is called at once with
-    whatever the runs let observe, and must not raise; `log_sessions` writes a line for each event of a session. With `listening`
-    False no socket is opened, and `Server.connect` is the only way in. Raises ConfigError, StoreUnavailable, ListenError.
-    """
+    `store` and `authenticator` replace those that `settings` name; a given store is not closed. `origin_ns` is the start time of
+    the server's clock, for virtual time; `new_id` generates epochs and session ids; `observe` is called at once with every
+    observation of the runs, and must not raise; `log_sessions` writes a log line for each event of a session. With `listening`
+    False no socket is opened, and only `Server.connect` makes connections. Raises ConfigError, StoreUnavailable, ListenError."""
     settings = settings or ServerSettings()
     authenticator = authenticator or settings.authenticator()
     opening: AbstractAsyncContextManager[EventStore] = open_store(settings.store) if store is None else nullcontext(store)
@@ -104,9 +103,9 @@ async def open_server(
                     await server.join_the_others()
                 yield server
             except Exception as error:
-                failure = error  # raised below, as it was: our nursery would put it into a group
+                failure = error  # raised unchanged below: our nursery would put it into a group
             finally:
-                await server.stop()  # when cancelled, all clients are notified, and none is waited for
+                await server.stop()  # when cancelled, all clients are notified but not awaited
             nursery.cancel_scope.cancel()
         if failure is not None:
             raise failure
@@ -187,7 +186,7 @@ def _assemble(
         requests_per_s_max=settings.requests_per_user_per_s_max,
         unauthenticated_max=settings.unauthenticated_max,
     )
-    pool = connection_pool()  # opens nothing before it is used
+    pool = connection_pool()  # opens no connection before it is used
     parts = (runs, store, monitor, admission, clock, lambda: writer.statistics().appends_waiting)
     acting = (runs, monitor, clock, refused)
     if membership is None:
@@ -213,9 +212,10 @@ def _assemble(
     )
     cluster = None if membership is None else Cluster(membership, runs, admission, app, pool, monitor.metrics)
     exchanges = Exchanges(app if cluster is None else cluster.app, app.address_of, monitor.http_answered)
+    accepted_elsewhere = None if cluster is None else cluster.upgrades.serve_accepted
     door = FrontDoor(
         exchanges,
-        Upgrades(runs, admission, monitor, settings.protocol).on_upgrade,
+        Upgrades(runs, admission, monitor, settings.protocol, accepted_elsewhere).on_upgrade,
         elsewhere=None if cluster is None else cluster.upgrades.serve,
         limits=settings.door,
         websocket_limits=settings.websocket_limits,
@@ -228,7 +228,7 @@ def _assemble(
 
 
 def _show_gauges(shown: MetricSet, runs: RunRegistry, writer: GroupCommit) -> None:
-    """What stands in memory now, looked at when somebody asks."""
+    """Register the gauges, which are computed when they are read."""
     shown.show(metrics.ACTIVE, lambda: sum(live.websockets for live in runs.runs))
     shown.show(metrics.RUNS, lambda: len(runs))
     shown.show(metrics.LAGGING, lambda: sum(live.lagging for live in runs.runs))

@@ -1,11 +1,11 @@
 """The server's clock: nanoseconds since 1970 that never go backwards.
 
-The machines count in whole nanoseconds; trio sleeps in seconds as a float. Both directions go through here. The wall clock is
-read once, when the server starts; from then on trio's clock counts, so setting the computer's time moves no deadline, and under
-trio's MockClock a whole server lives in virtual time, from an origin that a test chooses.
+The machines count in whole nanoseconds; trio sleeps in seconds as a float. This module converts between them. The wall clock is
+read once, when the server starts; from then on trio's clock counts. So setting the computer's time moves no deadline, and with
+trio's MockClock a whole server runs in virtual time, from an origin that a test chooses.
 
-Trio's clock stands still while the machine is suspended. That time counts all the same: a silence, a grace or a token does not
-wait for a laptop that sleeps. `notice_suspend` adds it. Tokens are judged by the wall clock as it is now (`wall`).
+Trio's clock stops while the machine is suspended. That time has to count: a silence limit, a grace period or a token does not
+stop while a laptop sleeps. `notice_suspend` adds it. Tokens are checked with the current wall clock (`wall`).
 """
 
 import time
@@ -15,18 +15,18 @@ import trio
 from reference.protocol.timers import NS_PER_S
 
 SUSPEND_MIN_NS = NS_PER_S // 2
-"""Less is the time between reading two clocks."""
+"""A smaller difference is the time between reading two clocks."""
 
 
 def suspended_ns() -> int:
-    """For how long this machine has been suspended since it was started; 0 where the system does not tell."""
+    """How long this machine has been suspended since it was started; 0 if the system does not know."""
     if not hasattr(time, "CLOCK_BOOTTIME"):
         return 0
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.clock_gettime_ns(time.CLOCK_MONOTONIC)
 
 
 class ServerClock:
-    """One per server; made inside of trio. `origin_ns` is the time at which it starts, by default the wall clock's."""
+    """One per server; created inside trio. `origin_ns` is the time at which it starts, by default the wall clock's."""
 
     def __init__(self, origin_ns: int | None = None) -> None:
         self._is_virtual = origin_ns is not None
@@ -43,9 +43,9 @@ class ServerClock:
         return self._latest_ns
 
     def wall(self) -> int:
-        """The wall clock as it is now, in ns since 1970, by which tokens are judged; in virtual time the same as `now`.
+        """The current wall clock, in ns since 1970, with which tokens are checked; in virtual time the same as `now`.
 
-        It follows a clock that was set, and the time that a suspended machine has slept.
+        It follows changes of the system time and includes suspended time.
         """
         return self.now() if self._is_virtual else time.time_ns()
 
@@ -54,9 +54,9 @@ class ServerClock:
         return self._started_s + (at_ns - self._origin_ns - self._suspended_ns) / NS_PER_S
 
     def notice_suspend(self) -> bool:
-        """Count the time for which the machine was suspended. Returns whether it was: then deadlines on trio's clock are late.
+        """Add the time for which the machine was suspended. Returns whether it was: then deadlines on trio's clock are late.
 
-        To be called every second or so.
+        Call it every second or so.
         """
         total_ns = suspended_ns() - self._suspended_before_ns
         if total_ns - self._suspended_ns < SUSPEND_MIN_NS:
@@ -65,10 +65,10 @@ class ServerClock:
         return True
 
     def reached(self, at_ns: int) -> int:
-        """An alarm that was set for `at_ns` has gone off: it is not earlier than that, whatever a float was rounded to.
+        """The time when an alarm set for `at_ns` has gone off: not earlier than that, whatever a float was rounded to.
 
-        Without this an alarm could go off a nanosecond too soon, find nothing to do, and be set again for the same moment,
-        for ever in virtual time. Returns the time.
+        Otherwise an alarm could go off a nanosecond early, find nothing due, and be set again for the same moment, for ever in
+        virtual time.
         """
         self._latest_ns = max(self._latest_ns, at_ns)
         return self.now()

@@ -1,16 +1,16 @@
 """One WebSocket connection: from the upgrade to a run, until either ends.
 
-What the protocol refuses, it refuses in its own words: the upgrade is accepted, an `error` frame says why, and the close frame
-has the code, because a browser shows nothing of an upgrade that was refused. Only a foreign origin, an address that is not ours,
-and a server that is about to stop are told in HTTP.
+When the protocol refuses a connection, the upgrade is accepted first; then an `error` frame gives the reason and the close frame
+the code, because a browser shows nothing of a refused upgrade. Only a foreign origin, an unknown address, and a server that is
+about to stop are answered in HTTP.
 
-A token is judged before the run is looked for (8.33): one that came with the upgrade at once, else the one of `hello`, which is
-read here. So an unauthenticated client loads nothing and learns nothing, not even whether the run exists. How many may wait at
-once is limited.
+A token is checked before the run is looked up (8.33): a token that came with the upgrade at once, else the token of `hello`,
+which is read here. So an unauthenticated client loads nothing and learns nothing, not even whether the run exists. The number of
+connections that wait for a token is limited.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 from reference.protocol import codec, frames
@@ -33,9 +33,20 @@ _PATH = re.compile(r"/ws/runs/([^/]*)/collaboration")
 
 
 class Upgrades:
-    """Decides about upgrades, and serves what it has accepted."""
+    """Decides about upgrades, and serves the accepted ones."""
 
-    def __init__(self, runs: RunRegistry, admission: AccessControl, monitor: Monitor, config: ServerConfig) -> None:
+    def __init__(
+        self,
+        runs: RunRegistry,
+        admission: AccessControl,
+        monitor: Monitor,
+        config: ServerConfig,
+        elsewhere: Callable[[str, ServerWebSocket], Awaitable[bool]] | None = None,
+    ) -> None:
+        """`elsewhere`: serves the whole connection of a client that may enter the run, if another process serves that; False if
+        this one does. Raises RemoteError. What the client has sent is kept for it.
+        """
+        self._elsewhere = elsewhere
         self._runs = runs
         self._monitor = monitor
         self._admission = admission
@@ -56,7 +67,12 @@ class Upgrades:
                 raise RemoteError(CloseCode.VERSION, f"this server speaks the subprotocol {frames.SUBPROTOCOL} only")
             run_id = canonical_run_id(run_id_text)
             identity = self._admission.identify_upgrade(websocket.head, run_id)
-            hello = () if identity is not None else await self._authenticated_hello(run_id, websocket)
+            hello: list[Read] = []
+            if identity is None:
+                hello = await self._authenticated_hello(run_id, websocket)
+                if self._elsewhere is not None and await self._elsewhere(run_id, websocket):
+                    return
+            websocket.forget_beginning()
             live = await self._runs.open(run_id)
             self._admission.check_still_open()
             number = live.reserve(identity)
@@ -70,23 +86,26 @@ class Upgrades:
         peer_code = None
         try:
             live.connect(number, websocket, identity)
-            for read in hello:
-                self._pass_on(live, number, read)
-            await self._converse(live, number, websocket)
+            while hello:
+                self._pass_on(live, number, hello.pop(0))  # not kept: there is a token in it
+            while True:
+                self._pass_on(live, number, await websocket.receive())
         except WebSocketClosed as closed:
             peer_code = closed.code if closed.by_peer else None
         finally:
             live.lost(number, peer_code)
 
     def _refusal(self, error: RemoteError) -> frames.Frame:
-        """What is said before the close: where coming back later helps, when to come back (8.40, 8.44)."""
+        """The last frame before the close: if retrying later helps, with the time to wait (8.40, 8.44)."""
         if error.code is CloseCode.GOING_AWAY or error.limit in _PASSING:
             return frames.Goaway(code=error.code, retry_after_ms=COME_BACK_MS, spread_ms=COME_BACK_SPREAD_MS)
         return frames.Error(code=error.code, message=error.message)
 
-    async def _authenticated_hello(self, run_id: str, websocket: ServerWebSocket) -> Sequence[Read]:
+    async def _authenticated_hello(self, run_id: str, websocket: ServerWebSocket) -> list[Read]:
         """Everything up to a hello with a token that allows the run. Raises RemoteError."""
         reads: list[Read] = []
+        if self._elsewhere is not None:
+            websocket.keep_bytes()
         with self._admission.awaiting_token(self._config.hello_timeout_s):  # 3.6
             while not reads or not reads[-1].messages:
                 if sum(read.frames for read in reads) > self._config.frame_burst:  # 8.41
@@ -101,16 +120,12 @@ class Upgrades:
             try:
                 self._admission.identify_hello(message.token, run_id)
             except RemoteError:
-                check_version(message)  # a client of another version may have its token elsewhere
+                check_version(message)  # a client of another version may send its token elsewhere
                 raise
             return reads
         self._admission.check_still_open()
         reason = f"no hello within {self._config.hello_timeout_s:g} s"
         raise RemoteError(CloseCode.HEARTBEAT_LOST, reason, Limit.HELLO_TIME)
-
-    async def _converse(self, live: LiveRun, connection_id: int, websocket: ServerWebSocket) -> None:
-        while True:
-            self._pass_on(live, connection_id, await websocket.receive())
 
     def _pass_on(self, live: LiveRun, connection_id: int, read: Read) -> None:
         bytes_max = self._config.frame_bytes_max

@@ -1,4 +1,4 @@
-"""What all live runs of one server share."""
+"""The context shared by all live runs of one server."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from reference.store import GroupCommit
 
 @dataclass(frozen=True, slots=True)
 class ServerContext:
-    """What all live runs of one server share."""
+    """Shared by all live runs of one server."""
 
     clock: ServerClock
     writer: GroupCommit
@@ -25,13 +25,13 @@ class ServerContext:
     user_connections: UserConnections
     monitor: Monitor
     observe: Callable[[str, Observation, Traffic], None]
-    """Called with the run id, what was observed, and the traffic of the connection that it is about."""
+    """Called with the run id, the observation, and the traffic of the connection concerned."""
     new_id: Callable[[], str]
     next_connection_id: Callable[[], int]
     on_fault: OnFault
     holds_runs: Callable[[], bool]
-    """Whether the runs here are certainly still this process's; asked before each answer (`store.ownership`)."""
+    """Whether this process certainly still owns its runs; checked before each answer (`store.ownership`)."""
     nursery: trio.Nursery
-    """Of the server: for the tasks that wait for sockets which were full."""
+    """The server's nursery: for the tasks that wait for full sockets."""
     control_frames_max: int
     close_timeout_s: float

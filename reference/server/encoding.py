@@ -1,8 +1,8 @@
-"""Frames to bytes that can be pushed: encoded once, framed once, for all readers.
+"""Encoding of frames to bytes: encoded and framed once, for all readers.
 
-A batch that goes to a thousand current readers is one object and is encoded when it is sent. But after an outage a thousand
-readers lag at the same place, and each is handed a batch of its own with the same events in it; so does a thousand late joiners
-with the snapshot. What is numbered never changes within an epoch, so the bytes are found again by their numbers.
+A batch for a thousand current readers is one object and is encoded when it is sent. But after an outage a thousand readers may
+lag at the same position, and each gets a batch of its own with the same events; a thousand late joiners get the same snapshot.
+Numbered events never change within an epoch, so the encoded bytes are cached by their numbers.
 """
 
 from collections import OrderedDict
@@ -13,11 +13,11 @@ from reference.server.peers import Framed
 from reference.server.wire.framing import frame_text
 
 BATCHES_KEPT_MAX = 4
-"""Framed batches kept per run, beside the newest snapshot."""
+"""Framed batches cached per run, in addition to the newest snapshot."""
 
 
 class Encoder:
-    """The bytes of one loaded run's frames; a run's epoch does not change while it is loaded."""
+    """Encodes the frames of one loaded run; a run's epoch does not change while it is loaded."""
 
     def __init__(self) -> None:
         self._batches: OrderedDict[tuple[int | None, int | None], Framed] = OrderedDict()
@@ -25,9 +25,9 @@ class Encoder:
 
     def encode(self, frame: Frame) -> Framed:
         """The bytes of a frame."""
-        if isinstance(frame, Events):
+        if type(frame) is Events:
             return self._batch(frame)
-        if isinstance(frame, SnapshotFrame):
+        if type(frame) is SnapshotFrame:
             if self._snapshot is None or self._snapshot[0] != frame.sequence_number:
                 self._snapshot = (frame.sequence_number, _framed(frame))
             return self._snapshot[1]

@@ -1,14 +1,15 @@
-"""Peers: the two kinds of other end that a run can have. Both are used by the run's driver, which never waits.
+"""Peers: the two kinds of clients of a run. The run's driver uses both and never waits.
 
-A WebSocket takes what its driver pushes, joined into one send at the end of the turn. When the operating system has had enough,
-a task waits until it takes more, and lets the driver go on; it ends when the driver has nothing left for this peer. A reader that
-keeps up never has such a task. A request over HTTP is a peer that gets one frame, or one error, and is done.
+A WebSocket sends what its driver pushes, and its close frame, joined into one send at the end of the turn. When the socket is
+full, a task waits until it has room and lets the driver continue; it ends when the driver has nothing left for this peer. A
+reader that keeps up never has such a task. An HTTP request is a peer that gets one frame or one error.
 """
 
 import contextlib
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
+import msgspec
 import trio
 
 from reference.protocol.actions import Close
@@ -17,13 +18,13 @@ from reference.server.monitoring.sessions import Traffic
 from reference.server.wire.websocket import ServerWebSocket, WebSocketClosed
 
 PROGRESS_S = 1.0
-"""How often a flush that takes long looks whether bytes have left meanwhile."""
+"""How often a long flush checks whether bytes have been sent meanwhile."""
 PIECE_BYTES_MAX = 256 * 1024
-"""What one turn gives to one socket, one item more at most: a reader far behind must not keep everybody else waiting."""
+"""The most that one turn gives to one socket, plus one item: a reader far behind must not make the others wait."""
 
 
-class Framed(NamedTuple):
-    """What is pushed: the bytes of one frame, how many messages that counts as, and whether it is a batch of the log."""
+class Framed(msgspec.Struct, frozen=True):
+    """An item to push: the bytes of one frame, how many messages it counts as, and whether it is a batch of the log."""
 
     data: bytes
     messages: int
@@ -34,15 +35,33 @@ class Turns(Protocol):
     """The live run of a peer."""
 
     def writable(self, connection_id: int) -> bool:
-        """The socket takes more. Returns whether it has to be waited for again."""
+        """The socket has room again. Returns whether to wait for it again."""
 
     def progressed(self, connection_id: int) -> None:
-        """The socket has taken some bytes of what it was given."""
+        """The socket has sent some bytes."""
 
 
 class WebSocketPeer:
-    """A WebSocket as the reader of one run: its driver's `Socket`. The task that waits for it, when there is one, lives in
+    """A WebSocket as a reader of one run: the `Socket` of its driver. The task that waits for it, if there is one, runs in
     `nursery`."""
+
+    __slots__ = (
+        "_close",
+        "_has_batch",
+        "_is_to_write",
+        "_is_waited_for",
+        "_last",
+        "_nursery",
+        "_pushed",
+        "_pushed_bytes",
+        "_pushed_to",
+        "_turns",
+        "_websocket",
+        "connection_id",
+        "is_blocked",
+        "messages_pushed",
+        "traffic",
+    )
 
     def __init__(
         self,
@@ -66,11 +85,16 @@ class WebSocketPeer:
         self._pushed_bytes = 0
         self._has_batch = False
         self._is_waited_for = False
+        self._is_to_write = False
+        self._close: Close | None = None
+        self._last = b""
+        """What goes before the close, and waited."""
 
     def push(self, item: Framed) -> bool:
         """As Socket.push."""
         pushed = self._pushed
         if not pushed:
+            self._is_to_write = True
             self._pushed_to(self)
         pushed.append(item.data)
         self.messages_pushed += item.messages
@@ -82,10 +106,17 @@ class WebSocketPeer:
         return self.is_blocked
 
     def write(self) -> bool | None:
-        """Send what was pushed in this turn. None: the socket takes more; else it does not, and whether it has taken a batch."""
+        """Send what was pushed in this turn. None: the socket has room; else it is full, and the result says whether a batch was
+        sent."""
         self.traffic.sent += self.messages_pushed
         self.messages_pushed = 0
+        self._is_to_write = False
         pushed = self._pushed
+        if self._close is not None:
+            assert self._close.code is not None, "else it was cut"
+            self._websocket.close(self._close.code, self._close.message, b"".join((*pushed, self._last)))
+            pushed.clear()
+            return None
         if pushed:
             websocket = self._websocket
             if websocket.push_text(pushed[0] if len(pushed) == 1 else b"".join(pushed)):
@@ -102,7 +133,7 @@ class WebSocketPeer:
         return had_batch
 
     def wait(self) -> None:
-        """Let a task wait until the socket takes more, unless one does."""
+        """Start a task that waits until the socket has room, unless there is one."""
         if not self._is_waited_for:
             self._is_waited_for = True
             self._nursery.start_soon(self._wait)
@@ -111,13 +142,14 @@ class WebSocketPeer:
         """As Socket.close."""
         if close.code is None:
             self._websocket.abort()
-            return
-        last = b"".join((*self._pushed, *(item.data for item in waiting)))
-        self._pushed.clear()
-        self._websocket.close(close.code, close.message, last)
+        elif self._close is None:
+            self._close, self._last = close, b"".join(item.data for item in waiting)
+            if not self._is_to_write:
+                self._is_to_write = True
+                self._pushed_to(self)
 
     async def _wait(self) -> None:
-        # A connection that ends meanwhile is reported to the run by the task that reads from it.
+        # If the connection ends meanwhile, the task that reads from it reports that to the run.
         with contextlib.suppress(WebSocketClosed):
             while True:
                 await self._flush()
@@ -129,7 +161,7 @@ class WebSocketPeer:
         self._is_waited_for = False
 
     async def _flush(self) -> None:
-        """Wait until nothing waits to be sent. A large frame on a slow line counts as moving as long as it does."""
+        """Wait until nothing waits to be sent. Any bytes sent of a large frame on a slow connection count as progress."""
         while True:
             bytes_out = self._websocket.statistics().bytes_out
             with trio.move_on_after(PROGRESS_S) as limit:
@@ -141,7 +173,7 @@ class WebSocketPeer:
 
 
 class RequestPeer:
-    """A request over HTTP: `settled` is set once there is an `answer`, or a `failure`."""
+    """An HTTP request: `settled` is set once there is an `answer` or a `failure`."""
 
     def __init__(self, connection_id: int, client_id: str | None) -> None:
         self.connection_id = connection_id

@@ -1,10 +1,10 @@
-"""The registry of runs: loaded when somebody comes, kept while somebody is here, dropped when idle.
+"""The registry of runs: a run is loaded for its first client, kept while it is in use, and dropped when idle.
 
-A run is loaded once, however many clients come at the same moment; they wait for the same load and share its outcome. The load
-belongs to the registry, so a client that goes away meanwhile takes nothing from the others. A run that has ended is loaded anew
-only when nothing of its former life is with the writer any more, or the new one would begin from what is about to change.
+A run is loaded once, however many clients arrive at the same moment; they wait for the same load and share its result. The load
+belongs to the registry, so a client that disconnects meanwhile does not affect the others. A run that has ended is loaded again
+only when the writer has nothing of it any more; otherwise it would be loaded from data that are about to change.
 
-Among several processes (`cluster`) a run is claimed before it is loaded, and released when it has settled; one that another
+With several processes (`cluster`) a run is claimed before it is loaded, and released when it has ended; a run that another
 process owns is not loaded.
 """
 
@@ -25,32 +25,32 @@ from reference.store import EventStore, StoreError, StoreUnavailable
 from reference.store.place import ProcessAddress
 
 PLACES_REMEMBERED_MAX = 10_000
-"""Runs of other processes of which it is remembered where they are."""
+"""How many runs of other processes are cached with their owner."""
 _RUN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
 
 
 def canonical_run_id(text: str) -> str:
-    """The run id that `text` means, in its one spelling. Raises RemoteError NO_SUCH_RUN if it means none."""
+    """The canonical form of a run id. Raises RemoteError NO_SUCH_RUN if `text` is not a run id."""
     if _RUN_ID.fullmatch(text) is None:
         raise RemoteError(CloseCode.NO_SUCH_RUN, "a run id is a UUID, like 01234567-89ab-cdef-0123-456789abcdef")
     return text.lower()
 
 
 class Owners(Protocol):
-    """Who serves which run, among several processes; see store.ownership."""
+    """Which process serves which run; see store.ownership."""
 
     @property
     def is_held(self) -> bool:
-        """Whether the runs here are certainly still this process's."""
+        """Whether this process certainly still owns its runs."""
 
     async def claim(self, run_id: str) -> ProcessAddress | None:
-        """Where it is served, None if here from now on. Raises StoreUnavailable."""
+        """The owner of the run; None: this process owns it from now on. Raises StoreUnavailable."""
 
     async def find(self, run_id: str) -> ProcessAddress | None:
-        """Where another process serves it, None if none does. Raises StoreUnavailable."""
+        """The other process that serves the run, None if there is none. Raises StoreUnavailable."""
 
     async def release(self, run_id: str) -> None:
-        """It is no longer served here. Raises nothing."""
+        """This process no longer serves the run. Raises nothing."""
 
 
 class _Loading:
@@ -63,7 +63,7 @@ class _Loading:
 
 
 class _Leaving:
-    """A run that has ended and is not forgotten yet."""
+    """A run that has ended and still has a batch with the writer."""
 
     def __init__(self, live: LiveRun) -> None:
         self.live = live
@@ -71,7 +71,7 @@ class _Leaving:
 
 
 class RunRegistry:
-    """All runs that this server has in memory. Their alarms, and loads, are tasks in `nursery`."""
+    """All runs that this server has in memory. Their alarms and loads are tasks in `nursery`."""
 
     def __init__(
         self,
@@ -98,7 +98,7 @@ class RunRegistry:
         self._loading: dict[str, _Loading] = {}
         self._leaving: dict[str, _Leaving] = {}
         self._places: dict[str, ProcessAddress] = {}
-        """Where other processes serve runs, as far as it was asked; right until a process says that it is not."""
+        """The known owners of other runs; valid until a process says that it is not the owner."""
 
     def __len__(self) -> int:
         return len(self._live)
@@ -109,7 +109,7 @@ class RunRegistry:
         return tuple(self._live.values())
 
     async def create(self, run_id: str) -> bool:
-        """Make a run, durably. False: it was there already. Raises RemoteError."""
+        """Create a run, durably. False: it existed. Raises RemoteError."""
         try:
             is_new = await self._store.create_run(run_id, self._shared.new_id())
         except StoreUnavailable as error:
@@ -119,7 +119,7 @@ class RunRegistry:
         return is_new
 
     async def open(self, run_id: str) -> LiveRun:
-        """The live run; use it before the next checkpoint, since after it the run may have ended.
+        """The live run; use it before the next checkpoint, because after that the run may have ended.
 
         Raises RemoteError: NO_SUCH_RUN, or OVERLOADED when it cannot be loaded now.
         """
@@ -132,18 +132,18 @@ class RunRegistry:
             loading = self._loading.get(run_id) or self._begin_to_load(run_id)
             await loading.done.wait()
             if loading.error is not None:
-                # A new exception for each: one that is raised in many tasks collects all their tracebacks.
+                # A new exception for each task: one raised in many tasks would collect all their tracebacks.
                 raise RemoteError(loading.error.code, loading.error.message, loading.error.limit)
 
     async def delete(self, run_id: str) -> int:
-        """Remove a run from the store for good; its clients are notified that there is no such run. Returns how many connections
+        """Remove a run from the store for good; its clients are notified that it does not exist. Returns how many connections
         were closed.
 
         Raises RemoteError: NO_SUCH_RUN, or OVERLOADED when it cannot be removed now.
         """
         live = await self.open(run_id)
         reason = "this run has been deleted"
-        closed = live.dismiss(None, CloseCode.NO_SUCH_RUN, reason)
+        closed = await live.dismiss(None, CloseCode.NO_SUCH_RUN, reason)
         live.end()
         await live.settled.wait()
         try:
@@ -152,12 +152,12 @@ class RunRegistry:
             raise self._unavailable(f"run {run_id} could not be deleted", error) from error
         loaded_meanwhile = self._live.get(run_id)
         if loaded_meanwhile is not None:
-            closed += loaded_meanwhile.dismiss(None, CloseCode.NO_SUCH_RUN, reason)
+            closed += await loaded_meanwhile.dismiss(None, CloseCode.NO_SUCH_RUN, reason)
             loaded_meanwhile.end()
         return closed
 
     async def place_of(self, run_id: str) -> ProcessAddress | None:
-        """The other process that serves this run. None: this one does, from now on, or `open` will say why not.
+        """The other process that serves this run. None: this one does from now on, or `open` reports why not.
 
         Raises StoreUnavailable.
         """
@@ -170,7 +170,7 @@ class RunRegistry:
         if loading is None:
             try:
                 loading = self._begin_to_load(run_id)
-            except RemoteError:  # no room for one more here; what is elsewhere needs none
+            except RemoteError:  # no room to load one more here, which a run of another process does not need
                 return await self._owners.find(run_id)
         await loading.done.wait()
         if loading.place is not None:
@@ -180,21 +180,21 @@ class RunRegistry:
         return loading.place
 
     def forget_place(self, run_id: str) -> None:
-        """The process that served the run does not, or cannot be reached: `place_of` asks the database again."""
+        """The known owner of the run refused or cannot be reached: `place_of` asks the database again."""
         self._places.pop(run_id, None)
 
     async def stored(self) -> None:
-        """Wait until no run has anything with the writer."""
+        """Wait until the writer has no batch of any run."""
         for live in (*self._live.values(), *(leaving.live for leaving in self._leaving.values())):
             await live.stored()
 
     def drop(self, error: StoreError) -> None:
-        """End every run, as if the store had failed: another process may serve them by now."""
+        """End every run, as if the store had failed: other processes may serve them by now."""
         for live in self.runs:
             live.drop(error)
 
     def _live_here(self, run_id: str) -> LiveRun | None:
-        """The run if it is in memory and certainly still this process's."""
+        """The run if it is in memory and this process certainly still owns it."""
         live = self._live.get(run_id)
         if live is not None and not self._shared.holds_runs():
             live.drop(LEASE_LOST)
@@ -215,7 +215,7 @@ class RunRegistry:
             if self._owners is not None:
                 loading.place = await self._owners.claim(run_id)
                 if loading.place is not None:
-                    raise RemoteError(CloseCode.OVERLOADED, "another process serves this run; come back")
+                    raise RemoteError(CloseCode.OVERLOADED, "another process serves this run; retry")
             stored = await self._store.load_run(run_id)
             if stored is None:
                 raise RemoteError(CloseCode.NO_SUCH_RUN, f"there is no run {run_id}")
@@ -260,4 +260,4 @@ class RunRegistry:
 
     def _unavailable(self, what: str, error: StoreUnavailable) -> RemoteError:
         self._shared.on_fault(what, error)
-        return RemoteError(CloseCode.OVERLOADED, "the store is not available; come back later")
+        return RemoteError(CloseCode.OVERLOADED, "the store is not available; retry later")

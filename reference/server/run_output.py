@@ -1,8 +1,8 @@
-"""RunOutput: what the driver of a live run puts out: to sockets, requests, the writer, the authenticator and the monitor.
+"""RunOutput: carries out the output of a live run's driver, to sockets, requests, writer, authenticator and monitor.
 
-A frame is encoded and framed once for all its readers. What is pushed to a socket in a turn leaves as the turn ends, in one send.
-A turn that pushes to very many sockets writes for `WRITING_S_MAX`; the rest is written in pieces, between which everybody else
-has a turn. A reader that is not reached yet is some frames behind: they wait in its peer, bounded like everything pushed there.
+A frame is encoded and framed once for all its readers. What is pushed to a socket in a turn is sent at the end of the turn, in
+one send. A turn that pushes to very many sockets writes for `WRITING_S_MAX`; the rest is written in pieces, and other tasks run
+between them. For a reader not reached yet the frames wait in its peer, bounded like everything pushed there.
 """
 
 from collections import deque
@@ -27,14 +27,14 @@ from reference.server.peers import Framed, Peer, RequestPeer, WebSocketPeer
 from reference.store import StoreError
 
 WRITING_S_MAX = 0.005
-"""For so long sockets are written at once, by trio's clock."""
+"""How long a turn writes to sockets before other tasks run, by trio's clock."""
 _PEERS_BETWEEN_LOOKS = 16
-STORE_FAILED = "what was sent last is not confirmed; come back"
+STORE_FAILED = "the last publishes are not confirmed; reconnect"
 
 
 class RunOutput:
     """A `RunIO` over real sockets. `on_turn_over` is called after each turn, `on_gathered` when the writer takes the next batch,
-    `on_stored` with each batch that it is done with."""
+    `on_stored` with each batch that the writer has finished."""
 
     def __init__(
         self,
@@ -48,12 +48,12 @@ class RunOutput:
         self.driver: RunDriver[Framed] = RunDriver(run, self, control_frames_max=shared.control_frames_max)
         self.peers: dict[int, Peer] = {}
         self.failure: StoreError | None = None
-        """Why it is not known what the store holds, if it is not."""
+        """Why the content of the store is unknown, or None."""
         self.is_retired = False
         self.is_with_writer = False
         """Whether the writer has a batch."""
         self.has_stored = trio.Event()
-        """Set while no batch is with the writer, or about to be."""
+        """Set while the writer has no batch and is about to get none."""
         self.has_stored.set()
         self._run = run
         self._shared = shared
@@ -63,10 +63,10 @@ class RunOutput:
         self._encoder = Encoder()
         self._to_write: deque[WebSocketPeer] = deque()
         self.is_writing_on = False
-        """Whether sockets are left that `write_on` is to write to."""
+        """Whether `write_on` has sockets left to write to."""
         self._submitted_at = 0
 
-    # As RunIO.
+    # Methods of RunIO.
 
     def now(self) -> int:
         return self._shared.clock.now()
@@ -125,7 +125,7 @@ class RunOutput:
         self._on_turn_over()
 
     def write_on(self) -> None:
-        """Write what was pushed, for a while."""
+        """Write what was pushed, for at most `WRITING_S_MAX`."""
         to_write = self._to_write
         sent = 0
         ends_at = trio.current_time() + WRITING_S_MAX
@@ -148,9 +148,9 @@ class RunOutput:
     # The store.
 
     def fail(self, error: StoreError) -> None:
-        """It is not known any more what the store holds."""
+        """The content of the store is unknown."""
         self.failure = error
-        # The details name files and hosts: they are for the log, not for clients.
+        # The details contain files and hosts: they are for the log, not for clients.
         self._shared.on_fault(f"run {self._run.run_id}: the store did not confirm, the run is loaded anew", error)
 
     def _stored(self, append: Append, error: StoreError | None) -> None:

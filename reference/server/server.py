@@ -1,4 +1,4 @@
-"""Server: what a running server can be asked, and how it stops."""
+"""Server: the interface of a running server, and how it stops."""
 
 from dataclasses import dataclass
 
@@ -24,10 +24,10 @@ SUSPEND_CHECK_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class ServerStatistics:
-    """What the server holds now."""
+    """The sizes of what the server holds now."""
 
     connections: int
-    """Open connections of both kinds, at the door."""
+    """Open connections of both kinds, at the front door."""
     websockets: int
     """WebSocket connections to runs."""
     runs_loaded: int
@@ -37,7 +37,7 @@ class ServerStatistics:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a server is made of, for `Server` alone."""
+    """The parts of a server, for `Server` alone."""
 
     clock: ServerClock
     monitor: Monitor
@@ -52,7 +52,7 @@ class Parts:
 
 
 class Server:
-    """A running server. Made by `open_server`."""
+    """A running server. Created by `open_server`."""
 
     def __init__(self, settings: ServerSettings, parts: "Parts", nursery: trio.Nursery) -> None:
         self.settings = settings
@@ -65,7 +65,7 @@ class Server:
 
     @property
     def addresses(self) -> tuple[Address, ...]:
-        """Where it listens; empty if it does not."""
+        """The addresses where it listens; empty if it does not."""
         return () if self._listening is None else self._listening.addresses
 
     @property
@@ -81,15 +81,15 @@ class Server:
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     def connect(self, *, capacity_bytes: int | None = None) -> MemoryPushStream:
-        """The client's end of a new connection that needs no socket; each direction holds `capacity_bytes` un-read bytes."""
+        """The client's end of a new connection without a socket; each direction holds `capacity_bytes` unread bytes."""
         return connect_in_memory(self._nursery, self._serve, capacity_bytes=capacity_bytes)
 
     async def create_run(self, run_id: str) -> bool:
-        """Make a run, as PUT /api/runs/{runId} does; False if it was there. Raises RemoteError."""
+        """Create a run, as PUT /api/runs/{runId} does; False if it existed. Raises RemoteError."""
         return await self._parts.runs.create(run_id)
 
     async def watch_suspends(self) -> None:
-        """Let the time for which the machine is suspended count, for ever."""
+        """Let time count while the machine is suspended; runs for ever."""
         while True:
             await trio.sleep(SUSPEND_CHECK_S)
             if self._parts.clock.notice_suspend():
@@ -105,7 +105,7 @@ class Server:
         )
 
     def held(self, run_id: str) -> tuple[Held, ...]:
-        """How much there is now of everything that can grow, with that run if it is in memory, each with its limit (G7)."""
+        """The current size of everything that can grow, including that run if it is in memory, each with its limit (G7)."""
         holds, settings = self.statistics(), self.settings
         return (
             Held("connections at the door", holds.connections, settings.door.connections_max),
@@ -114,12 +114,12 @@ class Server:
         )
 
     async def stop(self) -> None:
-        """Let nobody new in, send everybody away, store what is accepted; at most `stop_timeout_s` in all.
+        """Refuse new clients, send all clients away, store what is accepted; within `stop_timeout_s` in all.
 
-        Connections over which nothing is going on are not waited for.
+        Idle connections are not waited for.
         """
         if self._nursery.cancel_scope.cancel_called:
-            return  # it was cut
+            return  # `cut` was called
         self._listener.cancel()
         self._parts.admission.close()
         settings = self.settings
@@ -127,7 +127,7 @@ class Server:
         retry_after_ms, spread_ms = round(settings.go_away_retry_after_s * 1000), round(spread_s * 1000)
         with trio.move_on_after(settings.stop_timeout_s):
             for live in self._parts.runs.runs:
-                live.go_away(retry_after_ms, spread_ms)
+                await live.send_away(retry_after_ms, spread_ms)
             if self._parts.cluster is not None:
                 self._parts.cluster.upgrades.go_away(retry_after_ms, spread_ms)
             await self._parts.runs.stored()
@@ -138,8 +138,8 @@ class Server:
                 await self._parted.park()
 
     def cut(self) -> None:
-        """End at once, as nearly as a crash can be had within one process: no client is notified, and what is not with the store
-        is lost. The block of `open_server` is cancelled.
+        """End at once, as close to a crash as possible within one process: no client is notified, and events that are not stored
+        are lost. The block of `open_server` is cancelled.
         """
         self._nursery.cancel_scope.cancel()
 
@@ -149,7 +149,7 @@ class Server:
         self._listening = await self._nursery.start(self._listen, settings)
 
     async def join_the_others(self) -> None:
-        """Be one of the processes on a database that may be shared. Raises ConfigError, StoreUnavailable."""
+        """Join the other processes, if the database may be shared. Raises ConfigError, StoreUnavailable."""
         cluster = self._parts.cluster
         if cluster is not None:
             advertised = self.settings.advertise
@@ -170,8 +170,8 @@ class Server:
             )
 
     async def _take(self, stream: PushStream) -> None:
-        """Serve a connection in a task of the server's own: it may outlive the listener."""
-        self._nursery.start_soon(self._serve, stream)
+        """Serve a connection in a task of the server's nursery: it may outlive the listener."""
+        self._nursery.start_soon(self._serve, stream, name="connection")  # trio would make a name for each of its own
 
     async def _serve(self, stream: PushStream) -> None:
         try:

@@ -1,4 +1,4 @@
-"""Everything that an operator can set, frozen and validated, with its unit in its name."""
+"""Server settings: all options of an operator, frozen and validated, with the unit in each name."""
 
 import math
 from dataclasses import dataclass, field, fields, replace
@@ -30,32 +30,32 @@ _SECONDS = ("token_leeway_s", "stop_timeout_s", "go_away_retry_after_s", "go_awa
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSettings:
-    """A server: where it listens, where it stores, whom it lets in, and what it may cost. Raises ConfigError."""
+    """The settings of one server: addresses, store, access, and limits. Raises ConfigError."""
 
     host: str = "127.0.0.1"
-    """A name or an address of this machine; 0.0.0.0 for every network."""
+    """A host name or address of this machine; 0.0.0.0 listens on every network interface."""
     port: int = 8765
-    """0 finds a free one."""
+    """0 picks a free port."""
     store: str = "sqlite:///steadywire.sqlite3"
-    """As store.open_store takes it; its password is not shown."""
+    """As for store.open_store; its password is not shown."""
     advertise: str | None = None
     """HOST:PORT at which other processes on the same PostgreSQL reach this one; None: where it listens."""
 
     secret: bytes | None = field(default=None, repr=False)
-    """Signs the tokens (HS256). Without a secret and without `keys` every token dev:<user> is believed, and only loopback is
-    listened on."""
+    """Signs the tokens (HS256). Without a secret and without `keys` every token dev:<user> is accepted, and the server listens on
+    loopback only."""
     keys: tuple[Key, ...] = ()
-    """More keys that tokens may be signed with: public keys, and secrets of before."""
+    """More keys with which tokens may be signed: public keys, and previous secrets."""
     audience: str | None = None
-    """Tokens must be for it (`aud`)."""
+    """The audience (`aud`) that tokens must have."""
     issuer: str | None = None
-    """Tokens must be from it (`iss`)."""
+    """The issuer (`iss`) that tokens must have."""
     token_leeway_s: float = 10.0
-    """How far the clock of the token issuer may be ahead of this one: how long before its `nbf` a token is taken."""
+    """How far the clock of the token issuer may be ahead of this one: a token is accepted this long before its `nbf`."""
     allowed_origins: tuple[str, ...] = ()
-    """Web pages that may talk to this server, beside its own and those of this machine."""
+    """Web pages that may use this server, in addition to its own and those of this machine."""
     event_types: tuple[str, ...] = (CHAT,)
-    """Sequenced event types of the application, beside the built-in ones."""
+    """Sequenced event types of the application, in addition to the built-in ones."""
 
     protocol: ServerConfig = field(default_factory=ServerConfig)
     door: DoorLimits = field(default_factory=DoorLimits)
@@ -66,27 +66,27 @@ class ServerSettings:
     connections_per_user_max: int = 1000
     """WebSocket connections that one user may have to this server, over all runs."""
     unauthenticated_max: int = 1000
-    """WebSockets that may wait at once to show their token; beyond it a client is asked to come back."""
+    """WebSockets that may wait for their token at the same time; above it a client is asked to retry."""
     requests_per_user_per_s_max: int = 500
-    """HTTP requests about runs that one user may make in a second; twice as many may come at once."""
+    """HTTP requests about runs that one user may make per second; twice as many may come at once."""
     runs_per_user_per_minute_max: int = 60
-    """Runs that one user may make in a minute; as many may be made at once."""
+    """Runs that one user may create per minute; as many may be created at once."""
     control_frames_max: int = CONTROL_FRAMES_MAX
-    """Frames beside the log that may wait for one connection which takes nothing; beyond it is closed as too slow."""
+    """Control frames that may wait for one connection whose socket is full; above it the connection is closed as too slow."""
     loaded_runs_max: int = 1000
     """Runs in memory."""
     session_records_max: int = 20_000
-    """Sessions that the admin API can tell of, those that are gone included."""
+    """Sessions that the admin API remembers, including ended ones."""
     session_age_max_s: float = 3600.0
-    """How long it can tell of one that is gone."""
+    """How long it remembers an ended session."""
     accepts_per_s: float = 200.0
-    """Clients that may come back in a second after this server stops: it spreads them so."""
+    """Clients that may reconnect per second after this server stops; their spread follows from it."""
     go_away_retry_after_s: float = 1.0
-    """What clients are asked to wait when this server stops, before they come back."""
+    """How long clients are asked to wait after this server stops."""
     go_away_spread_s: float = 5.0
-    """And how widely they are to spread after it, at the least."""
+    """The least spread of their return after that wait."""
     stop_timeout_s: float = 10.0
-    """From the wish to stop until everything that is left is cut."""
+    """From the request to stop until all remaining connections are cut."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.port, int) or not 0 <= self.port <= 65_535:
@@ -121,18 +121,18 @@ class ServerSettings:
             self.authenticator()
 
     def __repr__(self) -> str:
-        """Like a dataclass's own, but secrets are left out."""
+        """Like a dataclass's own, but without secrets."""
         shown = {each.name: getattr(self, each.name) for each in fields(self) if each.repr}
         shown["store"] = hide_password(self.store)
         return f"ServerSettings({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
     @property
     def is_development(self) -> bool:
-        """Whether every development token is believed."""
+        """Whether every development token is accepted."""
         return self.secret is None and not self.keys
 
     def authenticator(self) -> Authenticator:
-        """The judge of tokens that these settings ask for."""
+        """The Authenticator that these settings describe."""
         if self.is_development:
             return DevelopmentAuthenticator()
         secrets = () if self.secret is None else (secret_key(self.secret),)
@@ -141,12 +141,12 @@ class ServerSettings:
         )
 
     def go_away_spread_for(self, clients: int) -> float:
-        """How widely, in seconds, that many clients are to spread when they come back."""
+        """The spread in seconds over which that many clients are asked to return."""
         return min(max(self.go_away_spread_s, clients / self.accepts_per_s), _S_MAX)
 
     @property
     def limits(self) -> Limits:
-        """What a welcome tells of these settings."""
+        """These settings as reported in `welcome`."""
         return msgspec.structs.replace(
             self.protocol.limits,
             body_bytes_max=self.door.body_bytes_max,
@@ -159,12 +159,12 @@ class ServerSettings:
 
     @property
     def websocket_limits(self) -> WebSocketLimits:
-        """The limits of one WebSocket, agreeing with the protocol's."""
+        """The limits of one WebSocket, consistent with the protocol's."""
         return replace(self.websocket, message_bytes_max=self.protocol.frame_bytes_max)
 
 
 def split_address(text: str) -> tuple[str, int]:
-    """Host and port of HOST:PORT, where an IPv6 address stands in brackets. Raises ConfigError."""
+    """Host and port of HOST:PORT, with an IPv6 address in brackets. Raises ConfigError."""
     host, colon, port = text.rpartition(":")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]

@@ -11,7 +11,7 @@
 
     [door]                                  # DoorLimits; [websocket] and [listening] likewise
 
-What is not known is refused: a setting that is misspelt would otherwise be a limit that does not hold.
+An unknown name is refused: otherwise a misspelt limit would silently have no effect.
 """
 
 import dataclasses
@@ -32,9 +32,9 @@ _NOT_IN_A_FILE = ("secret", "keys")
 
 
 def load_settings(path: Path | None, **given: Any) -> ServerSettings:
-    """The settings in a file, if there is one; values in `given` that are not None win. Raises ConfigError.
+    """The settings of a file, if there is one; values in `given` that are not None take precedence. Raises ConfigError.
 
-    Beside the fields of ServerSettings, `secret_file`, `previous_secret_files` and `public_key_files` may be given.
+    In addition to the fields of ServerSettings, `secret_file`, `previous_secret_files` and `public_key_files` may be given.
     """
     values: dict[str, Any] = {} if path is None else read_toml(path)
     values |= {name: value for name, value in given.items() if value is not None}
@@ -46,7 +46,7 @@ def load_settings(path: Path | None, **given: Any) -> ServerSettings:
 
 
 def _with_keys(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """`values` with the keys that its files hold."""
+    """`values` with the keys read from the files."""
     rest = {name: value for name, value in values.items() if name not in _FILES}
     if (secret_file := values.get("secret_file")) is not None:
         rest["secret"] = read_key_file(folder / _path("secret_file", secret_file), "secret file")
@@ -60,7 +60,7 @@ def _with_keys(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _converted(kind: Any, values: Mapping[str, Any], table: str = "") -> dict[str, Any]:
-    """`values` checked against the fields of `kind`, its tables made into what they stand for."""
+    """`values` checked against the fields of `kind`, with tables converted to their types."""
     hints = typing.get_type_hints(kind, include_extras=True)
     offered = [name for name in hints if name not in _NOT_IN_A_FILE] + (list(_FILES) if not table else [])
     converted: dict[str, Any] = {}
@@ -78,10 +78,10 @@ def _value(wanted: Any, name: str, value: Any, table: str) -> Any:
         raise ConfigError(f"{name}: is given as a file, with {' or '.join(_FILES)}")
     if dataclasses.is_dataclass(wanted) or wanted is ServerConfig:
         if not isinstance(value, Mapping):
-            if isinstance(value, wanted):  # type: ignore[arg-type]  # a class, as was just asked
+            if isinstance(value, wanted):  # type: ignore[arg-type]  # a class, as checked above
                 return value
             raise ConfigError(f"{name}: is a table: [{name}]")
-        return wanted(**_converted(wanted, value, f"{name}."))  # type: ignore[operator]  # the same
+        return wanted(**_converted(wanted, value, f"{name}."))  # type: ignore[operator]  # as above
     return value_of(value, wanted, f"{table}{name} = {value!r}")
 
 

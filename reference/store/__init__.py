@@ -1,10 +1,10 @@
-"""Durable logs: `EventStore` and its implementations, the single writer in front of them, and `open_store` to
-get one by URL.
+"""Durable event stores: `EventStore`, its implementations, the single writer in front of them, and `open_store` to open one by
+URL.
 
-Read `base` for what is promised, `position` for the rule that keeps it, then `memory`. A store on disk is `sql` with
-`changes`, `statements`, `sqlite` and `postgresql` (what commits), `worker` (where), `tables` and `migrations`, and
-`history` (how it notices that it went back in time). `writer.GroupCommit` is how a server uses any of them;
-`ownership` is which of several servers serves which run.
+Read `base` for the guarantees, `position` for the rule that keeps them, then `memory`. A store on disk is `sql` with `changes`,
+`statements`, `sqlite` and `postgresql` (commits), `worker` (its thread), `tables` and `migrations`, and `history` (detects that a
+database is older than it was). A server uses a store through `writer.GroupCommit`; `ownership` decides which of several servers
+serves which run.
 """
 
 import re
@@ -39,16 +39,16 @@ __all__ = [
 ]
 
 PLACE_INTERVAL_S = 2.0
-"""How often it is looked whether the file of a store is where it was opened; every commit looks, too."""
+"""How often the file of a store is checked for being in its place; every commit checks it, too."""
 
 _SQLITE = "sqlite:///"
 _POSTGRESQL = ("postgresql://", "postgres://")
 
 
 def open_store(url: str) -> AbstractAsyncContextManager[EventStore]:
-    """The store that `url` names, open for the length of the `async with` block.
+    """The store that `url` names, open within the `async with` block.
 
-    `memory:` forgets when it closes. `sqlite:///path` is a file, made if it is missing; so is a bare path
+    `memory:` is lost when it closes. `sqlite:///path` is a file, created if missing; so is a bare path
     that ends in .sqlite3 or .db. `postgresql://user@host/database` is a database that exists; several servers
     may use it at once. Raises ConfigError at once for any other url, StoreUnavailable on entering
     if the store cannot be opened and written.
@@ -69,19 +69,19 @@ def parse_url(url: str) -> "URL | None":
             raise ConfigError(
                 f"the store {url!r} has parameters, and SQLite takes none here; write sqlite:///{path.partition('?')[0]}"
             )
-        from sqlalchemy import URL  # here, because it takes a third of a second, which a client need not pay
+        from sqlalchemy import URL  # imported here, because it takes a third of a second, which a client need not spend
 
         return URL.create("sqlite", database=path)
     if url.startswith(_POSTGRESQL):
         return _postgresql(url)
     raise ConfigError(
-        f"the store {hide_password(url)!r} is of no known kind; known are memory:, sqlite:///path, "
-        "postgresql://user@host/database, and a path ending in .sqlite3 or .db"
+        f"unknown kind of store {hide_password(url)!r}; use memory:, sqlite:///path, "
+        "postgresql://user@host/database, or a path ending in .sqlite3 or .db"
     )
 
 
 def hide_password(url: str) -> str:
-    """The URL of a store as it may be shown and logged."""
+    """The URL of a store without its password, for output and logs."""
     url = re.sub(r"(?<=://)([^/@:]*):.*@", r"\1:***@", url)
     return re.sub(r"(?<=[?&])(password|sslpassword)=[^&]*", r"\1=***", url)
 
@@ -93,9 +93,8 @@ def shared_url(store: EventStore) -> "URL | None":
 
 
 async def watch_place(store: EventStore, on_lost: Callable[[StoreError], None]) -> None:
-    """Tell `on_lost`, within seconds and as long as it lasts, that the file of `store` was removed or replaced. Returns at
-    once for a store that is not a file.
-    """
+    """Notify `on_lost`, within seconds and repeatedly, that the file of `store` was removed or replaced. Returns at once for a
+    store that is not a file."""
     check: Callable[[], Awaitable[None]] | None = getattr(store, "check_place", None)
     while check is not None:
         await trio.sleep(PLACE_INTERVAL_S)
@@ -122,7 +121,7 @@ def _postgresql(url: str) -> "URL":
     try:
         parsed = make_url(re.sub("^postgres://", _POSTGRESQL[0], url))  # libpq takes both, and hosts give the short one
     except (ArgumentError, ValueError):
-        raise ConfigError(f"the store {hide_password(url)!r} is no URL; write it like {example}") from None
+        raise ConfigError(f"invalid store URL {hide_password(url)!r}; write it like {example}") from None
     if not parsed.database:
         raise ConfigError(f"the store {hide_password(url)!r} names no database; write it like {example}")
     return parsed

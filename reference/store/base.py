@@ -1,22 +1,22 @@
-"""What every store of events promises, and how it fails.
+"""The interface of all event stores: their guarantees, and how they fail.
 
 A store keeps, for each run, what `StoredRun` names: the epoch, the newest snapshot, the retained window of
-events, and the dedupe memory of every client. The run machine decides what is written (`Append`); the store
-makes it durable, and has no opinion on anything but this:
+events, and the deduplication memory of every client. The run machine decides what is written (`Append`); the store
+makes it durable, and guarantees only this:
 
-    durable      what `append` confirms survives a crash of the process and of the machine, at any point
+    durable      what `append` confirms survives a crash of the process and of the machine, at any time
     whole        a batch is stored with all its entries, its snapshot and its answers, or not at all
     in order     a batch is stored only where it directly follows what is stored, in the same epoch
 
-The last one makes a second writer harmless: the later one gets `StoreConflict` and nothing is
+The last guarantee makes a second writer harmless: the later one gets `StoreConflict` and nothing is
 overwritten. It is checked in one place for all stores, `position.Position`.
 
 Many batches share one transaction (group commit), because a transaction costs one wait for the disk, whether
 it carries one event or two hundred. A batch that does not fit fails alone; the others in its group are stored
-as if it had not been there.
+as if it did not exist.
 
 `StoreUnavailable` for a batch means "not confirmed", not "not stored": a connection that dies during COMMIT
-leaves both possible. To know, ask `load_run`. Sending such a batch again is safe, it gives
+leaves both possible; `load_run` tells. Sending such a batch again is safe: it gives
 `StoreConflict` if the first one had arrived.
 """
 
@@ -35,26 +35,22 @@ class StoreError(SteadywireError):
 
 
 class StoreConflict(StoreError):
-    """The batch does not follow on what is stored: another writer was there, or the run's own picture is out
-    of date.
-    """
+    """The batch does not follow the stored events: there was another writer, or the run in memory is outdated."""
 
 
 class StoreUnavailable(StoreError):
-    """The store did not confirm: its place cannot be opened, read or written. The message is one line that
-    says what to do.
-    """
+    """The store did not confirm: it cannot be opened, read or written. The message is one line that says what to do."""
 
 
 class StoreOverloaded(StoreError):
-    """More batches wait to be written than the limit allows; nothing of this one was taken."""
+    """More batches wait to be written than the limit allows; this batch was not taken."""
 
 
 class EventStore(Protocol):
     """The durable log of many runs. All methods belong to the trio thread; none blocks it."""
 
     async def create_run(self, run_id: str, epoch: str) -> bool:
-        """Make the run `run_id` (a UUID in its canonical form), empty, with `epoch`; durable on return.
+        """Create the run `run_id` (a UUID in its canonical form), empty, with `epoch`; durable on return.
 
         True if it is new; False if it was there already, in which case the stored epoch stays. Raises
         LocalError if `run_id` is not a canonical UUID, StoreUnavailable if the store did not confirm.
@@ -63,11 +59,11 @@ class EventStore(Protocol):
     async def delete_run(self, run_id: str) -> bool:
         """Remove a run and everything that is kept of it; durable on return.
 
-        False if there was none. A batch for it that comes later gives StoreConflict. Raises StoreUnavailable.
+        False if there was none. A later batch for it gives StoreConflict. Raises StoreUnavailable.
         """
 
     async def load_run(self, run_id: str) -> StoredRun | None:
-        """All that is durable of a run, as of one moment; None if there is no such run.
+        """The durable state of a run at one moment; None if there is no such run.
 
         The window always connects with the snapshot: no event between them is missing. Raises
         StoreUnavailable.
@@ -77,9 +73,9 @@ class EventStore(Protocol):
         """Make `batches` durable in one transaction; one outcome for each, in the same order. None means
         durable.
 
-        The batches are judged one after the other, so two for one run may follow each other within a group. A
-        batch that does not fit where it would go gives StoreConflict and harms no other. Any other failure
-        gives StoreUnavailable, for all that it touched. Never raises a StoreError. A caller that is cancelled
+        The batches are checked one after the other, so two for one run may follow each other within a group. A
+        batch that does not fit gives StoreConflict and harms no other. Any other failure
+        gives StoreUnavailable, for all batches concerned. Never raises a StoreError. A caller that is cancelled
         here does not learn the outcome: shield the call, as `writer.GroupCommit` does.
         """
 
@@ -87,9 +83,8 @@ class EventStore(Protocol):
         """Return if the store can be written to now; raise StoreUnavailable with what to do otherwise."""
 
     async def aclose(self) -> None:
-        """Finish and release everything. Safe to repeat; finishes even when cancelled. All else is
-        StoreUnavailable after it.
-        """
+        """Finish and release everything. May be called again; finishes even when cancelled. Afterwards every other call raises
+        StoreUnavailable."""
 
 
 def is_run_id(text: str) -> bool:

@@ -1,16 +1,16 @@
-"""What one commit writes: batches in, rows for each table out.
+"""The rows of one commit: converts batches to rows for each table.
 
-Batches are judged here, one after the other, by the rule of `position` (8.8); a batch that does not fit, or holds
-what JSON cannot carry, leaves no row behind and harms no other. What is written for a run is tied to the head that
-was judged: a driver stores it only where the stored head is still that one (compare and set).
+Batches are checked here, one after the other, by the rule of `position` (8.8); a batch that does not fit, or that contains values
+JSON cannot represent, leaves no row and does not affect the others. The rows of a run belong to the head that was checked: a
+driver stores them only if the stored head is still that one (compare and set).
 
     runs        the new head and the new beginning of the window of each run, in the order of their ids
     messages    one row per event, with the client and the number of the publish that made it: the answer to a copy
     snapshots   the newest snapshot of each run that has a newer one
     trims       runs of which a piece of events below the window is due to be deleted
 
-Events are deleted late and in pieces (1.10): when `oldest` passes a multiple of 100. Their answers and clients must
-be remembered for as long as the epoch lasts (8.3), so a trim moves them to tables of their own first.
+Events are deleted late and in batches (1.10): when `oldest` passes a multiple of 100. Their answers and clients must
+be remembered for longer (8.3), so a trim moves them to tables of their own first.
 """
 
 import functools
@@ -39,8 +39,9 @@ class MessageRow(NamedTuple):
     timestamp: int
     sequence_number: int
     is_critical: bool
-    client_id: str
-    client_sequence: int
+    client_id: str | None
+    """None, as its number, if it is forgotten."""
+    client_sequence: int | None
 
 
 @dataclass(slots=True)
@@ -54,12 +55,14 @@ class RunChange:
     head: int
     oldest: int
     messages: list[MessageRow] = field(default_factory=list)
+    forgotten: set[str] = field(default_factory=set)
+    """Clients of which nothing is remembered from before `messages`."""
     snapshot: Snapshot | None = None
     snapshot_state: bytes = b""
 
     @property
     def is_trim_due(self) -> bool:
-        """Whether it is time to delete a piece of the events below `oldest`."""
+        """Whether it is time to delete some of the events below `oldest`."""
         return self.oldest // EVENTS_DELETED_AT_ONCE > self.oldest_before // EVENTS_DELETED_AT_ONCE
 
 
@@ -71,17 +74,17 @@ class Changes:
 
     @property
     def runs(self) -> list[RunChange]:
-        """The runs that change, by id: locks are taken in this order, so that two servers rarely wait in a circle."""
+        """The changed runs, by id: locks are taken in this order, so that two servers rarely deadlock."""
         return [self._runs[run_id] for run_id in sorted(self._runs)]
 
     def discard(self, run_id: str) -> None:
-        """Forget what was taken for this run."""
+        """Remove the rows of this run."""
         self._runs.pop(run_id, None)
 
     def add(self, batch: Append, position: Position | None) -> StoreError | None:
-        """Take the rows of `batch`, or say why it cannot be stored.
+        """Add the rows of `batch`, or return why it cannot be stored.
 
-        `position`: where its run stands after the batches before it, None if the store does not know it. It moves if the
+        `position`: the position of its run after the batches before it, None if the store does not know it. It advances if the
         batch is taken, and is right only if the commit succeeds.
         """
         if position is None:
@@ -104,6 +107,12 @@ class Changes:
             )
         position.advance(batch)
         change.head, change.oldest = position.head, position.oldest
+        if batch.forgotten:
+            change.forgotten.update(batch.forgotten)
+            change.messages = [
+                row._replace(client_id=None, client_sequence=None) if row.client_id in batch.forgotten else row
+                for row in change.messages
+            ]
         change.messages += rows
         if is_newer:
             change.snapshot, change.snapshot_state = batch.snapshot, state
@@ -134,14 +143,14 @@ def _rows(batch: Append) -> list[MessageRow]:
 def message_id(number: int, unique: str) -> str:
     """The id of event `number`, in 32 hexadecimal digits: a UUID of version 8 that begins with the number.
 
-    It is derived, not drawn, so an event has the same id wherever its row is made; and it rises with the number, so
-    that the index over it is appended to instead of being written all over.
+    It is derived from its content, so an event has the same id wherever its row is built; and it rises with the number, so
+    inserts append to the index instead of changing all of it.
     """
     return f"{number:012x}{_ID_VERSION}{unique}"
 
 
 @functools.lru_cache(maxsize=4096)
 def unique_digits(run_id: str, epoch: str) -> str:
-    """The part of the ids that tells runs and epochs apart: 19 digits, the fourth of which is the variant."""
+    """The part of the ids that distinguishes runs and epochs: 19 digits, the fourth of which is the variant."""
     digits = hashlib.blake2b(f"{run_id}/{epoch}".encode(), digest_size=10).hexdigest()
     return f"{digits[:3]}8{digits[3 : _UNIQUE_DIGITS - 1]}"

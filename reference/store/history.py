@@ -1,17 +1,17 @@
-"""History: how a store notices that its database is older than it was, so that every run gets a new epoch (2.7).
+"""History: detects that a database is older than it was, so that every run gets a new epoch (2.7).
 
-Where a backup is restored, or a standby takes over that had not received everything, numbers that clients have seen are
-given again, to other events. Nothing in the database alone can tell: what would tell was taken back with the rest. So
-it is compared with a witness outside of it.
+After a backup is restored, or a standby that missed the last commits takes over, numbers that clients have seen are given to
+other events. The database alone cannot show it: everything that could was reset with it. So it is compared with a witness outside
+of it.
 
     SQLite        the file FILE.commits beside the database holds the number of commits; the database holds it too. It is
-                  written after each commit, so it is never ahead, unless the database went back.
-    PostgreSQL    the server that the database is on: its system identifier, its timeline, which a takeover and a recovery
-                  change, and the number of the database on it. The database holds what they were.
-    both          the process remembers how far each run was confirmed (`ConfirmedHeads`)
+                  written after each commit, so it is ahead only if the database is older than it was.
+    PostgreSQL    the server that the database is on: its system identifier, its timeline, which a failover and a recovery
+                  change, and the number of the database on it. The database holds their last values.
+    both          the process remembers the last confirmed head of each run (`ConfirmedHeads`)
 
-`FILE.commits` is also the lock by which a server knows that it is alone on the file: it is held for the life of the
-process, and the system lets go of it when the process ends, in whatever way.
+A server also locks `FILE.commits`, to be the only one that uses the file: it holds the lock until the process ends, in whatever
+way, and then the system releases it.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ class CommitsFile:
     """The file FILE.commits, locked. `commits` is the number in it, 0 if it is new."""
 
     def __init__(self, database: Path) -> None:
-        """Raises StoreUnavailable if another process has it locked, OSError if it cannot be had."""
+        """Raises StoreUnavailable if another process has locked it, OSError if it cannot be opened."""
         self.path = Path(f"{os.path.realpath(database)}.commits")
         self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o644)
         try:
@@ -46,7 +46,7 @@ class CommitsFile:
         self.commits = int(text) if text.strip().isdecimal() else 0
 
     def write(self, commits: int) -> None:
-        """Note that the database has had so many commits."""
+        """Record the number of commits of the database."""
         self.commits = commits
         with contextlib.suppress(OSError):  # an older number only makes the witness weaker
             os.pwrite(self._file, f"{commits:{_DIGITS}d}".encode(), 0)
@@ -57,7 +57,7 @@ class CommitsFile:
             self.path.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Let go of the lock. Safe to repeat."""
+        """Release the lock. May be called again."""
         file, self._file = self._file, -1
         if file >= 0:
             os.close(file)
@@ -79,7 +79,7 @@ class CommitsFile:
 
 
 class ConfirmedHeads:
-    """The last head that was confirmed to this process for each run; those that were not written for longest are forgotten."""
+    """The last head confirmed to this process for each run; the runs written least recently are forgotten."""
 
     def __init__(self) -> None:
         self._heads: OrderedDict[str, tuple[str, int]] = OrderedDict()
@@ -96,6 +96,6 @@ class ConfirmedHeads:
         self._heads.pop(run_id, None)
 
     def is_lost(self, run_id: str, epoch: str, head: int) -> bool:
-        """Whether events are gone that were confirmed, where the store has this head in this epoch now."""
+        """Whether confirmed events are missing, given the head that the store has now in this epoch."""
         known = self._heads.get(run_id)
         return known is not None and known[0] == epoch and head < known[1]

@@ -1,9 +1,8 @@
-"""A store that forgets when the process ends: for tests and for virtual time.
+"""An in-memory store, lost when the process ends: for tests and for virtual time.
 
-No threads and no disk, so it runs under trio's autojump clock; every method still passes a checkpoint,
-because code that is only correct when a store answers at once is wrong. Everything is kept as JSON bytes:
-nobody can change what is stored through a reference that they kept, and what JSON cannot carry is refused
-here as it is by a database.
+No threads and no disk, so it runs under trio's autojump clock; every method still passes a checkpoint, because code must not rely
+on a store that answers at once. Everything is kept as JSON bytes: stored values cannot be changed through a reference, and values
+that JSON cannot represent are refused as by a database.
 """
 
 from collections import deque
@@ -63,7 +62,9 @@ class MemoryStore:
             snapshot=Snapshot(position.snapshot_number, kept_state(run.state)),
             events=tuple(map(kept_event, run.events)),
             clients=tuple(
-                StoredClient(client_id, client.user_id, client.last_client_sequence, tuple(run.answers[client_id]))
+                StoredClient(
+                    client_id, client.user_id, client.last_client_sequence, tuple(run.answers[client_id]), client.used_at
+                )
                 for client_id, client in sorted(position.clients.items())
             ),
         )
@@ -82,7 +83,7 @@ class MemoryStore:
             raise closed()
 
     async def aclose(self) -> None:
-        """As EventStore.aclose; what was stored is gone."""
+        """As EventStore.aclose; the stored data are lost."""
         self._is_closed = True
         self._runs.clear()
 
@@ -108,6 +109,8 @@ class MemoryStore:
         run.events.extend(events)
         for _ in range(position.oldest - oldest):
             run.events.popleft()
+        for client_id in batch.forgotten:
+            run.answers.pop(client_id, None)
         for entry in batch.entries:
             answers = run.answers.setdefault(entry.client_id, deque(maxlen=ANSWERS_KEPT))
             answers.append((entry.client_sequence, entry.sequence_number))

@@ -1,22 +1,22 @@
 """Ownership: which of several server processes on one PostgreSQL serves which run.
 
-A run has one owner at a time. Who owns it is one row; whether that owner still lives is a lock: each process
-holds a session advisory lock, on a connection that does nothing else, for as long as it takes part.
+A run has one owner at a time. One row says which process owns it; a lock says whether that process is alive: each process holds a
+session advisory lock, on a connection used for nothing else, as long as it is a member.
 
-    the process dies                  its connection ends, and with it the lock: known at once
+    the process dies                  its connection ends, and with it the lock: others see it at once
     its connection to the database
-    is cut                            the same; it learns of it too, and gives up its runs
+    is cut                            the same; the process notices too, and gives up its runs
     it is frozen, or the network
-    between it and the database is    it stops saying that it lives; after `SILENCE_S_MAX` a process that wants one of
+    between it and the database is    it stops reporting that it is alive; after `SILENCE_S_MAX` a process that needs one of
                                       its runs ends its connection and takes the run
 
-A process that has been given up and does not know it yet cannot harm the log, because a store takes a batch only
-where it follows what is stored (`position`). But it could answer readers from an old picture. So it looks before each
-answer (`is_held`): whether it said that it lives less than `LEASE_S` ago, by a clock that goes on while the machine
-sleeps and is below what others wait for, and whether its connection still stands.
+A process that lost its runs without knowing it cannot damage the log, because a store accepts a batch only directly after the
+stored events (`position`). But it could answer readers with outdated data. So it checks before each answer (`is_held`) that it
+reported being alive less than `LEASE_S` ago, by a clock that runs while the machine sleeps, and that its connection still exists.
+`LEASE_S` is below the time that others wait.
 
-Every statement here is a transaction of its own, and none waits for another process, except for the moment in
-which two want the same run. So nothing can deadlock.
+Every statement here is a transaction of its own. None waits for another process, except for a moment when two claim the same run.
+So there are no deadlocks.
 """
 
 import secrets
@@ -41,23 +41,23 @@ from reference.store.tables import owners, processes, runs
 T = TypeVar("T")
 
 SEEN_INTERVAL_S = 2.0
-"""How often a process says that it lives."""
+"""How often a process reports that it is alive."""
 ANSWER_S_MAX = 8.0
-"""How long it may have to wait for the database to take that, before it gives up its runs."""
+"""How long the database may take for that, before the process gives up its runs."""
 SILENCE_S_MAX = 15.0
-"""After so long without a word others give a process up, though its connection stands."""
+"""After this long without a report, others take a process for dead, though its connection exists."""
 LEASE_S = SILENCE_S_MAX - 1.0
-"""For so long after it last said that it lives, a process may answer for its runs; the rest is for clocks that differ."""
+"""How long after its last report a process may answer for its runs; the difference is for clocks that differ."""
 CLAIM_THREADS_MAX = 2
 _TRIES_MAX = 5
-"""How often the row of a run may change under our hands while we claim it."""
+"""How often the row of a run may change while this process claims it."""
 
 _LOCK_CLASS = 0x5357
 """The first half of the key of our advisory locks; the second is the process id."""
 
 
 class Ownership:
-    """One process's part in it. All methods belong to the trio thread; none blocks it."""
+    """One process's membership. All methods belong to the trio thread; none blocks it."""
 
     def __init__(self, url: URL, *, clock_ns: Callable[[], int] | None = None) -> None:
         """`clock_ns`: counts ns, also while the machine sleeps; by default the system's."""
@@ -74,26 +74,26 @@ class Ownership:
 
     @property
     def place(self) -> ProcessAddress | None:
-        """Where this process is reached; None while it takes no part."""
+        """The address of this process; None while it is not a member."""
         return self._me
 
     @property
     def is_held(self) -> bool:
-        """Whether the runs of this process are certainly still its own: to be asked before each answer for one of them."""
+        """Whether this process certainly still owns its runs: checked before each answer for one of them."""
         return self._me is not None and self._clock_ns() < self._held_until_ns and not self._end_of_lease()
 
     async def join(self, host: str, port: int) -> None:
-        """Take part from now on, as the process that is reached at this address. Raises StoreUnavailable."""
+        """Become a member, reachable at this address. Raises StoreUnavailable."""
         await self._run(self._join, host, port, limiter=self._lease_limiter)
 
     async def keep(self) -> None:
-        """Take part until that is no longer so; always ends with StoreUnavailable, saying why."""
+        """Stay a member as long as possible; always ends with StoreUnavailable, which says why."""
         assert self._lease is not None, "join comes first"
         connection: Any = self._lease.connection.dbapi_connection
         while True:
             with trio.move_on_after(SEEN_INTERVAL_S):
                 try:
-                    await trio.lowlevel.wait_readable(connection.fileno())  # it has something to say: that it ends
+                    await trio.lowlevel.wait_readable(connection.fileno())  # readable: the connection ends
                 except psycopg.Error as error:
                     raise StoreUnavailable(advice(error, self._url)) from error
             answered = False
@@ -104,39 +104,39 @@ class Ownership:
                 raise StoreUnavailable(f"the database did not answer within {ANSWER_S_MAX:g} s")
 
     async def part(self) -> None:
-        """Take no part any more; others may have our runs. Raises nothing; what cannot be said is found out."""
+        """Leave; others may take the runs. Raises nothing; if the database cannot be reached, others find out by themselves."""
         me, self._me = self._me, None
         lease, self._lease = self._lease, None
-        self._end_of_lease = lambda: True  # before its number means another file
+        self._end_of_lease = lambda: True  # before its descriptor number is reused
         if me is not None and lease is not None:
             with trio.move_on_after(ANSWER_S_MAX):
                 await self._run(self._part, me, lease, limiter=self._lease_limiter)
 
     async def claim(self, run_id: str) -> ProcessAddress | None:
-        """Make the run `run_id` ours if nobody serves it. None: it is ours, or there is no such run; else where it is.
+        """Claim the run `run_id` if no process serves it. None: this process owns it, or it does not exist; else its owner.
 
         Raises StoreUnavailable.
         """
         return await self._run(self._claim, run_id, limiter=self._claim_limiter)
 
     async def find(self, run_id: str) -> ProcessAddress | None:
-        """Where the run is served, if by another process that lives. Raises StoreUnavailable."""
+        """The other living process that serves the run. Raises StoreUnavailable."""
         return await self._run(self._find, run_id, limiter=self._claim_limiter)
 
     async def others(self) -> tuple[ProcessAddress, ...]:
-        """The other processes that live, by their number. Raises StoreUnavailable."""
+        """The other living processes, by their number. Raises StoreUnavailable."""
         return await self._run(self._others, limiter=self._claim_limiter)
 
     async def release(self, run_id: str) -> None:
-        """Others may have this run. Raises StoreUnavailable; then it stays ours, which does no harm."""
+        """Let others own this run. Raises StoreUnavailable; then this process keeps it, which does no harm."""
         await self._run(self._release, run_id, limiter=self._claim_limiter)
 
     async def aclose(self) -> None:
-        """Part, and close every connection; finishes even when cancelled."""
+        """Leave, and close every connection; finishes even when cancelled."""
         with trio.CancelScope(shield=True, deadline=trio.current_time() + ANSWER_S_MAX):
             await self.part()
             for limiter, threads in ((self._claim_limiter, CLAIM_THREADS_MAX), (self._lease_limiter, 1)):
-                for _ in range(threads):  # what was abandoned still holds a connection
+                for _ in range(threads):  # an abandoned thread still holds a connection
                     await limiter.acquire_on_behalf_of(object())
             await trio.to_thread.run_sync(self._dispose, abandon_on_cancel=True)
 
@@ -147,7 +147,7 @@ class Ownership:
             cause: Any = getattr(error, "orig", None) or error
             raise StoreUnavailable(advice(cause, self._url)) from error
 
-    # From here on everything runs in a worker thread.
+    # Everything below runs in a worker thread.
 
     def _join(self, host: str, port: int) -> None:
         connection = self._engine.connect()
@@ -161,7 +161,7 @@ class Ownership:
             now = func.now()
             connection.execute(insert(processes).values(**msgspec.structs.asdict(place), joined_at=now, seen_at=now))
         except BaseException:
-            connection.invalidate()  # and the lock with it
+            connection.invalidate()  # which also releases the lock
             connection.close()
             raise
         driver: Any = connection.connection.dbapi_connection
@@ -172,7 +172,7 @@ class Ownership:
     def _say_that_we_live(self) -> None:
         lease, me = self._lease, self._me
         if lease is None or me is None:
-            raise StoreUnavailable("this process has parted")
+            raise StoreUnavailable("this server process has left the cluster")
         said_at_ns = self._clock_ns()
         seen = lease.execute(update(processes).where(processes.c.process_id == me.process_id).values(seen_at=func.now()))
         if seen.rowcount != 1:
@@ -183,13 +183,13 @@ class Ownership:
         try:
             lease.execute(delete(processes).where(processes.c.process_id == me.process_id))
         except SQLAlchemyError:
-            pass  # the connection is gone, so everybody can see that we are
+            pass  # the connection is gone, so others see that too
         finally:
             lease.invalidate()
             lease.close()
 
     def _dispose(self) -> None:
-        if self._me is not None and self._lease is not None:  # a join that was abandoned has come about after all
+        if self._me is not None and self._lease is not None:  # a join that was abandoned has succeeded after all
             self._part(self._me, self._lease)
         self._engine.dispose()
 
@@ -211,7 +211,7 @@ class Ownership:
                     return place
                 else:
                     _give_up(connection, place.process_id)
-        raise StoreUnavailable(f"run {run_id}: its owner changes all the time; come back")
+        raise StoreUnavailable(f"run {run_id}: its owner keeps changing; retry later")
 
     def _insert(self, connection: Connection, run_id: str, me: ProcessAddress) -> bool:
         row = select(runs.c.run_id, literal(me.process_id)).where(runs.c.run_id == run_id)
@@ -221,7 +221,7 @@ class Ownership:
                 return True
         except IntegrityError:
             raise StoreUnavailable("other processes have given this one up") from None
-        # Another process was faster, or there is no such run, which is then nobody's.
+        # Another process was faster, or the run does not exist and needs no owner.
         return not connection.execute(select(exists().where(runs.c.run_id == run_id))).scalar_one()
 
     def _find(self, run_id: str) -> ProcessAddress | None:
@@ -245,12 +245,12 @@ class Ownership:
 
 
 def _clock_that_counts_sleep() -> int:
-    # CLOCK_MONOTONIC stands still while the machine is suspended; others do not wait for it.
+    # CLOCK_MONOTONIC stops while the machine is suspended; other processes do not wait for it.
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic_ns()
 
 
 def _hang_up_seen(descriptor: int) -> Callable[[], bool]:
-    """A function that tells whether the other side of this socket has ended the connection. Costs a microsecond."""
+    """A function that tells whether the peer of this socket has closed the connection. Costs a microsecond."""
     if not hasattr(select_module, "POLLRDHUP"):  # pragma: no cover - only Linux tells this apart from bytes that wait
         return lambda: False
     poll = select_module.poll()
@@ -259,19 +259,17 @@ def _hang_up_seen(descriptor: int) -> Callable[[], bool]:
 
 
 def _is_dead(process_id: Any) -> Any:
-    """A condition: the lock of that process is free. It is taken for the length of the statement, shared, so that
-    several may ask at once.
-    """
+    """An SQL condition: the lock of that process is free. The statement takes it, shared, so that several may check at once."""
     return func.pg_try_advisory_xact_lock_shared(_LOCK_CLASS, process_id)
 
 
 def _is_silent() -> Any:
-    """A condition: that process has not said for too long that it lives."""
+    """An SQL condition: that process has not reported for too long that it is alive."""
     return processes.c.seen_at < func.now() - text(f"interval '{SILENCE_S_MAX} s'")
 
 
 def _owner(connection: Connection, run_id: str) -> tuple[ProcessAddress | None, bool]:
-    """Who has the run, and whether that process lives."""
+    """The owner of the run, and whether that process is alive."""
     columns = processes.c
     query = (
         select(columns.process_id, columns.host, columns.port, columns.secret, _is_dead(columns.process_id), _is_silent())
@@ -286,7 +284,7 @@ def _owner(connection: Connection, run_id: str) -> tuple[ProcessAddress | None, 
 
 
 def _give_up(connection: Connection, process_id: int) -> None:
-    """Take all runs from a process that is dead or silent, and end its connection if it still stands."""
+    """Take all runs from a process that is dead or silent, and end its connection if it still exists."""
     connection.execute(delete(processes).where(processes.c.process_id == process_id))
     locks = text(
         "SELECT pg_terminate_backend(pid) FROM pg_locks"

@@ -1,10 +1,10 @@
-"""Where a server process is reached by the others that share its database."""
+"""The address of a server process for the others that share its database."""
 
 import msgspec
 
 
 class ProcessAddress(msgspec.Struct, frozen=True):
-    """One process. `secret` shows it that it is one of the others who asks."""
+    """One process. A request with `secret` comes from another process of the same database."""
 
     process_id: int
     host: str

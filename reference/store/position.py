@@ -1,15 +1,15 @@
-"""Where a run stands in a store, and whether a batch fits there.
+"""The position of a run in a store, and the rule by which batches are accepted.
 
-This is the one rule by which all stores accept or refuse (8.8), the simulated one too, so that a fake cannot be kinder
-than the real thing:
+All stores, including the simulated one, use this one rule (8.8), so that a test store cannot accept what a real one refuses:
 
     a batch fits if  its epoch is the stored one,
                      its entries are numbered head + 1, head + 2, ... without a gap,
-                     each client's own numbers in it rise, and lie above that client's last one,
-                     its snapshot, if there is one, is not ahead of the log that it would leave behind.
+                     each client's numbers in it rise, and are above that client's last one, unless the batch
+                     lets that client be forgotten,
+                     its snapshot, if there is one, is not ahead of the log after this batch.
 
-Two things only ever move forward: the snapshot (an older one is ignored) and `oldest`, which follows what the
-batch allows within the rule of `records.retention`.
+Two values only move forward: the snapshot (an older one is ignored) and `oldest`, which follows the batch within the rule of
+`records.retention`.
 """
 
 from dataclasses import dataclass, field
@@ -20,10 +20,11 @@ from reference.store.base import StoreConflict
 
 @dataclass(slots=True)
 class ClientPosition:
-    """One client in one run: its user and its newest stored number."""
+    """One client in one run: its user, its newest stored number, and the highest timestamp of its events, in ms since 1970."""
 
     user_id: str
     last_client_sequence: int = 0
+    used_at: int = 0
 
 
 @dataclass(slots=True)
@@ -50,7 +51,7 @@ class Position:
             if number != expected:
                 return StoreConflict(f"run {self.run_id}: the batch brings event {number} where {expected} must follow")
             if client_id not in newest:
-                client = self.clients.get(client_id)
+                client = None if client_id in batch.forgotten else self.clients.get(client_id)
                 newest[client_id] = 0 if client is None else client.last_client_sequence
             if entry.client_sequence <= newest[client_id]:
                 return StoreConflict(
@@ -65,13 +66,14 @@ class Position:
         return None
 
     def advance(self, batch: Append) -> None:
-        """Move to where the run stands once `batch`, which must fit, is stored. A client keeps the user that
-        it came with.
-        """
+        """Advance to the position after `batch`, which must fit. A client keeps the user of its first publish."""
         self.head += len(batch.entries)
+        for client_id in batch.forgotten:
+            self.clients.pop(client_id, None)
         for entry in batch.entries:
             client = self.clients.setdefault(entry.client_id, ClientPosition(entry.event.user_id))
             client.last_client_sequence = entry.client_sequence
+            client.used_at = max(client.used_at, entry.event.timestamp)
         if batch.snapshot is not None:
             self.snapshot_number = max(self.snapshot_number, batch.snapshot.sequence_number)
         self.oldest = retention(self.oldest, batch.oldest, self.snapshot_number)

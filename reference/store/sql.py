@@ -1,11 +1,11 @@
-"""The durable store: commits through the driver itself, everything else through SQLAlchemy Core.
+"""The SQL store: commits directly with the driver, everything else with SQLAlchemy Core.
 
-One thread commits (`worker`). It remembers where the runs stand that it wrote last (`position`), so a commit is: judge
-the batches, move the head of each run from where it is believed to be (compare and set), insert one row per event. If
-a stored head is another one, somebody else wrote; then the position is read anew, and the batches are judged by it.
+One thread commits (`worker`). It remembers the positions of recently written runs (`position`), so a commit is: check the
+batches, move the head of each run from its expected value (compare and set), insert one row per event. If a stored head differs,
+another writer was there; then the position is read again and the batches are checked again.
 
-Reads have threads of their own and see the database as of one moment. What the rows are is decided in `changes`; what a
-database needs is in `sqlite` and `postgresql`.
+Reads have threads of their own and see the database at one moment. `changes` defines the rows; `sqlite` and `postgresql` have
+what differs between the databases.
 """
 
 import datetime
@@ -43,61 +43,59 @@ CLOSE_S_MAX = 30.0
 process.
 """
 CHECK_INTERVAL_S = 1.0
-"""For how long a readiness check that succeeded is good: asking more often causes no more writes."""
+"""How long the result of a successful readiness check is reused: more checks cause no more writes."""
 CHECK_S_MAX = 4.0
 """How long a readiness check waits for the database."""
 _CLIENTS_REMEMBERED_MAX = 200_000
-"""Of how many clients, over all runs, the positions are kept in memory."""
+"""For how many clients, over all runs, positions are kept in memory."""
 _TRIES_MAX = 3
-"""How often a batch is judged by positions that another process has moved meanwhile."""
+"""How often a batch is checked again because another process has moved the position."""
 
 _BAD_VALUES = (TypeError, ValueError, OverflowError)
-"""What a driver raises when it is handed a value that it cannot pass on, such as half a surrogate pair."""
+"""What a driver raises for a value that it cannot pass on, such as half a surrogate pair."""
 
 
 class CommitConnection(Protocol):
-    """What commits in one kind of database; for one thread. Raises what the driver raises, and StoreUnavailable."""
+    """The committing connection of one kind of database; for one thread. Raises what the driver raises, and StoreUnavailable."""
 
     def position(self, run_id: str) -> Position | None:
-        """Where the run stands; None if there is no such run."""
+        """The position of the run; None if there is no such run."""
 
     def commit(self, changes: Sequence[RunChange]) -> dict[str, StoreUnavailable | None]:
-        """Make `changes` durable together. Returns the runs that were not changed: with None if their stored head is another
-        one.
-        """
+        """Make `changes` durable together. Returns the runs that were not changed: with None if their stored head differs."""
 
     def renew_epoch(self, run_id: str, epoch: str) -> None:
-        """Give the run another epoch if it still has this one."""
+        """Give the run a new epoch if it still has this one."""
 
     def check(self) -> None:
-        """Write what a publish writes."""
+        """Write as much as a publish."""
 
     def check_place(self) -> None:
         """Raise StoreUnavailable if the database is no longer where it was opened."""
 
     def is_usable(self, error: Exception) -> bool:
-        """After `error`: whether the database works. Then what it was handed was at fault."""
+        """After `error`: whether the database works, so that a value was the cause."""
 
     def close(self) -> None:
         """Release everything."""
 
 
 class _Positions:
-    """The positions of the runs that were written last, as they are stored."""
+    """The stored positions of recently written runs."""
 
     def __init__(self) -> None:
         self._positions: OrderedDict[str, Position] = OrderedDict()
         self._clients = 0
 
     def take(self, run_id: str) -> Position | None:
-        """The position of this run, which is not kept any more until it is `put` back."""
+        """Remove and return the position of this run; `put` adds it again."""
         position = self._positions.pop(run_id, None)
         if position is not None:
             self._clients -= len(position.clients)
         return position
 
     def put(self, position: Position) -> None:
-        """Remember where the run stands."""
+        """Remember the position of a run."""
         self.take(position.run_id)
         self._positions[position.run_id] = position
         self._clients += len(position.clients)
@@ -106,10 +104,10 @@ class _Positions:
 
 
 class SqlStore:
-    """An EventStore in a SQL database. Made by `open`; belongs to the trio run that opened it."""
+    """An EventStore in a SQL database. Created by `open`; belongs to the trio run that opened it."""
 
     def __init__(self, url: URL, busy_timeout_s: float) -> None:
-        """Raises StoreUnavailable if there is no thread to be had."""
+        """Raises StoreUnavailable if no thread can be started."""
         engine = _engine(url, busy_timeout_s)
         assert engine.dialect.dbapi is not None, "an engine has a driver"
         self._engine = engine
@@ -135,7 +133,7 @@ class SqlStore:
 
     @classmethod
     async def open(cls, url: URL, *, busy_timeout_s: float = 5.0) -> Self:
-        """Open the database at `url`, make or upgrade its tables, and find out whether it can be written.
+        """Open the database at `url`, create or upgrade its tables, and check that it can be written.
 
         A SQLite file is for one server: raises StoreUnavailable if another one has it open. `busy_timeout_s`: seconds to
         wait for another program that holds the file. Raises StoreUnavailable.
@@ -165,7 +163,7 @@ class SqlStore:
         return await self._in_worker(functools.partial(self._create_run, run_id, epoch))
 
     async def delete_run(self, run_id: str) -> bool:
-        """As EventStore.delete_run: behind the commits that wait."""
+        """As EventStore.delete_run: after the waiting commits."""
         return is_run_id(run_id) and await self._in_worker(functools.partial(self._delete_run, run_id))
 
     async def load_run(self, run_id: str) -> StoredRun | None:
@@ -175,7 +173,7 @@ class SqlStore:
             return None
         stored = await self._in_reader(functools.partial(self._load_run, run_id))
         if stored is not None and self._confirmed.is_lost(run_id, stored.epoch, stored.head):
-            # Gone, or confirmed while it was read: the commit will show which.
+            # Lost, or confirmed while it was read: the commit shows which.
             await self._in_worker(functools.partial(self._renew_epoch_if_lost, run_id))
             stored = await self._in_reader(functools.partial(self._load_run, run_id))
         return stored
@@ -188,7 +186,7 @@ class SqlStore:
         return await self._worker.run(functools.partial(self._append, tuple(batches)))
 
     async def check(self) -> None:
-        """As EventStore.check. Writes what a publish writes, at most once in `CHECK_INTERVAL_S`."""
+        """As EventStore.check. Writes as much as a publish, at most once in `CHECK_INTERVAL_S`."""
         if self._is_closed:
             raise closed()
         if trio.current_time() < self._checked_at + CHECK_INTERVAL_S:
@@ -236,7 +234,7 @@ class SqlStore:
         if self._commits is not None:
             self._commits.check_place()
 
-    # From here on everything runs in the worker's thread or, where it reads, in one of the pool.
+    # Everything below runs in the worker's thread or, for reads, in one of the pool.
 
     def _open(self) -> None:
         if self._is_sqlite:
@@ -328,7 +326,7 @@ class SqlStore:
 
     def _delete_run(self, run_id: str) -> bool:
         with self._unavailable_for_driver_errors(), self._writing.begin() as connection:
-            # The row of the run first, and locked: a batch that another process has under way is before this or finds nothing.
+            # Lock the row of the run first: then a batch of another process is complete, or will find no run.
             if connection.execute(select(runs.c.run_id).where(runs.c.run_id == run_id).with_for_update()).first() is None:
                 return False
             for table in (answers, clients, messages, snapshots, runs):
@@ -353,7 +351,7 @@ class SqlStore:
             self._checked_at = -math.inf
             is_usable = self._commits is not None and self._commits.is_usable(error)
             if is_usable and len(batches) > 1:
-                # The database works, but one of the batches holds what it does not take: find out which.
+                # The database works, but refuses a value of one of the batches: find out which.
                 return [outcome for batch in batches for outcome in self._append((batch,))]
             return [self._unavailable(error) for _ in batches]
 
@@ -371,7 +369,7 @@ class SqlStore:
                 position = position or self._read_position(commits, run_id)
                 judged = [changes.add(batches[index], position) for index in indexes]
                 if is_remembered and any(isinstance(outcome, StoreConflict) for outcome in judged):
-                    # Perhaps another server has written the run since: it is judged by what is stored, and from the start.
+                    # Another server may have written the run since: check against the stored position, from the start.
                     changes.discard(run_id)
                     position = self._read_position(commits, run_id)
                     judged = [changes.add(batches[index], position) for index in indexes]
@@ -430,7 +428,7 @@ def _engine(url: URL, busy_timeout_s: float) -> Engine:
 
 
 def _witness(path: Path) -> CommitsFile | None:
-    """The locked file beside the database; None where there is none to be had, and so no database either."""
+    """The locked file beside the database; None if it cannot be created, and so there is no database either."""
     if path.is_dir():
         return None
     try:
@@ -440,7 +438,7 @@ def _witness(path: Path) -> CommitsFile | None:
 
 
 def _events(connection: Connection, run_id: str, oldest: int) -> tuple[tuple[Event, ...], Sequence[Any]]:
-    """The events from `oldest` on, and the publishes of all that are stored, in order."""
+    """The events from `oldest` on, and the publishes of all stored events, in order."""
     columns = messages.c
     query = (
         select(
@@ -464,9 +462,11 @@ def _events(connection: Connection, run_id: str, oldest: int) -> tuple[tuple[Eve
 def _clients(connection: Connection, run_id: str, published: Sequence[Any]) -> tuple[StoredClient, ...]:
     users: dict[str, str] = {}
     last: dict[str, int] = {}
+    used_at: dict[str, int] = {}
     pairs: dict[str, list[tuple[int, int]]] = {}
     for row in connection.execute(select(clients).where(clients.c.run_id == run_id)):
         users[row.client_id], last[row.client_id] = row.user_id, row.last_client_sequence
+        used_at[row.client_id] = row.used_at or 0
     query = select(answers).where(answers.c.run_id == run_id).order_by(answers.c.client_sequence)
     for row in connection.execute(query):
         pairs.setdefault(row.client_id, []).append((row.client_sequence, row.sequence_number))
@@ -474,8 +474,11 @@ def _clients(connection: Connection, run_id: str, published: Sequence[Any]) -> t
         if row.client_id is not None:
             users.setdefault(row.client_id, row.user_id)
             last[row.client_id] = row.client_sequence
+            used_at[row.client_id] = max(used_at.get(row.client_id, 0), row.timestamp)
             pairs.setdefault(row.client_id, []).append((row.client_sequence, row.sequence_number))
     return tuple(
-        StoredClient(client_id, users[client_id], last[client_id], tuple(pairs.get(client_id, [])[-ANSWERS_KEPT:]))
+        StoredClient(
+            client_id, users[client_id], last[client_id], tuple(pairs.get(client_id, [])[-ANSWERS_KEPT:]), used_at[client_id]
+        )
         for client_id in sorted(users)  # by code point, whatever the database's collation
     )

@@ -1,20 +1,21 @@
-"""SQLite as a durable log: how its connections are set up, and what its errors ask of the operator.
+"""SQLite as a durable log: the settings of its connections, and advice for its errors.
 
-    journal_mode=WAL      readers do not stop the writer, and a commit is one append to one file
-    synchronous=FULL      that append is on the disk before COMMIT returns; with NORMAL a power cut could
-                          take the last commits back
-    busy_timeout          another process that holds the file is waited for, this long
-    BEGIN IMMEDIATE       a writing transaction takes the lock at its start, so what it reads stays true
+    journal_mode=WAL      readers do not block the writer, and a commit is one append to one file
+    synchronous=FULL      that append is on the disk before COMMIT returns; with NORMAL a loss of power could
+                          undo the last commits
+    busy_timeout          how long to wait for another process that holds the file
+    BEGIN IMMEDIATE       a writing transaction takes the lock at its start, so what it reads stays valid
                           until it commits
 
-Python's driver begins transactions by itself, too late and not for every statement; that is switched off, and we
-begin them.
+Python's driver begins transactions by itself, too late and not for every statement; this is switched off, and this module begins
+them.
 
-A file that was removed or replaced while it is open takes commits as before, and all of them are gone when it is
-closed. So a commit counts only if, after it, the file and its write-ahead log still stand where they were opened.
+A file that was removed or replaced while it is open accepts commits, and all of them are lost when it is closed. So a commit
+counts only if, after it, the file and its write-ahead log are still in their place.
 """
 
 import datetime
+import json
 import os
 import secrets
 import sqlite3
@@ -29,7 +30,7 @@ from reference.store.base import StoreUnavailable
 from reference.store.changes import RunChange
 from reference.store.history import CommitsFile
 from reference.store.position import ClientPosition, Position
-from reference.store.statements import CLIENTS_OF_DELETED, CLIENTS_OF_MESSAGES, POSITION, TRIM
+from reference.store.statements import CLIENTS_OF_DELETED, CLIENTS_OF_MESSAGES, POSITION, TRIM, forget
 from reference.store.tables import encode_json
 
 WRITING = "steadywire_writing"
@@ -40,7 +41,7 @@ _HELD = "another process holds the database; stop it or give each server a file 
 _EPOCH = datetime.datetime(1970, 1, 1)
 _MILLISECOND = datetime.timedelta(milliseconds=1)
 _PADDING_BYTES = 8192
-"""What a readiness check writes: as much as a large publish, so that a full disk shows."""
+"""Size of the write of a readiness check: as large as a large publish, to detect a full disk."""
 
 _MOVE_RUN = """
     UPDATE collaboration_runs SET head = ?, oldest = ? WHERE run_id = ? AND epoch = ? AND head = ?"""
@@ -48,6 +49,7 @@ _INSERT_MESSAGES = """
     INSERT INTO persisted_collaboration_messages
     (id, run_id, user_id, event_type, message_data, timestamp, sequence_number, is_critical, client_id, client_sequence)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+_FORGET = forget("IN (SELECT value FROM json_each(:client_ids))")
 _MOVE_SNAPSHOT = """
     UPDATE collaboration_snapshots SET sequence_number = ?, state = ? WHERE run_id = ?"""
 _ADVICE: dict[int, str] = {
@@ -63,9 +65,7 @@ _ADVICE: dict[int, str] = {
 
 
 def sqlite_engine(url: URL, *, busy_timeout_s: float, connections_max: int) -> Engine:
-    """An engine on the file that `url` names; nothing is opened yet. A connection may move between threads,
-    one at a time.
-    """
+    """An engine on the file that `url` names; opens nothing yet. A connection may move between threads, one at a time."""
     engine = create_engine(
         url,
         pool_size=connections_max,
@@ -82,7 +82,7 @@ def sqlite_engine(url: URL, *, busy_timeout_s: float, connections_max: int) -> E
 def _set_up(connection: sqlite3.Connection, _record: Any) -> None:
     connection.isolation_level = None
     (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
-    if mode != "wal":  # SQLite does not wait for others who do the same, so it is done by whoever has the file alone
+    if mode != "wal":  # SQLite does not wait for others here, so a process sets it while it has the file alone
         (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
     if mode != "wal":
         raise StoreUnavailable(f"SQLite cannot keep a write-ahead log here (mode {mode}); put the file on a local disk")
@@ -131,7 +131,7 @@ class SqliteCommits:
             raise
 
     def position(self, run_id: str) -> Position | None:
-        """Where the run stands; None if there is no such run."""
+        """The position of the run; None if there is no such run."""
         at = {"run_id": _key(run_id)}
         row = self._connection.execute(POSITION, at).fetchone()
         if row is None:
@@ -144,9 +144,8 @@ class SqliteCommits:
         return Position(run_id, epoch, head, oldest, snapshot_number, clients)
 
     def commit(self, changes: Sequence[RunChange]) -> dict[str, StoreUnavailable | None]:
-        """Make `changes` durable, all in one transaction. Returns the runs that were not changed: with None if their stored
-        head is another one.
-        """
+        """Make `changes` durable, all in one transaction. Returns the runs that were not changed: with None if their stored head
+        differs."""
         moved: dict[str, StoreUnavailable | None] = {}
         execute = self._connection.execute
         execute("BEGIN IMMEDIATE")
@@ -162,6 +161,10 @@ class SqliteCommits:
                     execute(_MOVE_SNAPSHOT, (change.snapshot.sequence_number, change.snapshot_state.decode(), key))
             self._connection.executemany(_INSERT_MESSAGES, rows)
             for change in changes:
+                if change.forgotten and change.run_id not in moved:
+                    ids = json.dumps(sorted(change.forgotten))
+                    for statement in _FORGET:
+                        execute(statement, {"run_id": _key(change.run_id), "head": change.head_before, "client_ids": ids})
                 if change.is_trim_due and change.run_id not in moved:
                     for statement in TRIM:
                         execute(statement, {"run_id": _key(change.run_id), "oldest": change.oldest})
@@ -172,13 +175,13 @@ class SqliteCommits:
         return moved
 
     def renew_epoch(self, run_id: str, epoch: str) -> None:
-        """Give the run another epoch if it still has this one: events of it are gone."""
+        """Give the run a new epoch if it still has this one, because events of it are lost."""
         self._connection.execute(
             "UPDATE collaboration_runs SET epoch = ? WHERE run_id = ? AND epoch = ?", (secrets.token_hex(16), _key(run_id), epoch)
         )
 
     def check(self) -> None:
-        """Write what a publish writes. Raises what `commit` raises."""
+        """Write as much as a publish. Raises what `commit` raises."""
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             padding = secrets.token_hex(_PADDING_BYTES // 2)
@@ -189,7 +192,7 @@ class SqliteCommits:
             raise
 
     def check_place(self) -> None:
-        """Raise StoreUnavailable if the file is no longer where it was opened."""
+        """Raise StoreUnavailable if the file is no longer in its place."""
         if self._found() != self._opened:
             raise StoreUnavailable(
                 f"{self._path}: the file was removed or replaced while the server has it open, so nothing can be stored; "
@@ -197,11 +200,11 @@ class SqliteCommits:
             )
 
     def is_usable(self, error: Exception) -> bool:
-        """Whether the database works, and `error` came from a value that it was handed."""
+        """Whether the database works, so that `error` was caused by a value."""
         return not isinstance(error, sqlite3.OperationalError | StoreUnavailable)
 
     def close(self) -> None:
-        """Close the connection and let go of the file."""
+        """Close the connection and release the file."""
         try:
             self._connection.close()
         finally:
@@ -219,7 +222,7 @@ class SqliteCommits:
             self._connection.execute("ROLLBACK")
 
     def _count_commits(self) -> int:
-        """How many commits the database has had. If the witness knows more, every run gets a new epoch (2.7)."""
+        """The number of commits of the database. If the witness has a higher one, every run gets a new epoch (2.7)."""
         execute = self._connection.execute
         execute("BEGIN IMMEDIATE")
         execute("INSERT OR IGNORE INTO collaboration_history (history_id, commits, server) VALUES (1, 0, '')")
@@ -245,10 +248,10 @@ def _identity(path: str) -> tuple[int, int] | None:
 
 
 def _key(run_id: str) -> str:
-    """A run's id as SQLAlchemy's type Uuid keeps it on SQLite."""
+    """A run's id as SQLAlchemy's type Uuid stores it on SQLite."""
     return run_id.replace("-", "")
 
 
 def _timestamp(ms: int) -> str:
-    """A timestamp as SQLAlchemy's type DateTime keeps it on SQLite."""
+    """A timestamp as SQLAlchemy's type DateTime stores it on SQLite."""
     return (_EPOCH + ms * _MILLISECOND).isoformat(" ", "microseconds")

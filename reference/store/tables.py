@@ -1,32 +1,32 @@
-"""The tables, in types that SQLite and PostgreSQL both have.
+"""The database tables, in types that both SQLite and PostgreSQL have.
 
 `persisted_collaboration_messages` and its three indexes are the brief's, column for column; its run_id points
-at `collaboration_runs`, which stands where the brief's host application has `ai_run`. The other tables hold
+at `collaboration_runs`, which replaces `ai_run` of the brief's host application. The other tables hold
 what a log needs to survive a restart without repeating a number or storing a publish twice.
 
     collaboration_runs       one row per run: its epoch, and where its retained window begins and ends
-    collaboration_snapshots  the newest snapshot of each run; made with the run, at number 0
-    collaboration_clients    one row per client in a run with events that were deleted: its user, its newest number in them
+    collaboration_snapshots  the newest snapshot of each run; created with the run, at number 0
+    collaboration_clients    one row per client in a run with events that were deleted: its user, its newest number in them, and
+                             the highest timestamp of them, which decides when it is forgotten (8.3)
     collaboration_answers    the last answers to each client in events that were deleted: which number its publish was given
-    collaboration_history    one row: what tells that this database is older than what it was (`history`)
+    collaboration_history    one row: shows whether this database is older than it was (`history`)
     collaboration_probe      what a readiness check writes
 
-A message carries the client and the number of the publish that made it, so a commit writes one row per event. When
-old messages are deleted (1.10), what must be remembered of them (8.3) moves to the tables of clients and answers.
-Together with the messages that are left these tell everything about a client.
+A message has the client and the number of the publish that made it, so a commit writes one row per event. When old messages are
+deleted (1.10), what must be remembered of them (8.3) moves to the tables of clients and answers. Together with the remaining
+messages these have everything about a client.
 
-JSONB keeps numbers as decimals: `1e22` would come back as an integer and `-0.0` without its sign. Where that may
-happen, `exact_data` keeps the text as it came (1.6); it is NULL elsewhere, and always on SQLite, which keeps text.
+JSONB stores numbers as decimals: `1e22` would return as an integer and `-0.0` without its sign. Where that may
+happen, `exact_data` keeps the received text (1.6); it is NULL elsewhere, and always on SQLite, which keeps text.
 
-On PostgreSQL, which several server processes may share, two more say who serves what (`ownership`):
+On PostgreSQL, which several server processes may share, two more say which process serves which run (`ownership`):
 
-    collaboration_processes  one row per server process that is joined: where the others reach it, and since when
-                             it was silent
+    collaboration_processes  one row per member process: its address for the others, and since when
+                             it has been silent
     collaboration_owners     one row per run that is being served: by which process
 
-`head` and `oldest` could be read off the messages, but are kept with the run: then one row per run answers
-where it stands, locks it against a second writer on PostgreSQL, and is right even when the window is empty.
-`oldest` is needed because rows are deleted late.
+`head` and `oldest` could be computed from the messages, but are stored with the run: one row gives its position, locks it against
+a second writer on PostgreSQL, and is right even when the window is empty. `oldest` is needed because rows are deleted late.
 
 A change here needs a new module in `migrations/versions` and SCHEMA_VERSION; a test compares the two.
 """
@@ -53,10 +53,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-SCHEMA_VERSION = "v14"
-"""The newest migration, which these tables are the result of."""
+SCHEMA_VERSION = "v15"
+"""The newest migration, whose result these tables are."""
 VERSION_TABLE = "collaboration_schema_version"
-"""Alembic's own table, under a name that does not meet another application's in the same database."""
+"""Alembic's own table, under a name that does not collide with another application's."""
 
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _MILLISECOND = datetime.timedelta(milliseconds=1)
@@ -134,6 +134,7 @@ clients = Table(
     Column("client_id", String, primary_key=True),
     Column("user_id", String, nullable=False),
     Column("last_client_sequence", BigInteger, nullable=False),
+    Column("used_at", Milliseconds),
     sqlite_with_rowid=False,
 )
 
@@ -183,12 +184,12 @@ owners = Table(
 
 
 def encode_json(value: object) -> str:
-    """JSON text, as the wire has it; records become objects with their wire names."""
+    """JSON text in the form of the protocol; records become objects with their protocol names."""
     return msgspec.json.encode(value).decode()
 
 
 def metadata_for(dialect: Dialect) -> MetaData:
-    """The tables that a database of this kind has."""
+    """The tables for a database of this kind."""
     if dialect.name == "postgresql":
         return metadata
     alone = MetaData()

@@ -1,8 +1,8 @@
-"""Worker: one thread that lives as long as the store and does what it is given, in order.
+"""Worker: one thread, as long as the store is open, that executes functions in order.
 
-The queue in front of it is the queue in front of the database: one piece of work after the other, and one that hangs
-holds up the next instead of racing it. A thread of its own is cheaper than one from a pool, which costs 0.1 ms for
-each piece of work, and it cannot be refused by the system in the middle of a life.
+Its queue is the queue of the database: functions run one after the other, and one that hangs delays the next instead of racing
+with it. A dedicated thread is cheaper than one from a pool, which costs 0.1 ms per call, and cannot be refused by the system
+later.
 """
 
 import contextlib
@@ -32,17 +32,17 @@ class _Job:
 
 
 class Worker:
-    """Made inside of trio; `run` is for trio tasks. A daemon: work that hangs does not keep the process."""
+    """Created inside trio; `run` is for trio tasks. A daemon thread: a function that hangs does not keep the process alive."""
 
     def __init__(self, name: str) -> None:
-        """Raises StoreUnavailable if the system gives no thread."""
+        """Raises StoreUnavailable if no thread can be started."""
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._has_ended = trio.Event()
         self._thread = threading.Thread(target=self._serve, args=(trio.lowlevel.current_trio_token(),), name=name, daemon=True)
         start_thread(self._thread)
 
     async def run(self, work: Callable[[], T]) -> T:
-        """The result of `work`, done in the thread. A caller that is cancelled does not learn it."""
+        """The result of `work`, executed in the thread. A cancelled caller does not get it."""
         await trio.lowlevel.checkpoint_if_cancelled()
         job = _Job(work)
         self._jobs.put(job)
@@ -55,14 +55,14 @@ class Worker:
         return result
 
     async def stop(self) -> None:
-        """Let the thread end when it has done what it was given, and wait for that."""
+        """Let the thread end after the queued functions, and wait for that."""
         self._jobs.put(None)
         await self._has_ended.wait()
 
     def _serve(self, token: trio.lowlevel.TrioToken) -> None:
         while (job := self._jobs.get()) is not None:
             job.result = outcome.capture(job.work)
-            with contextlib.suppress(trio.RunFinishedError):  # then nobody waits any more
+            with contextlib.suppress(trio.RunFinishedError):  # then no task waits any more
                 job.token.run_sync_soon(job.report)
             del job
         with contextlib.suppress(trio.RunFinishedError):
@@ -70,7 +70,7 @@ class Worker:
 
 
 def start_thread(thread: threading.Thread) -> None:
-    """Start `thread`. Raises StoreUnavailable if the system gives none."""
+    """Start `thread`. Raises StoreUnavailable if the system refuses it."""
     try:
         thread.start()
     except RuntimeError as error:
@@ -78,5 +78,5 @@ def start_thread(thread: threading.Thread) -> None:
 
 
 def no_thread(error: RuntimeError) -> StoreUnavailable:
-    """The error of work for which the system gave no thread."""
+    """The error of work for which the system refused a thread."""
     return StoreUnavailable(f"the system gives no thread ({error}); raise its limit of processes and threads")

@@ -1,20 +1,18 @@
-"""The single writer: collects what waits, commits it together, tells everyone in order.
+"""The single writer: collects waiting batches, commits them together, reports the results in order.
 
     submit            puts a batch in the queue and returns at once; the queue is bounded
-    run               takes what waits (at least one batch, at most 256 entries), hands it to the store, calls
-                      `done` for each with the outcome
-    while it waits    more arrives, and becomes the next transaction: slower disk, larger groups
+    run               takes waiting batches (at least one, at most 256 entries), gives them to the store, calls
+                      `done` for each with the result
+    while it waits    more batches arrive and become the next transaction: a slower disk makes larger groups
 
-There is one transaction at a time, so `done` is called in the order of `submit`, exactly once for each batch,
-whatever happens. A batch that was refused is followed by whatever else of its run was in the queue, which
-then does not fit either: each gets its own StoreConflict, and nothing is reordered.
+There is one transaction at a time, so `done` is called in the order of `submit`, exactly once for each batch. If a batch was
+refused, later batches of its run that are queued do not fit either: each gets its own StoreConflict, and nothing is reordered.
 
-When `run` is cancelled, the group that is with the store is finished (shielded, for at most `commit_s_max`)
-and reported; what still waits is reported as StoreUnavailable, and was not handed to the store. A commit that
-takes longer than `commit_s_max` is reported as StoreUnavailable too, and may still arrive: the store lets it
-finish before it takes the next one.
+When `run` is cancelled, the group that is with the store is finished (shielded, for at most `commit_s_max`) and reported; batches
+that still wait are reported as StoreUnavailable, and were not given to the store. A commit that takes longer than `commit_s_max`
+is reported as StoreUnavailable too, and may still succeed: the store lets it finish before it takes the next one.
 
-A store that fails in a way that no store should costs that commit, and a `done` that fails costs nobody else: the
+An unexpected exception of the store affects only that commit, and one of `done` nothing else: the
 writer goes on, because every run of the server depends on it.
 """
 
@@ -34,23 +32,22 @@ Done = Callable[[Append, StoreError | None], None]
 
 
 class WriterStatistics(msgspec.Struct, frozen=True):
-    """What a GroupCommit has done so far; all counts are since it was made."""
+    """Counts of a GroupCommit since it was created."""
 
     appends_waiting: int
-    """Batches not yet reported, those with the store included."""
+    """Batches not yet reported, including those with the store."""
     commits: int
     entries_durable: int
     appends_refused: int
     """Batches reported with an error."""
     commit_s_last: float
     commit_s_sum: float
-    """Seconds from handing a group to the store until its outcome; the sum over all commits."""
+    """Seconds from giving a group to the store until its result; the sum over all commits."""
 
 
 class GroupCommit:
-    """The one task that writes to `store`. Start `run` in a nursery; `submit` may be called before, and from
-    the trio thread only.
-    """
+    """The one task that writes to `store`. Start `run` in a nursery; `submit` may be called before, and from the trio thread
+    only."""
 
     def __init__(
         self,
@@ -61,7 +58,7 @@ class GroupCommit:
         commit_s_max: float = 30.0,
         on_fault: Callable[[str, Exception], None] | None = None,
     ) -> None:
-        """`on_fault` is called with what failed and how; without it such errors are raised by `run`."""
+        """`on_fault` is called with what failed and the error; without it such errors are raised by `run`."""
         for name, limit in (
             ("entries_per_commit_max", entries_per_commit_max),
             ("appends_waiting_max", appends_waiting_max),
@@ -98,9 +95,9 @@ class GroupCommit:
         self._arrived.set()
 
     def announce(self, submit: Callable[[], None]) -> None:
-        """`submit` is called, once, when the next group is put together: it submits all that has come by then."""
+        """Call `submit` once, when the next group is collected: it then submits all batches that exist."""
         if self._has_stopped:
-            submit()  # it has its chance to add to the group
+            submit()  # it may add to the group
         else:
             self._announced.append(submit)
             self._arrived.set()
@@ -110,7 +107,7 @@ class GroupCommit:
         try:
             while True:
                 await self._arrived.wait()
-                # Everyone who is ready to submit gets a turn, and a writer that was cancelled takes nothing more.
+                # All tasks ready to submit get a turn, and a cancelled writer takes nothing more.
                 await trio.lowlevel.checkpoint()
                 self._call_announced()
                 if self._waiting:
@@ -123,7 +120,7 @@ class GroupCommit:
             self._report([StoreUnavailable("the writer stopped before this was confirmed") for _ in self._waiting])
 
     def statistics(self) -> WriterStatistics:
-        """What was done so far."""
+        """Counts so far."""
         return WriterStatistics(
             appends_waiting=len(self._waiting),
             commits=self._commits,
@@ -155,7 +152,7 @@ class GroupCommit:
         with trio.CancelScope(shield=True, deadline=started + self._commit_s_max):
             try:
                 outcomes = await self._store.append(group)
-            except Exception as error:  # a fault of the store, or of the system, costs this commit and not the server
+            except Exception as error:  # an unexpected fault of the store or the system affects this commit and not the server
                 what = f"the store failed ({type(error).__name__}: {error}); what was sent last is not confirmed"
                 outcomes = [StoreUnavailable(what) for _ in group]
                 self._on_fault("a commit failed", error)

@@ -1,14 +1,14 @@
-"""The files of the browser side, as a server hands them out: from this package alone, whole, and under a strict policy.
+"""The files of the browser side, as a server delivers them: only files of this package, with a strict security policy.
 
     /                    the run's page
     /admin               the admin view
-    /web/...             their modules, styles and pictures, and the browser client for pages of one's own
-    /web/settings.json   what a page must know of the server that serves it
+    /web/...             their modules, styles and pictures, and the browser client for other pages
+    /web/settings.json   the settings of the server for its pages
 
-Nothing else of the package can be asked for: a name is looked up in a table that is made once from the files that are there, so
-there is no path to climb out of. A browser keeps a file and asks for it again each time, by its ETag: a page and its modules are
-always of one version. The Content-Security-Policy allows scripts and styles from files of this server only, none inline, and
-connections to this server only.
+Nothing else of the package can be requested: a name is looked up in a table made once from the existing files, so path traversal
+is impossible. A browser caches a file but revalidates it each time with its ETag, so a page and its modules always have the same
+version. The Content-Security-Policy allows scripts and styles from files of this server only, none inline, and connections to
+this server only.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from types import MappingProxyType
 import msgspec
 
 FOLDERS = ("admin", "client", "component", "machine", "page")
-"""What pages may load; Python modules and documents beside them are not for browsers."""
+"""File types that pages may load; Python modules and documents in the same folders are not for browsers."""
 CONTENT_TYPES = {
     ".css": "text/css; charset=utf-8",
     ".html": "text/html; charset=utf-8",
@@ -57,7 +57,7 @@ _HEADERS = {
 
 @dataclass(frozen=True, slots=True)
 class WebFile:
-    """One file: its bytes, and the headers that go with them."""
+    """One file: its bytes, and its headers."""
 
     body: bytes
     headers: Mapping[str, str]
@@ -67,14 +67,14 @@ class WebFile:
         return self.headers["etag"]
 
     def is_known_to(self, if_none_match: str | None) -> bool:
-        """Whether a browser that sends this header has the file as it is (RFC 9110, 13.1.2)."""
+        """Whether a browser that sends this header has the current file (RFC 9110, 13.1.2)."""
         if if_none_match is None:
             return False
         return if_none_match.strip() == "*" or self.etag in (tag.strip().removeprefix("W/") for tag in if_none_match.split(","))
 
 
 class WebSettings(msgspec.Struct, frozen=True, rename="camel"):
-    """What a page must know of its server."""
+    """The settings of the server for its pages."""
 
     is_development: bool
     """Whether the server takes development tokens: then a page asks for a name, else for a token."""

@@ -1,12 +1,12 @@
-"""The hostile link: the bare machines, joined by everything that TCP and a dying server can do, one step at a time.
+"""The adversarial world: bare machines, joined by a network and a server with arbitrary faults, one step at a time.
 
-    setup     what a world begins with: users, settings, chance           (`ground.Setup`)
-    steps     what can happen next, as values; a schedule is a list       (`steps`)
+    setup     the beginning of a world: users, settings, random numbers     (`ground.Setup`)
+    steps     the possible steps, as values; a schedule is a list of them   (`steps`)
     world     real client sessions, a real run, wires between them        (`world.World`)
-    journal   the guarantees, watched as things pass                      (`journal.Journal`)
-    settling  the end of every schedule: faults stop, all must come right (`settling.play`)
+    journal   writes the trace of everything that happens                  (`journal.Journal`)
+    settling  the end of every schedule: faults stop, everything recovers  (`settling.play`)
     case      a setup and a schedule with a name, as a TOML file          (`case.Case`)
-    tape      what was said, as lines or as a sequence diagram            (`message_log.Tape`)
+    tape      all messages, as lines or as a sequence diagram              (`trace.messages`)
 
-Nothing here needs Hypothesis: `simulation.testing` draws schedules, `steadywire replay` plays the ones that were kept.
+Nothing here needs Hypothesis: `simulation.testing` generates schedules, `steadywire replay` runs saved ones.
 """

@@ -1,4 +1,4 @@
-"""A case: a setup and a schedule with a name, as a TOML file that a person can read and change.
+"""A case: a setup and a schedule with a name, as a readable TOML file.
 
     version = 1
     name = "late hello"
@@ -12,7 +12,7 @@
     [setup.server]
     hello_timeout_s = 2.0
 
-What stands in `setup` is what differs from the defaults. A step is its name and its fields (`simulation.adversary.steps`).
+`setup` has only values that differ from the defaults. A step is its name and its fields (`simulation.adversary.steps`).
 """
 
 from pathlib import Path
@@ -95,7 +95,7 @@ def _step_of(line: str, number: int) -> Step:
 
 
 def _differing(value: msgspec.Struct) -> dict[str, Any]:
-    """What differs from the defaults, as TOML can say it."""
+    """The fields that differ from the defaults, as TOML values."""
     usual = type(value)()
     differing: dict[str, Any] = {}
     for field in msgspec.structs.fields(value):
@@ -104,7 +104,7 @@ def _differing(value: msgspec.Struct) -> dict[str, Any]:
             continue
         if isinstance(own, ClientConfig | ServerConfig):
             differing[field.name] = _differing(own)
-        elif isinstance(own, msgspec.Struct):  # a policy: as a whole, for its kind is a part of it
+        elif isinstance(own, msgspec.Struct):  # a policy: as a whole, because its kind is a part of it
             differing[field.name] = {key: each for key, each in msgspec.to_builtins(own).items() if each is not None}
         else:
             differing[field.name] = NEVER if own is None else own

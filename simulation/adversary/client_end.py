@@ -1,6 +1,6 @@
-"""One client and its application: a real ClientSession, its driver, and an IO of wires that steps carry by hand.
+"""One client and its application: a real ClientSession, its driver, and an I/O of wires whose messages are delivered by steps.
 
-The IO also reports to the journal whatever passes.
+The I/O also reports everything to the journal.
 """
 
 from reference.protocol import codec, frames
@@ -28,7 +28,7 @@ class Host:
         self.wires: dict[int, Wire] = {}
         self.polling: int | None = None
         self.blocked = False
-        """Every WebSocket is refused on the way; HTTP passes."""
+        """Every WebSocket of this client is refused; HTTP passes."""
         self.is_gone = False
         self.name = f"client{self.index}"
         self._ground = ground
@@ -51,10 +51,10 @@ class Host:
         self.session.start(ground.now)
         self.pump()
 
-    # Inputs of the application.
+    # Inputs from the application.
 
     def publish(self, event_type: str, **data: object) -> None:
-        """Publish. The data names the publish, by which it is known wherever it turns up: the client and a number of its own."""
+        """Publish. The data identify the publish: the client and its own count."""
         if self.is_gone:
             return
         content = publish_data(f"{self.name}/{self._published + 1}", **data)
@@ -76,7 +76,7 @@ class Host:
             self.pump()
 
     def pump(self) -> None:
-        """Carry out what the session asks for after the inputs that it was given, and look at it."""
+        """Drain the driver after inputs to the session, and record its state."""
         self._driver.drain()
         self.is_gone = self.is_gone or self.session.state is ClientState.CLOSED
         self._ground.journal.session_is(self.name, self.session)
@@ -148,10 +148,10 @@ class Host:
     def set_alarm(self, deadline: int | None) -> None:
         """The world looks at every session's deadline itself."""
 
-    # What arrives.
+    # Arrivals.
 
     def receive(self, wire: Wire, item: bytes | Opened | End) -> None:
-        """The next thing on a wire."""
+        """The next item on a wire."""
         match item:
             case Opened():
                 if wire.client_stands:
@@ -160,7 +160,7 @@ class Host:
                 if wire.client_stands:
                     self._lose(wire, item)
             case _:
-                # A frame may come too late: the session has left this connection, and does not care what it says.
+                # A frame may come too late: the session has left this connection, and ignores it.
                 frame = codec.decode_server_frame(item)
                 if self._ground.message_log is not None:
                     self._ground.message_log.arrived((wire, "down"), self._ground.now)
@@ -172,7 +172,7 @@ class Host:
         self.pump()
 
     def receive_answer(self, request: PendingRequest) -> None:
-        """The answer to an HTTP request, or the news that there will be none."""
+        """The answer to an HTTP request, or the report that there will be none."""
         answer: frames.Frame | None = request.failure
         if request.answer is not None:
             answer = codec.decode_answer(request.frame, request.answer)
@@ -187,19 +187,19 @@ class Host:
         self.pump()
 
     def trickle(self, wire: Wire) -> None:
-        """A part of something comes."""
+        """A part of a large frame arrives."""
         self.session.bytes_received(wire.client_end, self._ground.now)
         self.pump()
 
     def sever(self, wire: Wire, end: End = _CUT) -> None:
-        """The client learns that a wire is dead."""
+        """The client is notified that a wire is dead."""
         wire.down.clear()
         if wire.client_stands:
             self._lose(wire, end)
             self.pump()
 
     def ring(self) -> None:
-        """The alarm rings, if it is due."""
+        """Fire the alarm, if it is due."""
         deadline = self.session.next_deadline()
         if deadline is not None and deadline <= self._ground.now:
             self.session.handle_timeout(self._ground.now)

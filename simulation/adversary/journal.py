@@ -1,9 +1,9 @@
-"""The journal: writes down what passes in a world without sockets, as records of the ordinary trace. It judges nothing.
+"""The journal: records everything in a world without sockets as an ordinary trace. It checks nothing.
 
-The adversarial world uses it, and the worlds of `simulation.testing`. Their parts report each thing where it becomes visible: a
-frame when a socket takes it, an outcome when an application is given it, a batch when it is durable. `simulation.checks` then
-judges the trace, as it judges those of simulated and real runs. In the adversarial world the log in the trace is that of `model`,
-which keeps the durable history in the most obvious way.
+The adversarial world and the worlds of `simulation.testing` use it. Their parts report each thing where it becomes visible: a
+frame when a socket takes it, an outcome when an application gets it, a batch when it is durable. `simulation.checks` then checks
+the trace, like those of simulated and real runs. In the adversarial world the log in the trace is that of `model`, which keeps
+the durable history in the simplest possible way.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -72,7 +72,7 @@ class Journal:
         self._clock = clock
         self._positions: dict[str, tuple[str | None, int]] = {}
         self._most: dict[tuple[str, str], int] = {}
-        """The most that each queue has held, by its place and name; recorded as it grows."""
+        """The maximum of each queue, by its place and name; recorded as it grows."""
 
     @property
     def now(self) -> int:
@@ -90,7 +90,7 @@ class Journal:
         self._entries(store.now.epoch, store.now.entries)
 
     def log_is(self, history: History) -> None:
-        """What the store holds of one history: all of it, folded by the model."""
+        """The log of one history in the store, complete, folded by the model."""
         self.trace.add(
             LogStored(
                 at=self.now,
@@ -149,8 +149,8 @@ class Journal:
         )
 
     def brings(self, client: str, connection_id: int, frame: frames.Frame, epoch: str, asked_after: int | None = None) -> None:
-        """A frame or an answer to a poll came to a client from a server that is not watched. `epoch`: that the connection
-        speaks of; asked_after: the position that the poll named."""
+        """A frame or an answer to a poll arrived at a client from a server that is not observed. `epoch`: of the connection;
+        asked_after: the position in the poll."""
         events: tuple[Event, ...] = ()
         match frame:
             case frames.Welcome():
@@ -187,7 +187,7 @@ class Journal:
         self.trace.add(ClockStepped(at=self.now))
 
     def token_taken(self, client: str, connection_id: int, good_for: int | None) -> None:
-        """The server has found a WebSocket's token good for so many ns from now."""
+        """The server has accepted a WebSocket's token, valid for this many ns from now."""
         good_until = None if good_for is None else self.now + good_for
         self.trace.add(TokenTaken(at=self.now, client_id=client, connection_id=connection_id, good_until=good_until))
 
@@ -207,7 +207,7 @@ class Journal:
         self.trace.add(refused)
 
     def observed(self, observations: Iterable[Observation]) -> None:
-        """What a run let its driver observe."""
+        """The observations of a run."""
         for observation in observations:
             if isinstance(observation, FellBack):
                 client, session_id = observation.client_id, observation.session_id
@@ -216,7 +216,7 @@ class Journal:
                 record_observations(self.trace, (observation,), self.now)
 
     def run_is(self, run: Run) -> None:
-        """What a run holds."""
+        """The sizes of a run."""
         self._watch("server", run)
 
     # The clients' drivers.
@@ -257,8 +257,8 @@ class Journal:
             self.trace.add(WaitAsked(at=self.now, client=client, retry_after_ms=retry_after_ms))
 
     def hears(self, client: str, connection_id: int, frame: frames.Frame, *, begins_anywhere: bool) -> None:
-        """A frame that a session is about to be given, on a connection that it has not left. `begins_anywhere`: it has no
-        position and asked for no snapshot."""
+        """A frame is about to be given to a session, on a connection that it has not left. `begins_anywhere`: it has no position
+        and asked for no snapshot."""
         record_frame(self.trace, client, connection_id, frame, self.now)
         for result in frame.results if isinstance(frame, frames.PublishAnswer) else (frame,):
             if isinstance(result, frames.Rejected) and result.retryable:
@@ -283,11 +283,11 @@ class Journal:
             self.begins_at(client, frame.epoch, frame.after_sequence)
 
     def begins_at(self, client: str, epoch: str, number: int) -> None:
-        """A session without a snapshot must get what follows this position."""
+        """A session without a snapshot must get the events after this position."""
         self.trace.add(BeginningGiven(at=self.now, client=client, epoch=epoch, sequence_number=number))
 
     def reported(self, client: str, outcomes: Sequence[Outcome], epoch: str | None) -> None:
-        """A session has handed something to its application; `epoch` is the session's after it."""
+        """A session has delivered outcomes to its application; `epoch` is the session's after them."""
         record_outcomes(self.trace, client, outcomes, self.now, epoch=epoch)
 
     def reading_turned(self, client: str, *, is_holding: bool) -> None:
@@ -297,7 +297,7 @@ class Journal:
         self.trace.add(AlarmServed(at=self.now, client=client))
 
     def session_is(self, client: str, session: ClientSession) -> None:
-        """Where a session stands, and what it holds."""
+        """The position of a session, and its sizes."""
         position = session.position
         if self._positions.get(client, (None, 0)) != position:
             self._positions[client] = position
@@ -317,7 +317,7 @@ class Journal:
         self.trace.add(RosterSampled(at=self.now, place=place, users=users, cursors=cursors))
 
     def _watch(self, place: str, machine: ClientSession | Run) -> None:
-        """Record each queue that has never been so long."""
+        """Record each queue that is longer than ever before."""
         for held in machine.statistics().held:
             key = (place, held.what)
             if held.length > self._most.get(key, 0):
@@ -325,7 +325,7 @@ class Journal:
                 self.trace.add(QueueSampled(at=self.now, place=place, queue=held.what, length=held.length, limit=held.limit))
 
     def _forget(self, place: str) -> None:
-        """A new machine is there, perhaps with other limits."""
+        """There is a new machine, perhaps with other limits."""
         for key in [key for key in self._most if key[0] == place]:
             del self._most[key]
 

@@ -1,8 +1,7 @@
-"""What is true: the durable history of a run in every epoch, kept in the most obvious way.
+"""The oracle: the durable history of a run in every epoch, kept in the simplest possible way.
 
-Nothing here is shared with the machines. A history is the list of all entries that the store ever took in one epoch, none of
-them trimmed; beside each stands the state of the run after it, folded by a few naive lines. The checkers compare what clients
-were reported with it.
+It shares no code with the machines. A history is the list of all entries that the store ever took in one epoch, without trimming;
+with each is the state of the run after it, folded by a few simple lines. The checkers compare deliveries to clients with it.
 """
 
 from dataclasses import dataclass, field
@@ -50,7 +49,7 @@ class History:
 
 
 class StoreModel:
-    """A store as the server sees it: one run, durable what was appended, and nothing else."""
+    """A store as the server sees it: one run, durable as appended."""
 
     def __init__(self, run_id: str = "run", epoch: str = "E1") -> None:
         self.histories: dict[str, History] = {}
@@ -58,7 +57,7 @@ class StoreModel:
         self._begin(epoch, [])
 
     def begin(self, entries: list[LogEntry]) -> None:
-        """A new epoch that begins with these entries of the one before: the rest of that history is lost."""
+        """A new epoch that begins with these entries of the previous one: the rest of that history is lost."""
         self._begin(f"E{len(self.histories) + 1}", entries)
 
     def _begin(self, epoch: str, entries: list[LogEntry]) -> None:
@@ -70,8 +69,9 @@ class StoreModel:
         self.oldest = self.now.head + 1
 
     def append(self, append: Append) -> None:
-        """Take one batch, as `reference.store` promises to; a batch that does not follow is the run's mistake."""
+        """Take one batch, with the guarantees of `reference.store`; a batch that does not follow is a fault of the run."""
         assert append.epoch == self.now.epoch, "a batch for another history"
+        assert not append.forgotten, "no world lasts for days"
         newest = {entry.client_id: entry.client_sequence for entry in self.now.entries}
         for entry in append.entries:
             assert entry.sequence_number == self.now.head + 1, f"event {entry.sequence_number} after {self.now.head}"
@@ -86,9 +86,11 @@ class StoreModel:
 
     def load(self) -> StoredRun:
         clients: dict[str, tuple[str, list[tuple[int, int]]]] = {}
+        used_at: dict[str, int] = {}
         for entry in self.now.entries:
             _, answers = clients.setdefault(entry.client_id, (entry.event.user_id, []))
             answers.append((entry.client_sequence, entry.sequence_number))
+            used_at[entry.client_id] = max(used_at.get(entry.client_id, 0), entry.event.timestamp)
         return StoredRun(
             run_id=self._run_id,
             epoch=self.now.epoch,
@@ -96,7 +98,7 @@ class StoreModel:
             snapshot=self.snapshot,
             events=tuple(entry.event for entry in self.now.entries[self.oldest - 1 :]),
             clients=tuple(
-                StoredClient(client_id, user_id, answers[-1][0], tuple(answers[-ANSWERS_KEPT:]))
+                StoredClient(client_id, user_id, answers[-1][0], tuple(answers[-ANSWERS_KEPT:]), used_at[client_id])
                 for client_id, (user_id, answers) in sorted(clients.items())
             ),
         )

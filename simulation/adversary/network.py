@@ -1,8 +1,8 @@
-"""Wires and requests: what lies between the hosts, and everything that TCP can do to it.
+"""Wires and requests: the network between the hosts, with everything that TCP can do.
 
-A wire is one WebSocket: two queues of messages, first in first out, and two ends that learn of its fate at different times. An
-end that was told nothing believes that the wire stands. What one end sent before it gave the wire up may still arrive at the
-other, long after newer wires were opened. A request is one HTTP exchange; it may arrive late, after it was reported lost, or
+A wire is one WebSocket: two queues of messages, first in, first out, and two ends that learn of its end at different times. An
+end that was not notified takes the wire for connected. Messages sent by one end before it gave the wire up may still arrive at
+the other, long after newer wires were opened. A request is one HTTP exchange; it may arrive late, after it was reported lost, or
 after its client has gone.
 """
 
@@ -37,21 +37,22 @@ class Wire:
     """The client's session has not closed it and does not know of its end."""
     server_stands: bool = False
     hangs: bool = False
-    """Nobody answers the client's wish to open it."""
+    """The request to open it is not answered."""
     up_is_silent: bool = False
     down_is_silent: bool = False
-    """Half-open: nothing passes any more in this direction."""
+    """Half-open: nothing arrives any more in this direction."""
     up_is_stalled: bool = False
     down_is_stalled: bool = False
-    """Bytes are held back for now, as by a long retransmission; a calm does not move them, a step does."""
+    """Bytes are held back for now, as by a long retransmission; only a step moves them, not a calm."""
     swallows: int = 0
-    """Batches that the server's driver will lose though it calls them taken: no network does it, but G13 is about it."""
+    """Batches that the server's driver will lose although it reports them as taken: impossible on a network, but G13 covers
+    it."""
     credit: int | None = None
     """Batches that the server's socket takes before it blocks; None: any number."""
     blocked_at: int | None = None
-    """Since when the server's socket takes nothing of what waits for it, in ns on the clients' clock."""
+    """Since when the server's socket has taken none of its waiting data, in ns on the clients' clock."""
     epoch: str | None = None
-    """The history that its welcome named."""
+    """The history in its welcome."""
 
     @property
     def is_opening(self) -> bool:
@@ -67,7 +68,7 @@ class Wire:
 
     @property
     def is_over(self) -> bool:
-        """Nothing can come of it any more."""
+        """It has no effect any more."""
         quiet_up = not self.moves_up and not (self.is_opening and self.client_stands)
         return not self.client_stands and not self.server_stands and quiet_up and not self.moves_down
 

@@ -1,7 +1,6 @@
 """The server: a real Run with its driver, the model of its store, and the wires as sockets.
 
-It dies and comes back as a step says; what is on its way to the store then arrives or not. It reports to the journal whatever
-passes.
+Steps kill and restart it; batches on their way to the store then arrive or not. It reports everything to the journal.
 """
 
 from collections.abc import Sequence
@@ -20,9 +19,9 @@ from simulation.trace.publishes import publish_data
 from simulation.trace.wording import words_of
 
 Trespass = Literal["websocket", "poll", "publish"]
-"""How somebody speaks in the name of another user's client."""
+"""How another user uses the client's id."""
 FOREIGN = 1_000_000
-"""A generation, and a number of a publish, above any that a client comes to."""
+"""A generation, and a number of a publish, higher than those of any client."""
 
 
 class AdversarialServer:
@@ -47,10 +46,10 @@ class AdversarialServer:
     def run(self) -> Run | None:
         return None if self.driver is None else self.driver.run
 
-    # Life and death.
+    # Kill and restart.
 
     def restart(self) -> None:
-        """The server is started, with what its store holds."""
+        """The server is started, with the contents of its store."""
         assert self.driver is None
         ground = self._ground
         self._is_retired = False
@@ -79,7 +78,7 @@ class AdversarialServer:
                 request.fail(None, "the server died")
 
     def step_clock(self, ahead: int) -> None:
-        """The server's clock is set forward by so many ns at once, or back while it restarts: a running one never goes back."""
+        """The server's clock is set forward by this many ns at once, or back during a restart: a running one never goes back."""
         if ahead < 0 and self.run is not None:
             self.crash(0)
         self._ground.server_ahead += ahead
@@ -118,15 +117,15 @@ class AdversarialServer:
         self.restart()
 
     def stops(self) -> None:
-        """A server that stops has stored whatever it gave a number."""
+        """A server that stops has stored every numbered event."""
         assert self.run is not None
         waiting = [held.length for held in self.run.statistics().held if held.what == "events that are not durable"]
         self._ground.journal.server_stops(sum(waiting))
 
-    # What arrives.
+    # Arrivals.
 
     def accept(self, wire: Wire) -> None:
-        """A client wishes to open a WebSocket."""
+        """A client opens a WebSocket."""
         assert self.driver is not None
         wire.server_end = end = self._new_end(wire)
         wire.server_stands = True
@@ -138,7 +137,7 @@ class AdversarialServer:
         self.driver.connect(end, _Socket(self, ground, wire, end), identity, f"s{end}")
 
     def receive(self, wire: Wire, item: bytes | End) -> None:
-        """The next thing on a wire."""
+        """The next item on a wire."""
         driver, end, journal = self.driver, wire.server_end, self._ground.journal
         if driver is None or end is None or not wire.server_stands:
             return  # nobody listens
@@ -171,7 +170,7 @@ class AdversarialServer:
             self._ground.journal.cursor_taken(_name(request), cursor)
 
     def trespass(self, victim: int, how: Trespass) -> None:
-        """Somebody with another user's token speaks in the name of a client that the server knows."""
+        """Another user's token is used with the id of a client that the server knows."""
         assert self.driver is not None
         self._last_end += 1
         end, name, mallory = self._last_end, f"client{victim}", Identity("mallory")
@@ -196,13 +195,13 @@ class AdversarialServer:
         self._ground.journal.token_taken(_name(wire), end, good_for)
 
     def disown(self, request: PendingRequest) -> None:
-        """Nobody waits any more for what the server will answer to a request that it has."""
+        """The answer to a request that the server has is no longer awaited."""
         assert request.server_end is not None
         orphan = PendingRequest(request.client, request.polling, request.frame, client_waits=False, server_end=request.server_end)
         self._ending_of[request.server_end] = orphan
 
     def check_token(self) -> None:
-        """The oldest token that waits is found good."""
+        """The oldest waiting token is accepted."""
         connection_id, token = self.checks.pop(0)
         assert self.driver is not None
         identity, wire = self._ground.identity_of(token.partition(" ")[0]), self._ending_of.get(connection_id)
@@ -211,7 +210,7 @@ class AdversarialServer:
         self.driver.authenticated(connection_id, identity)
 
     def sever(self, wire: Wire) -> None:
-        """The server learns that a wire is dead."""
+        """The server is notified that a wire is dead."""
         wire.up.clear()
         if wire.server_stands and wire.server_end is not None and self.driver is not None:
             self._lose(self.driver, wire, wire.server_end)
@@ -222,7 +221,7 @@ class AdversarialServer:
         return None if due is None else due - self._ground.server_ahead
 
     def ring(self) -> None:
-        """The alarm rings, if it is due."""
+        """Fire the alarm, if it is due."""
         alarm = self.next_alarm()
         if self.driver is not None and alarm is not None and alarm <= self._ground.now:
             self.driver.ring()
@@ -277,21 +276,21 @@ class AdversarialServer:
     def turn_over(self) -> None:
         assert self.driver is not None
         self._ground.journal.run_is(self.driver.run)
-        if self._is_retired:  # nobody is here, and nothing is under way: the run leaves memory. Here somebody comes at once
+        if self._is_retired:  # the run is idle and would leave memory; here it is loaded again at once
             assert not self.appends, "a run that is in use does not leave"
             self.driver = None
             self.restart()
 
     def take_more(self) -> None:
-        """Sockets that were full may take more."""
+        """Full sockets may take more."""
         for wire in self._ground.wires:
             if self.driver is not None and wire.server_stands and wire.server_end is not None:
                 self.driver.writable(wire.server_end)
 
-    # What wires and requests receive.
+    # Outputs to wires and requests.
 
     def says(self, thing: Wire | PendingRequest, connection_id: int, frame: frames.Frame) -> None:
-        """The server sends a frame; write it down."""
+        """The server sends a frame; record it."""
         assert self.run is not None
         self._ground.journal.said(_name(thing), connection_id, frame, self.run.epoch, over_http=isinstance(thing, PendingRequest))
         if self._ground.message_log is not None:
@@ -303,13 +302,13 @@ class AdversarialServer:
         return self._last_end
 
     def block(self, wire: Wire) -> None:
-        """The socket takes nothing more."""
+        """The socket is full."""
         if wire.blocked_at is None and wire.server_end is not None:
             wire.blocked_at = self._ground.now
             self._ground.journal.reader_blocked(_name(wire), wire.server_end, True)
 
     def unblock(self, wire: Wire) -> None:
-        """The socket has taken something: its patience begins anew."""
+        """The socket has taken data: its timeout starts again."""
         if wire.blocked_at is not None and wire.server_end is not None:
             wire.blocked_at = None
             self._ground.journal.reader_blocked(_name(wire), wire.server_end, False)
@@ -333,7 +332,7 @@ class AdversarialServer:
 
 
 class _Socket:
-    """A wire at the server's end, as a `Socket`: it takes `credit` batches, and then nothing more."""
+    """A wire at the server's end, as a `Socket`: it takes `credit` batches, and then is full."""
 
     __slots__ = ("_end", "_ground", "_server", "_wire")
 
@@ -370,7 +369,7 @@ class _Socket:
 
 
 class _TrespassingSocket:
-    """The socket of somebody who speaks in the name of another user's client: it writes down what it is answered."""
+    """The socket of a connection that uses another user's client id: it records the answers."""
 
     is_blocked = False
 

@@ -1,4 +1,4 @@
-"""Playing a schedule to its end: the steps, and then the calm in which everything must come right (G6 and what follows it)."""
+"""Runs a schedule to its end: the steps, and then a time without faults in which everything must recover (G6)."""
 
 from collections.abc import Callable, Sequence
 
@@ -12,17 +12,17 @@ from simulation.adversary.world import AdversarialWorld, Broken
 from simulation.trace.messages import MessageLog
 
 GO_AWAY_MAX_S = 4.0
-"""The longest wait that a schedule's `GoAway` may ask for, spread included."""
+"""The longest wait that a schedule's `GoAway` may ask for, including the spread."""
 LOOK_EVERY_S = 0.05
 GIVEN_UP_S = 300.0
 AFTERWARDS_S = 4.0
-"""How long a settled world is watched, lest it comes undone."""
+"""How long a settled world is observed."""
 
 
 def play(
     setup: Setup, schedule: Sequence[Step], *, judge_end: bool = True, message_log: MessageLog | None = None
 ) -> list[Broken]:
-    """Play a schedule, then let the faults stop, and say which guarantees were broken. `message_log` takes down what is said."""
+    """Run a schedule, then let the faults stop, and return the violated guarantees. `message_log` records the messages."""
     world = AdversarialWorld(setup, message_log)
     for step in schedule:
         world.note("", str(step))
@@ -34,13 +34,13 @@ def play(
 
 
 def settle(world: AdversarialWorld) -> None:
-    """Faults stop: whatever is dead stays dead, but all that is new works. The calm lasts until nothing is left to come right, or
-    until everything should long have."""
+    """Faults stop: dead connections stay dead, but new ones work. The calm lasts until everything has recovered, or until
+    everything should have recovered long ago."""
     _stop_faults(world)
     world.journal.faults_stop()
     client, server = world.setup.client, world.setup.server
     bound_s = recovery_bound_s(client, world.setup.wait_max_s + GO_AWAY_MAX_S, ROUND_TRIP_MAX_S, heartbeat=world.setup.heartbeat)
-    # What may take longer than the bound: a probe behind polling, retries of publishes, the grace of those who went away.
+    # These may take longer than the bound: a probe during polling, retries of publishes, grace periods.
     longer_s = 2 * client.probe_interval_max_s + bound_s + 20.0 + server.presence_grace_s + server.silence_max_s
     _calm_until(world, bound_s + longer_s, _is_settled)
     world.calm(AFTERWARDS_S)
@@ -52,9 +52,9 @@ def settle(world: AdversarialWorld) -> None:
 
 
 def time_to_recover_s(world: AdversarialWorld) -> float:
-    """Let the faults stop, and everyone publish; after how many seconds everyone is connected and has it all (or it is given up).
+    """Let the faults stop, and every client publish; returns after how many seconds every client is connected and has everything.
 
-    A line that is dead and not known to be is found out by that: its client does not get the others' publishes.
+    A dead connection that is not known to be dead is detected in this way: its client does not get the others' publishes.
     """
     _stop_faults(world)
     since = world.now
@@ -97,14 +97,14 @@ def _calm_until(world: AdversarialWorld, most_s: float, is_reached: Callable[[Ad
 
 
 def _is_connected(world: AdversarialWorld) -> bool:
-    """Everyone is connected and at the head, as G6 asks for within the bound."""
+    """Whether every client is connected and at the head, which G6 requires within the bound."""
     assert world.server.run is not None
     place = (world.server.run.epoch, world.server.run.head)
     return all(session.is_carried and session.position == place for session in [host.session for host in world.present])
 
 
 def _is_settled(world: AdversarialWorld) -> bool:
-    """Nothing is left to come right."""
+    """Whether everything has recovered."""
     run, sessions = world.server.run, [host.session for host in world.present]
     assert run is not None
     users = tuple(sorted({host.user for host in world.present}))
@@ -119,6 +119,6 @@ def _is_settled(world: AdversarialWorld) -> bool:
 
 
 def _is_half_dead(wire: Wire) -> bool:
-    """One end believes in a connection that carries nothing any more."""
+    """Whether one end takes the connection for alive although it transports nothing any more."""
     is_silent = wire.up_is_silent or wire.down_is_silent or wire.hangs
     return (wire.client_stands or wire.server_stands) and (is_silent or wire.client_stands != wire.server_stands)

@@ -1,7 +1,7 @@
-"""The steps of a schedule, as frozen values: what applications, the network, the server and time do next.
+"""The steps of a schedule, as frozen values: the actions of applications, network, server and time.
 
-Numbers pick among the things that exist at that moment (modulo their count), so every list of steps is a schedule and shrinks
-well. A step that finds nothing to act on does nothing. Each step can be written to a case's TOML file and read back.
+Numbers select from the things that exist at that moment (modulo their count), so every list of steps is a schedule and shrinks
+well. A step without anything to act on does nothing. Each step can be written to a case's TOML file and read back.
 """
 
 import contextlib
@@ -24,14 +24,14 @@ def _name(class_name: str) -> str:
 
 
 class StepBase(msgspec.Struct, frozen=True, tag_field="step", tag=_name, forbid_unknown_fields=True):
-    """One thing that happens. `do` lets it happen in a world; where nothing is there for it, it does nothing."""
+    """One step. `do` executes it in a world; if it has nothing to act on, it does nothing."""
 
 
 T = TypeVar("T")
 
 
 def pick(items: Sequence[T], index: int) -> T | None:
-    """One of them, whatever the number is; None if there are none."""
+    """The item at that index, modulo the length; None if there are none."""
     return items[index % len(items)] if items else None
 
 
@@ -90,7 +90,7 @@ class Leave(StepBase, frozen=True):
 
 
 class Join(StepBase, frozen=True):
-    """One client more, perhaps a second tab of a user who is here."""
+    """One more client, perhaps a second tab of a present user."""
 
     user: int
 
@@ -100,11 +100,11 @@ class Join(StepBase, frozen=True):
 
 
 Sight = Literal["now", "later", "never"]
-"""When one end of a wire learns that it is cut: at once, after what is on its way to it, or never."""
+"""When one end of a wire learns that it is cut: at once, after the data on their way to it, or never."""
 
 
 class Up(StepBase, frozen=True):
-    """Some of what a client sent arrives at the server."""
+    """Some of a client's messages arrive at the server."""
 
     wire: int
     count: int
@@ -117,7 +117,7 @@ class Up(StepBase, frozen=True):
 
 
 class Down(StepBase, frozen=True):
-    """Some of what the server sent arrives at a client."""
+    """Some of the server's messages arrive at a client."""
 
     wire: int
     count: int
@@ -130,7 +130,7 @@ class Down(StepBase, frozen=True):
 
 
 class Cut(StepBase, frozen=True):
-    """A wire dies; each end learns of it in its own time."""
+    """A wire is cut; each end learns of it at its own time."""
 
     wire: int
     client_sees: Sight
@@ -162,7 +162,7 @@ class Cut(StepBase, frozen=True):
 
 
 class AnswerUpgrade(StepBase, frozen=True, tag="answer"):
-    """A client's wish for a WebSocket is granted, refused, or left hanging."""
+    """A client's request for a WebSocket is accepted, refused, or not answered."""
 
     opening: int
     how: Literal["open", "refuse", "hang"]
@@ -229,7 +229,7 @@ class Http(StepBase, frozen=True):
 
 
 class StallConnection(StepBase, frozen=True, tag="stall"):
-    """Bytes on a wire are held back, in one direction, or flow again."""
+    """Bytes on a wire are held back, in one direction, or released."""
 
     wire: int
     direction: Literal["up", "down"]
@@ -244,7 +244,7 @@ class StallConnection(StepBase, frozen=True, tag="stall"):
 
 
 class StallHttp(StepBase, frozen=True):
-    """A request, or the answer to it, is held back, or goes on."""
+    """A request, or its answer, is held back, or released."""
 
     request: int
     stalls: bool
@@ -256,7 +256,7 @@ class StallHttp(StepBase, frozen=True):
 
 
 class Copy(StepBase, frozen=True):
-    """A proxy sends a poll again, as it may with a GET: a copy of it will arrive too, in its own time."""
+    """A proxy sends a poll again, as it may with a GET: a copy of it arrives too, at another time."""
 
     request: int
 
@@ -283,7 +283,7 @@ class Block(StepBase, frozen=True):
 
 
 class Choke(StepBase, frozen=True):
-    """A client's socket takes only so many batches more."""
+    """A client's socket takes only this many more batches."""
 
     wire: int
     credit: int
@@ -297,7 +297,7 @@ class Choke(StepBase, frozen=True):
 
 
 class Trickle(StepBase, frozen=True):
-    """Some bytes move, of a frame that is too large to arrive at once: to a client, and out of the server's socket for it."""
+    """Some bytes of a large frame move: to a client, and out of the server's socket."""
 
     wire: int
 
@@ -315,7 +315,7 @@ class Trickle(StepBase, frozen=True):
 
 
 class Swallow(StepBase, frozen=True):
-    """The server's driver will lose the next batches for one client, and not know it."""
+    """The server's driver loses the next batches for one client without noticing."""
 
     wire: int
     batches: int
@@ -327,7 +327,7 @@ class Swallow(StepBase, frozen=True):
 
 
 def _fail_early(world: AdversarialWorld, request: PendingRequest) -> None:
-    """The client learns that its request failed; if it was under way it may still arrive."""
+    """The client gets a failure of its request; a request under way may still arrive."""
     if request.is_answered:
         request.answer = None
         request.fail(None, "reset")
@@ -343,7 +343,7 @@ def _fail_early(world: AdversarialWorld, request: PendingRequest) -> None:
 
 
 class TrespassOn(StepBase, frozen=True, tag="trespass"):
-    """Somebody with another user's token speaks in the name of a client that the server knows."""
+    """Another user's token is used with the id of a client that the server knows."""
 
     client: int
     how: Trespass
@@ -378,7 +378,7 @@ class Store(StepBase, frozen=True):
 
 
 class StoreFails(StepBase, frozen=True):
-    """The store gives an error; the first batches are durable all the same."""
+    """The store returns an error; the first batches are durable all the same."""
 
     stored: int
 
@@ -416,7 +416,7 @@ class LoseHistory(StepBase, frozen=True):
 
 
 class TooSlow(StepBase, frozen=True):
-    """The driver keeps too much for a client that takes nothing."""
+    """Too much waits for a client that takes nothing."""
 
     wire: int
 
@@ -427,7 +427,7 @@ class TooSlow(StepBase, frozen=True):
 
 
 class GoAway(StepBase, frozen=True):
-    """The server stops: it asks everyone to come back later, and comes back itself."""
+    """The server stops: it asks all clients to reconnect later, and is started again."""
 
     retry_after_ms: int
     spread_ms: int
@@ -436,7 +436,7 @@ class GoAway(StepBase, frozen=True):
         if world.server.driver is None:
             return
         world.server.driver.go_away(retry_after_ms=self.retry_after_ms, spread_ms=self.spread_ms)
-        while world.server.appends:  # what has a number is stored before the server ends
+        while world.server.appends:  # numbered events are stored before the server ends
             world.server.commit(len(world.server.appends))
         world.server.stops()
         world.server.crash(0)
@@ -450,7 +450,7 @@ class CheckToken(StepBase, frozen=True):
 
 
 class WaitFor(StepBase, frozen=True, tag="wait"):
-    """Time passes and nothing arrives. Alarms ring exactly on time, or all of them late, or not yet."""
+    """Time passes and nothing arrives. Alarms fire exactly on time, or all of them late, or not yet."""
 
     ms: int
     alarms: Literal["exact", "late", "not yet"]
@@ -481,7 +481,7 @@ class NextAlarm(StepBase, frozen=True):
 
 
 class UntilOpening(StepBase, frozen=True):
-    """Nothing arrives until some client wishes to open a WebSocket, for a few alarms at most."""
+    """Nothing arrives until a client requests a WebSocket, for a few alarms at most."""
 
     alarms: int
 
@@ -492,7 +492,7 @@ class UntilOpening(StepBase, frozen=True):
 
 
 class CalmUntil(StepBase, frozen=True):
-    """Everything goes as it should until some client wishes to open a WebSocket, or has sent a request; then that waits."""
+    """No faults until a client requests a WebSocket, or has sent a request; then that waits."""
 
     what: Literal["opening", "request"]
     ms_max: int
@@ -503,7 +503,7 @@ class CalmUntil(StepBase, frozen=True):
 
 
 class Calm(StepBase, frozen=True):
-    """Everything goes as it should for a while."""
+    """No faults for a while."""
 
     ms: int
 
@@ -512,7 +512,7 @@ class Calm(StepBase, frozen=True):
 
 
 class StepClock(StepBase, frozen=True):
-    """The server's clock is stepped: forward while it runs, or back across a restart. The clients' clocks know nothing of it."""
+    """The server's clock is stepped: forward while it runs, or back across a restart. The clients' clocks do not change."""
 
     ms: int
 

@@ -1,11 +1,11 @@
-"""The guarantees G1 to G13, judged from a trace and from nothing else. `checkers` is the entry point.
+"""The guarantees G1 to G13, checked on a trace alone. `checkers` is the entry point.
 
-delivery      G1 to G5, G8, G11, G12: the log, and what clients were given of it
+delivery      G1 to G5, G8, G11, G12: the log, and what was delivered to clients
 connections   G6, G7, G9, G10, G13: clients and their connections
-watched       parts that only a trace shows whose world watched every frame at both ends
-timing        nothing happens before its time, and nothing long after it, while faults last as well
-presence      presence and cursors as readers are told of them, while faults last as well
-rest          what must be so once everything has come to rest
-aggregated    the same as far as a trace without messages shows them
-verdicts      how a checker reports a violation
+watched       checks that need a trace of every frame at both ends
+timing        no action too early or too late, also during faults
+presence      presence and cursors as readers are notified of them, also during faults
+rest          what must hold once the world has settled
+aggregated    the same for a trace without messages, as far as possible
+verdicts      the result of a checker
 """

@@ -1,7 +1,7 @@
-"""The guarantees as far as a trace shows them that kept no messages: what was judged while it ran, and what stands in its sums.
+"""The checks of a trace without messages: from violations counted during the run, and from its sums.
 
-What is recorded of connections is judged as ever. Of the rest: order, gaps and silence were judged when each event came, by the
-same rules as in `log_checks`; recovery is judged from each client's sums; nothing else is, and the verdict says so.
+Records of connections are checked as usual. Of the rest, order, gaps and silence were checked when each event arrived, by the
+same rules as in `delivery`; recovery is checked with each client's sums; nothing else is, and the verdict says so.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ _NOT_KEPT = "the messages, which were not kept (record = histograms)"
 
 
 def in_place_of(guarantee: str, checker: Callable[[TraceIndex], Findings]) -> tuple[Callable[[TraceIndex], Findings], str]:
-    """The checker for such a trace, and what it leaves out."""
+    """The checker for such a trace, and what it cannot check."""
     match guarantee:
         case "G1":
             return order, ""
@@ -32,7 +32,7 @@ def in_place_of(guarantee: str, checker: Callable[[TraceIndex], Findings]) -> tu
 
 
 def nothing(trace_index: TraceIndex) -> Findings:
-    """There is nothing to look at."""
+    """Checks nothing."""
     yield from ()
 
 
@@ -57,7 +57,7 @@ def delivered_once(trace_index: TraceIndex) -> Findings:
 
 
 def recovery(trace_index: TraceIndex) -> Findings:
-    """As in `client_checks`, but the head that was to be reached is that of the last beginning or end of a fault."""
+    """As in `connections`, but the head to be reached is that of the last beginning or end of a fault."""
     assert trace_index.measured is not None, "only for such a trace"
     if trace_index.log is None or not trace_index.troubles:
         return

@@ -1,12 +1,11 @@
-"""The guarantees, judged from a trace and from nothing else.
+"""The guarantees, checked on a trace alone.
 
     verdicts = check(trace)          # {"G1": Verdict, ...}
     verdicts["G3"].status            # "held", "violated", "not exercised" or "not checked"
 
-A checker is one small function over `TraceIndex`. It says what it looked at (`checked`): one that
-found nothing to look at has not held, it was not exercised, and a report must not sell the one as the other. Violations are
-sentences with times and names. A trace that kept no messages (`record = "histograms"`) is judged by `aggregated`, which says of
-what it cannot see that it was not checked.
+A checker is one small function over `TraceIndex`. It counts the items that it has checked (`checked`): without any, the guarantee
+has not held but was not exercised, and a report must show the difference. Violations are sentences with times and names. A trace
+without messages (`record = "histograms"`) is checked by `aggregated`, which reports what it cannot see as not checked.
 """
 
 from collections.abc import Callable
@@ -21,7 +20,7 @@ __all__ = ["CHECKERS", "Status", "Verdict", "check", "check_index"]
 
 
 def check(trace: Trace) -> dict[str, Verdict]:
-    """Judge a trace by every guarantee. Raises ConfigError if it is no trace of a run."""
+    """Check all guarantees on a trace. Raises ConfigError if it is not a trace of a run."""
     return check_index(index_of(trace))
 
 
@@ -109,5 +108,5 @@ CHECKERS: dict[str, tuple[str, *tuple[Checker, ...]]] = {
     ),
     "G13": ("a lost last event is noticed within one heartbeat (heartbeats carry the head)", connections.tail, timing.heartbeats),
 }
-"""Each guarantee: what it says, and its checkers. The first is replaced for a trace that kept no messages (`aggregated`); the
-others look at records that only some worlds write."""
+"""Each guarantee: its statement, and its checkers. The first is replaced for a trace without messages (`aggregated`); the others
+use records that only some worlds write."""

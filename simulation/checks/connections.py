@@ -1,6 +1,6 @@
-"""What a trace says of clients and their connections: G6, G7, G9, G10 and G13.
+"""Checks of clients and their connections: G6, G7, G9, G10 and G13.
 
-One function for each guarantee; what a trace cannot show stands in its docstring.
+One function for each guarantee; its docstring says what a trace cannot show.
 """
 
 from reference.protocol.errors import CloseCode, Reaction, reaction_to
@@ -12,10 +12,10 @@ from simulation.trace.trace import AttemptMade, ConnectionLost, RequestMade, Ser
 
 
 def recovery(trace_index: TraceIndex) -> Findings:
-    """When the last fault was over, everyone came back within the bound: carried by something, and at least where the head was
-    then; and at the end of the trace everyone is at the head. A trace that ends before the bound has passed judges only those
-    who were back before. For who came later, or was asked to wait, the bound begins later (`due_at`).
-    """
+    """After the last fault, every client recovered within the bound: a transport carried it, at least at the position that the
+    head had then; and at the end of the trace every client is at the head. If the trace ends before the bound has passed, only
+    clients that had recovered are checked. For a client that started later, or was asked to wait, the bound begins later
+    (`due_at`)."""
     if trace_index.log is None or not trace_index.troubles:
         return
     since, log = trace_index.faults_end, trace_index.log
@@ -39,8 +39,8 @@ def recovery(trace_index: TraceIndex) -> Findings:
 
 
 def due_at(trace_index: TraceIndex, client: ClientIndex) -> int:
-    """When a client has to have recovered, in ns: the bound after the last fault, or after it began if that was later, or after
-    the last time until which the server asked it to stay away, if it asked within the bound."""
+    """When a client must have recovered, in ns: the bound after the last fault, or after the client began if that was later, or
+    after the last time until which the server asked it to stay away, if it asked within the bound."""
     bound = ns(trace_index.started.recovery_bound_s)
     due = max(trace_index.faults_end, client.started_at) + bound
     for record in client.records:
@@ -50,7 +50,7 @@ def due_at(trace_index: TraceIndex, client: ClientIndex) -> int:
 
 
 def bounds(trace_index: TraceIndex) -> Findings:
-    """Every sampled queue, log and table against its limit. Between two samples nothing is seen."""
+    """Every sampled queue, log and table against its limit. Values between two samples are not seen."""
     for sample in trace_index.samples:
         if sample.length <= sample.limit:
             yield None
@@ -59,8 +59,8 @@ def bounds(trace_index: TraceIndex) -> Findings:
 
 
 def takeover(trace_index: TraceIndex) -> Findings:
-    """At the server, at the instant when a session joined on a new connection: it left the old one. What the old one still
-    carried after that would show as a violation of order or once."""
+    """At the server, when a session joined on a new connection, it left the old one. Data that the old one still transported
+    after that would show as a violation of order or of once."""
     owner: dict[str, int] = {}  # session -> its connection
     to_leave: dict[int, SessionJoined] = {}  # connection -> who took its session over
     for record in trace_index.served:
@@ -85,7 +85,7 @@ def takeover(trace_index: TraceIndex) -> Findings:
 
 
 def manners(trace_index: TraceIndex) -> Findings:
-    """Every attempt and request against the time that the server had asked for, if any, and a code that ends everything."""
+    """No attempt or request before the time that the server had asked for, and none after a terminal code."""
     for client in trace_index.clients.values():
         not_before, final_code = 0, None
         for record in client.records:
@@ -103,8 +103,8 @@ def manners(trace_index: TraceIndex) -> Findings:
 
 
 def tail(trace_index: TraceIndex) -> Findings:
-    """No client stays LIVE, behind, and without anything arriving, for longer than a heartbeat and the tail timeout. Stretches
-    that a fault touches are left out: there a dead line may look alive until the ping finds out, which G6 judges."""
+    """No client stays LIVE, behind, and without anything arriving, for longer than a heartbeat and the tail timeout. Intervals
+    with a fault are left out: a dead connection may look alive until the ping detects it, which G6 checks."""
     bound, notice = ns(trace_index.started.tail_bound_s), ns(trace_index.started.notice_bound_s)
     for client in trace_index.clients.values():
         for start, end, epoch, position in quiet_stretches(client, trace_index.ended_at):
@@ -120,8 +120,8 @@ def tail(trace_index: TraceIndex) -> Findings:
 
 
 def _is_final(loss: ConnectionLost) -> bool:
-    """Whether this client may never come back. A request that was superseded may have been so by the client's own newer
-    connection, which a trace does not tell apart."""
+    """Whether this client may never reconnect. A superseded request may have been superseded by the client's own newer
+    connection, which a trace does not distinguish."""
     if loss.code is None or (loss.request is not None and loss.code == CloseCode.SUPERSEDED):
         return False
     return reaction_to(loss.code) is Reaction.STOP

@@ -1,6 +1,6 @@
-"""What a trace says of the log and of what clients were given of it: G1 to G5, G8, G11 and G12.
+"""Checks of the log and of deliveries to clients: G1 to G5, G8, G11 and G12.
 
-One function for each guarantee; what a trace cannot show stands in its docstring.
+One function for each guarantee; its docstring says what a trace cannot show.
 """
 
 from reference.protocol.events import CURSOR_MOVE, USER_JOIN, USER_LEAVE
@@ -9,11 +9,11 @@ from simulation.trace.index import TraceIndex, states_claimed, states_stored, st
 from simulation.trace.trace import AcceptedRecord, AnswerGiven, CursorSeen, Delivered, PresenceSeen, ResetTaken, SnapshotTaken
 
 NOT_SETTLED = ("answer_expired", "too_many_clients")
-"""Rejections that say nothing of what became of a publish."""
+"""Rejections that do not decide a publish."""
 
 
 def order(trace_index: TraceIndex) -> Findings:
-    """Every delivery against the position before it. A session that begins without a snapshot begins where it likes."""
+    """Every delivery against the position before it. A session that begins without a snapshot may begin anywhere."""
     for client in trace_index.clients.values():
         for record, epoch, position in steps(client):
             if not isinstance(record, Delivered):
@@ -25,7 +25,7 @@ def order(trace_index: TraceIndex) -> Findings:
 
 
 def no_silence(trace_index: TraceIndex) -> Findings:
-    """Every event between the first and the last position of a client was delivered, or covered by an outcome that said so.
+    """Every event between the first and the last position of a client was delivered, or covered by an outcome that says so.
 
     Snapshots must move forward and resets must enter another history or correct a position that was ahead; a change of epoch
     without a reset is silence too. A session that asked for a snapshot begins with one.
@@ -55,16 +55,16 @@ def no_silence(trace_index: TraceIndex) -> Findings:
 
 
 def _was_known(trace_index: TraceIndex, epoch: str | None, number: int) -> bool:
-    """Whether the log of this epoch has so many events: then nobody who had them was ahead of it."""
+    """Whether the log of this epoch has this many events: then a client that had them was not ahead of it."""
     log = trace_index.logs.get(epoch or "")
     return log is not None and log.head >= number
 
 
 def once(trace_index: TraceIndex) -> Findings:
-    """Every accepted publish stands in the stored log once, at the number it was given; no publish stands there twice.
+    """Every accepted publish is in the stored log once, at the number of its acceptance; no publish is there twice.
 
-    Of a log whose beginning is not in the trace, only what is there can be judged; numbers before it are taken on trust. What a
-    crash may have taken with it is judged by `durability`.
+    If the beginning of a log is not in the trace, only the recorded part is checked; earlier numbers are not. Losses by a crash
+    are checked by `durability`.
     """
     if trace_index.log is None:
         return
@@ -99,9 +99,9 @@ def _is_lost(trace_index: TraceIndex, answer: AcceptedRecord) -> bool:
 
 
 def same_answer(trace_index: TraceIndex) -> Findings:
-    """Every answer of the server to a publish that it had answered before; and every application got one outcome once.
+    """The server's repeated answers to a publish are equal; and every application got exactly one outcome.
 
-    Answers that never left the server, or were lost on the way, are in the trace only where the server's driver recorded them.
+    Answers that were not sent, or were lost, are in the trace only if the server's driver recorded them.
     """
     first: dict[tuple[str | None, str, int], AnswerGiven] = {}
     for answer in trace_index.answers:
@@ -129,10 +129,9 @@ def same_answer(trace_index: TraceIndex) -> Findings:
 
 
 def fold(trace_index: TraceIndex) -> Findings:
-    """The state that each client has folded for itself, at every snapshot that it took and at its end, and every snapshot that
-    was handed out, against the fold of the stored log at that number. If the log's beginning is not in the trace, the clients
-    are compared with each other and with the stored snapshot instead.
-    """
+    """The state that each client has folded for itself, at every snapshot that it got and at its end, and every snapshot sent,
+    against the fold of the stored log at that number. If the log's beginning is not in the trace, the clients are compared with
+    each other and with the stored snapshot instead."""
     for log in trace_index.logs.values():
         claimed = states_claimed(trace_index, log.epoch)
         claimed.setdefault(log.snapshot_number, []).insert(0, ("the stored snapshot", log.snapshot_state))
@@ -163,8 +162,8 @@ def sender_fifo(trace_index: TraceIndex) -> Findings:
 
 
 def in_order_in_the_end(trace_index: TraceIndex) -> Findings:
-    """No publish fails because the run waits for an earlier one. A run that lost its history must learn where a client's
-    numbers go on, which may cost one publish its tries."""
+    """No publish fails because the run waits for an earlier one. A run that lost its history must learn where a client's numbers
+    continue, which may cost one publish its tries."""
     if len(trace_index.logs) != 1 or trace_index.losses:
         return
     for client in trace_index.clients.values():
@@ -176,9 +175,9 @@ def in_order_in_the_end(trace_index: TraceIndex) -> Findings:
 
 def durability(trace_index: TraceIndex) -> Findings:
     """Every publish that was accepted before a server process ended is still in its epoch's log, under its number. Without such
-    an end nothing is judged. A publish whose acceptance never reached its client is not in the trace. What was accepted before
-    the store itself was lost (a restart that `loses_state`) is gone with it: that is no crash, and the clients learn of it by a
-    reset. It is judged by what the store held then, if the trace has that."""
+    an end nothing is checked. A publish whose acceptance never reached its client is not in the trace. Publishes accepted before
+    the store itself was lost (a restart that `loses_state`) are lost with it: that is not a crash, and the clients get a reset.
+    They are checked against the store's contents at that time, if the trace has them."""
     if trace_index.log is None or not (trace_index.kills or trace_index.stops):
         return
     last_end = max([*trace_index.kills, *trace_index.stops])
@@ -205,7 +204,7 @@ def durability(trace_index: TraceIndex) -> Findings:
 
 
 def as_stored(trace_index: TraceIndex) -> Findings:
-    """Every delivered event is the one that the log has under its number. What a crash took is left to `still_there`."""
+    """Every delivered event is the one that the log has under its number. Losses by a crash are left to `still_there`."""
     ends = [*trace_index.kills, *trace_index.stops]
     for client in trace_index.clients.values():
         for record in client.records:
@@ -238,7 +237,7 @@ def _beyond(trace_index: TraceIndex, record: Delivered) -> str:
 def lanes(trace_index: TraceIndex) -> Findings:
     """Presence and cursors have no number and are not stored, and the log's numbers have no hole where one could have been.
 
-    That they delay nothing cannot be seen in one trace: compare two runs, one without them (tests/simulation does).
+    Whether they delay events cannot be seen in one trace: compare two runs, one without them (tests/simulation does).
     """
     records = [record for client in trace_index.clients.values() for record in client.records]
     if trace_index.log is None or not any(isinstance(record, PresenceSeen | CursorSeen) for record in records):

@@ -1,6 +1,6 @@
-"""What must be so in the end: once a session is over, and once the world has come to rest (parts of G4, G6 and G12).
+"""Checks at the end: of a session that is over, and of a world that has settled (parts of G4, G6 and G12).
 
-A world that says it is at rest has had no fault for longer than anything may take, so nothing is left that could come right.
+A settled world has had no fault for longer than any recovery may take, so everything that is still wrong stays wrong.
 """
 
 from reference.protocol.events import Data
@@ -11,8 +11,8 @@ from simulation.trace.trace import CursorSeen, PresenceSeen
 
 
 def outcomes(trace_index: TraceIndex) -> Findings:
-    """G4: an application is told what became of each publish before its session is over, and of every one in the end. Of a client
-    in a box it only shows that a publish is in the log."""
+    """G4: an application gets an outcome for each publish before its session is over, and in the end for every one. For a client
+    behind a box it only shows that a publish is in the log."""
     is_in_box = trace_index.started.world == "client_under_test"
     stored = {entry.publish_id for found in trace_index.entries.values() for entry in found} if is_in_box else set()
     for client in trace_index.clients.values():
@@ -20,11 +20,11 @@ def outcomes(trace_index: TraceIndex) -> Findings:
             continue
         for ticket, publish in client.published.items():
             is_settled = ticket in client.accepted or ticket in client.failed or (is_in_box and publish.publish_id in stored)
-            yield None if is_settled else f"{client.name} was never told what became of publish {ticket}"
+            yield None if is_settled else f"{client.name} never got an outcome for publish {ticket}"
 
 
 def everyone_is_back(trace_index: TraceIndex) -> Findings:
-    """G6: in the end everyone is on a WebSocket, if that is possible, and at the head."""
+    """G6: in the end every client has a WebSocket, if that is possible, and is at the head."""
     if trace_index.rest is None or trace_index.log is None:
         return
     head = (trace_index.log.epoch, trace_index.log.head)
@@ -37,7 +37,7 @@ def everyone_is_back(trace_index: TraceIndex) -> Findings:
 
 
 def rosters(trace_index: TraceIndex) -> Findings:
-    """G12: in the end everyone sees who is there, and the cursors that the server knows, and was told so."""
+    """G12: in the end every client sees the users present and the server's cursors, and its application was notified of them."""
     if trace_index.rest is None or not trace_index.rosters:
         return
     present = tuple(sorted({client.user_id for client in _current(trace_index)}))
@@ -55,10 +55,10 @@ def rosters(trace_index: TraceIndex) -> Findings:
                 is_right = sample.cursors == server.cursors
                 yield None if is_right else f"{client.name} sees other cursors than the server does"
         told, cursors = _heard_by(client)
-        yield None if told == present else f"the application of {client.name} was told of {told}; present are {present}"
+        yield None if told == present else f"the application of {client.name} sees {told}; present are {present}"
         if server is not None:
             is_right = all(cursors.get(user) == at for user, at in server.cursors.items())
-            yield None if is_right else f"the application of {client.name} was told of other cursors than the server knows"
+            yield None if is_right else f"the application of {client.name} sees other cursors than the server"
 
 
 def _current(trace_index: TraceIndex) -> list[ClientIndex]:
@@ -67,7 +67,7 @@ def _current(trace_index: TraceIndex) -> list[ClientIndex]:
 
 
 def _heard_by(client: ClientIndex) -> tuple[tuple[str, ...], dict[str, Data]]:
-    """Who is here and where their cursors are, by what the application was told."""
+    """The users present and their cursors, from the events delivered to the application."""
     users: set[str] = set()
     cursors: dict[str, Data] = {}
     for record in client.records:

@@ -1,9 +1,8 @@
-"""Nothing happens before its time, and nothing stays undone after it: judged while faults last, too.
+"""Checks of time: no action happens too early or stays undone too long, also during faults.
 
-The earliest moment of every attempt, probe and poll; the end of tokens, of grace periods and of what waits in an outbox; rates;
-the heartbeat. Each rule is written from the clause of the protocol that it names, in terms of what passes, and not from the
-machines' timers. What must have happened by a time is judged when the alarm of that side was served: until then a driver may be
-late.
+They cover the earliest time of every attempt, probe and poll; the end of tokens, of grace periods and of waiting publishes;
+rates; the heartbeat. Each rule is written from the clause of the protocol that it names, with observed events, and not from the
+machines' timers. Deadlines are checked when the alarm of that side was handled, because until then a driver may be late.
 """
 
 from collections.abc import Iterator
@@ -53,8 +52,9 @@ FAILURES_LOOKED_AT = 20
 
 
 def policy_waits(trace_index: TraceIndex) -> Findings:
-    """G10, 7.22 and 7.23: after a failed attempt the next comes no earlier than the policy's least wait, counted from the failure
-    or from the time that the server asked for. A spread that the server named stands in its place; a new token excuses once."""
+    """G10, 7.22 and 7.23: after a failed attempt the next one comes no earlier than the policy's least wait, counted from the
+    failure or from the time that the server asked for. A spread from the server replaces it; a new token allows one earlier
+    attempt."""
     policy, config = trace_index.started.policy, trace_index.started.client
     if policy is None or config is None:
         return
@@ -91,7 +91,7 @@ def policy_waits(trace_index: TraceIndex) -> Findings:
 
 
 def _least_wait(policy: Policy, failures: int) -> int:
-    """In ns; of so many failures or a few more, for not every failure shows from outside."""
+    """In ns; for this many failures or a few more, because not every failure is visible from outside."""
     ranges = [policy.range_s(failures + more) for more in range(FAILURES_LOOKED_AT)]
     return ns(min((span[0] for span in ranges if span is not None), default=0.0))
 
@@ -247,8 +247,8 @@ def probes_go_on(trace_index: TraceIndex) -> Findings:
 
 
 def polling_goes_on(trace_index: TraceIndex) -> Findings:
-    """G6, 7.26 and 7.27: while polling carries a session, whatever its probes come to, no poll is overdue once its alarm was
-    served: it follows an answer within `poll_interval_s`, unless the server asked for a wait or the application does not read."""
+    """G6, 7.26 and 7.27: while polling carries a session, whatever its probes do, no poll is overdue when its alarm was handled:
+    it follows an answer within `poll_interval_s`, unless the server asked for a wait or the application does not read."""
     config = trace_index.started.client
     if config is None or not _is_watched(trace_index):
         return
@@ -277,7 +277,7 @@ def polling_goes_on(trace_index: TraceIndex) -> Findings:
 
 
 def expiries(trace_index: TraceIndex) -> Findings:
-    """G7: a publish that waits expires when it is `outbox_age_max_s` old, and not before."""
+    """G7: a waiting publish expires when it is `outbox_age_max_s` old, and not before."""
     config = trace_index.started.client
     if config is None:
         return
@@ -293,7 +293,7 @@ def expiries(trace_index: TraceIndex) -> Findings:
 
 
 def _overdue(client: ClientIndex, age_max: int) -> Findings:
-    """What was published while nothing carries the session waits; once the alarm was served, nothing of it is older than that."""
+    """Publishes made while no transport carries the session wait; when the alarm was handled, none of them is too old."""
     waits: dict[int, int] = {}
     is_alone = True
     for record in client.records:
@@ -348,7 +348,7 @@ def tokens(trace_index: TraceIndex) -> Findings:
 
 
 def rates(trace_index: TraceIndex) -> Findings:
-    """G7: in no stretch of time does the server take more publishes of one client than burst and rate allow."""
+    """G7: in no interval does the server take more publishes of one client than burst and rate allow."""
     server = trace_index.started.server
     if server is None:
         return
@@ -363,7 +363,7 @@ def rates(trace_index: TraceIndex) -> Findings:
 
 
 def _lives(trace_index: TraceIndex) -> Iterator[list[int]]:
-    """When publishes of one client were taken, over one life of the server with one clock."""
+    """When publishes of one client were taken, in one life of the server with one clock."""
     taken: dict[str, list[int]] = {}
     for record in trace_index.served:
         if isinstance(record, PublishTaken):

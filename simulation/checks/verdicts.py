@@ -1,4 +1,4 @@
-"""How a guarantee is judged: what a checker yields, and what is said of it in the end."""
+"""Verdicts: the findings of a checker, and the resulting verdict on a guarantee."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,14 +10,15 @@ from reference.protocol.timers import NS_PER_S
 VIOLATIONS_KEPT = 20
 Status = Literal["held", "violated", "not exercised", "not checked"]
 Findings = Iterator[str | None]
-"""One item for each thing looked at: None if it was as it should be, else what was wrong."""
+"""One item for each checked thing: None if it was right, else a sentence that says what was wrong."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One guarantee over one trace. `checked`: how many things were looked at; `violated`: how many of them broke it.
+    """The verdict on one guarantee for one trace. `checked`: how many things were checked; `violated`: how many of them violated
+    it.
 
-    unchecked: what the trace does not hold and could not be judged for that, in words; "" if all of it could.
+    unchecked: what could not be checked because the trace does not have it, as text; "" if everything could.
     """
 
     guarantee: str
@@ -37,7 +38,7 @@ class Verdict:
 
     @property
     def ok(self) -> bool:
-        """It was looked at, and held."""
+        """It was exercised, and held."""
         return self.status == "held"
 
     def _repr_html_(self) -> str:
@@ -51,7 +52,7 @@ class Verdict:
 
 
 def judge(guarantee: str, sentence: str, findings: Findings, unchecked: str = "") -> Verdict:
-    """Count what was found, and keep the first violations."""
+    """Count the findings, and keep the first violations."""
     checked = violated = 0
     kept: list[str] = []
     for finding in findings:

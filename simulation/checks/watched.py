@@ -1,7 +1,7 @@
-"""What a trace says whose world watched every frame at both ends: parts of G1 to G4, G6, G7 and G9 to G11.
+"""Checks that need a trace of every frame at both ends: parts of G1 to G4, G6, G7 and G9 to G11.
 
-The adversarial world and the testing machines write such traces. In a trace without these records there is nothing to look at
-here, and the other modules judge the guarantees from what it has.
+The adversarial world and the testing machines write such traces. For other traces these checks find nothing to check; the other
+modules check the guarantees with the records that they have.
 """
 
 from collections.abc import Iterator
@@ -40,18 +40,18 @@ from simulation.trace.trace import (
 )
 
 ANSWERS_KEPT = 64
-"""Of each client's publishes, the answers to so many of the newest are kept (8.3)."""
+"""For each client the server keeps the answers to this many of its newest publishes (8.3)."""
 FROM_ANYONE = ("Error", "Goaway", "Welcome")
-"""Frames that a connection may be given which does not own its session (yet)."""
+"""Frames that a connection may get that does not own its session (yet)."""
 HONEST_WORLDS = ("adversary", "server_under_test")
-"""Worlds in which no end has a reason to send the other away for good."""
+"""Worlds in which neither side has a reason to close for good."""
 UNCARRIED = (ClientState.WAITING, ClientState.CONNECTING, ClientState.GREETING)
 VIOLATION_CODES_FROM = 4100
 REFUSAL_CODES_FROM = 4400
 
 
 def stream_order(trace_index: TraceIndex) -> Findings:
-    """G1: each connection is given events without a gap, from where its welcome began."""
+    """G1: each connection gets events without a gap, from its welcome on."""
     given: dict[int, int] = {}
     for record in trace_index.served:
         if isinstance(record, FrameGiven) and record.frame in ("Welcome", "PollAnswer"):
@@ -65,7 +65,7 @@ def stream_order(trace_index: TraceIndex) -> Findings:
 
 
 def positions(trace_index: TraceIndex) -> Findings:
-    """G2: where a session says that it stands is where its application was brought, and no acknowledgement is beyond that."""
+    """G2: the position that a session reports is that of its application, and no acknowledgement is beyond it."""
     for client in trace_index.clients.values():
         place: tuple[str | None, int] = (None, 0)
         has_begun = False
@@ -95,7 +95,7 @@ def _judge_acks(client: ClientIndex, acks: list[AckSent], place: tuple[str | Non
 
 
 def answered_for_another(trace_index: TraceIndex) -> Findings:
-    """G3: an accepted publish is the one that stands under its number; what failed as never arrived stands nowhere."""
+    """G3: an accepted publish is the one under its number in the log; a publish that failed as never arrived is in no log."""
     for answer in trace_index.answers:
         if answer is None or answer.epoch is None or answer.sequence_number is None:
             continue
@@ -116,7 +116,7 @@ def answered_for_another(trace_index: TraceIndex) -> Findings:
 
 
 def forgotten(trace_index: TraceIndex) -> Findings:
-    """G4: the answers to the newest publishes in the log are not said to be forgotten."""
+    """G4: the server does not report the answers to the newest publishes in the log as forgotten."""
     numbers: dict[tuple[str, str], list[tuple[int, int]]] = {}
     for (epoch, _), found in sorted(trace_index.entries.items()):
         for entry in found:
@@ -131,7 +131,7 @@ def forgotten(trace_index: TraceIndex) -> Findings:
 
 
 def durable_first(trace_index: TraceIndex) -> Findings:
-    """G11: nothing is given to a reader, or accepted, before it is durable; a server that stops has stored what it numbered."""
+    """G11: nothing is sent to a reader, or accepted, before it is durable; a server that stops has stored what it numbered."""
     durable: dict[str, int] = {}
     for record in trace_index.served:
         match record:
@@ -149,7 +149,7 @@ def durable_first(trace_index: TraceIndex) -> Findings:
 
 
 def same_event(trace_index: TraceIndex) -> Findings:
-    """G11: a number of a history is one event, whoever is shown it and when."""
+    """G11: a number of a history is always the same event, for every client."""
     seen: dict[tuple[str, int], str | None] = {}
     for shown in _shown(trace_index):
         first = seen.setdefault((shown.epoch, shown.sequence_number), shown.publish_id)
@@ -158,7 +158,7 @@ def same_event(trace_index: TraceIndex) -> Findings:
 
 
 def one_number(trace_index: TraceIndex) -> Findings:
-    """G3: a publish is one event of a history, whoever is shown it and when."""
+    """G3: a publish is always the same event of a history, for every client."""
     numbers: dict[tuple[str, str], int] = {}
     for shown in _shown(trace_index):
         if shown.publish_id is not None:
@@ -173,8 +173,8 @@ def _shown(trace_index: TraceIndex) -> list[EventShown]:
 
 
 def ownership(trace_index: TraceIndex) -> Findings:
-    """G9: only the newest connection of a session is given frames, and only what it publishes is taken. Where frames are seen
-    when they arrive, and not when the server gives them, this cannot be told."""
+    """G9: only the newest connection of a session gets frames, and only its publishes are taken. If frames are recorded when they
+    arrive, and not when the server sends them, this cannot be checked."""
     if trace_index.started.world == "server_under_test":
         return
     owner: dict[str, int] = {}
@@ -195,7 +195,7 @@ def ownership(trace_index: TraceIndex) -> Findings:
 
 
 def trespasses(trace_index: TraceIndex) -> Findings:
-    """G9: whoever speaks in the name of another user's client is refused, and changes nothing."""
+    """G9: a frame in the name of another user's client is refused, and changes nothing."""
     for record in trace_index.served:
         if isinstance(record, TrespassAnswered):
             is_refused = record.frame == "close" and record.code is not None
@@ -204,7 +204,7 @@ def trespasses(trace_index: TraceIndex) -> Findings:
 
 
 def patience_with_readers(trace_index: TraceIndex) -> Findings:
-    """G7: a reader that takes nothing of what waits for it is closed within `slow_reader_timeout_s`."""
+    """G7: a reader that takes nothing of its waiting data is closed within `slow_reader_timeout_s`."""
     server = trace_index.started.server
     if server is None:
         return
@@ -232,7 +232,7 @@ def patience_with_readers(trace_index: TraceIndex) -> Findings:
 
 
 def one_transport(trace_index: TraceIndex) -> Findings:
-    """G7: a client has one WebSocket at most, and no polling lane beside one that is LIVE. Judged once each instant is over."""
+    """G7: a client has at most one WebSocket, and no polling beside one that is LIVE. Checked at the end of each instant."""
     for client in trace_index.clients.values():
         websockets: set[int] = set()
         lanes: set[int] = set()
@@ -255,7 +255,7 @@ def one_transport(trace_index: TraceIndex) -> Findings:
 
 
 def repeats(trace_index: TraceIndex) -> Findings:
-    """G10: no publish is sent twice on one living connection, unless the server asked to try again."""
+    """G10: no publish is sent twice on one living connection, unless the server asked for it."""
     for client in trace_index.clients.values():
         sent: dict[int, set[int]] = {}
         for record in client.records:
@@ -269,7 +269,8 @@ def repeats(trace_index: TraceIndex) -> Findings:
 
 
 def honest_endpoints(trace_index: TraceIndex) -> Findings:
-    """G6: neither endpoint accuses the other of what it did not do, and no session ends but by its application or its policy."""
+    """G6: neither endpoint closes the other for something that it did not do, and only the application or the policy ends a
+    session."""
     for client in trace_index.clients.values():
         for record in client.records:
             if isinstance(record, ConnectionLeft) and record.code is not None and record.code >= VIOLATION_CODES_FROM:
@@ -278,7 +279,7 @@ def honest_endpoints(trace_index: TraceIndex) -> Findings:
         return
     for refused in trace_index.served:
         if isinstance(refused, ConnectionRefused):
-            # A token may end while its connection is stalled.
+            # A token may expire while its connection is stalled.
             is_wrong = refused.code is not None and refused.code >= REFUSAL_CODES_FROM and refused.code != CloseCode.TOKEN
             what = f"the server accuses honest {refused.client_id}: {refused.code} {refused.message}"
             yield f"{when(refused.at)} {what}" if is_wrong else None
@@ -292,8 +293,8 @@ def honest_endpoints(trace_index: TraceIndex) -> Findings:
 
 
 def fallback(trace_index: TraceIndex) -> Findings:
-    """G6: polling takes over when the fallback policy says so (7.25). Failures are counted by what 7.21 says is one for certain;
-    time without a transport is judged when the client's alarm was served."""
+    """G6: polling takes over when the fallback policy says so (7.25). Failures are counted if 7.21 certainly counts them; the
+    time without a transport is checked when the client's alarm was handled."""
     policy, config = trace_index.started.fallback, trace_index.started.client
     if trace_index.started.world not in HONEST_WORLDS or policy is None or config is None:
         return

@@ -26,7 +26,7 @@ from simulation.processes.fidelity.calibration import calibrate
 from simulation.processes.fidelity.comparison import compare
 from simulation.processes.fidelity.costs import load_costs
 from simulation.processes.fidelity.drawing import draw_distributions
-from simulation.processes.fidelity.machine import busy_share, require_quiet
+from simulation.processes.fidelity.machine import BUSY_SHARE_MAX, busy_share, require_quiet, wait_until_quiet
 from simulation.processes.fidelity.measures import ComparedMeasure, measure
 from simulation.processes.fidelity.report import Compared, FidelityReport, print_report
 from simulation.processes.fidelity.twin import Twins, play_both
@@ -73,9 +73,9 @@ def fidelity_command(
             lasts = f"{scenario.end_s:.0f} s of real time"
             clients = f"{len(scenario.client_names)} clients"
             console.print(f"{number} of {len(played)}, {scenario.name}: {clients}, {lasts}")
-            busy = busy_share()
-            if not busy_too:
-                require_quiet(busy)
+            busy = busy_share() if busy_too else wait_until_quiet(waiting=console.print)
+            if busy > BUSY_SHARE_MAX and not busy_too:
+                break
             compared.append(_compare(fitted.applied_to(scenario), repetition, busy, keep))
         report = FidelityReport(costs=fitted, scenarios=tuple(compared))
         print_report(report, console)
@@ -83,6 +83,8 @@ def fidelity_command(
             report.write(json)
         if markdown is not None:
             report.write_markdown(markdown)
+        if len(compared) < len(played):
+            raise ConfigError(f"the machine stayed busy; {len(played) - len(compared)} of {len(played)} runs are left out above")
         return AGREES if report.agrees else DIFFERS
     return failed[0]
 

@@ -71,7 +71,7 @@ def copy_notebooks(source: Path, folder: Path) -> list[str]:
 
 
 def options(*, port: int | None, browser: bool) -> Iterator[str]:
-    """What JupyterLab is started with. As root, as in a container, it must be told that this is meant."""
+    """JupyterLab's command line options. For root, as in a container, it needs an option that allows it."""
     yield FIRST
     if port is not None:
         yield f"--port={port}"

@@ -182,7 +182,7 @@ _ROWS: Final = [
     ("9.5", "s", "limits of the byte level", _PRIVATE),
     ("10.1", "sc", "no token in a URL", ""),
     ("10.2", "s", "the user is that of the token", ""),
-    ("10.3", "s", "client ids are bound to users, and not told to others", ""),
+    ("10.3", "s", "client ids are bound to users, and not sent to others", ""),
     ("10.4", "s", "a session id gives no right", ""),
     ("10.5", "s", "Origin is checked", ""),
     ("10.6", "sc", "everything has a limit", _PARTS),

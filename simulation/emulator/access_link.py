@@ -1,6 +1,6 @@
-"""One client's access link between real sockets: its path to the server, the connections on it, and the faults that lie on it.
+"""One client's access link between real sockets: its path to the server, its connections, and its faults.
 
-The faults are the simulator's (`simulation.network.link_state`). `begin` and `end` are plain functions: between two of trio's
+The faults are the simulator's (`simulation.network.link_state`). `begin` and `end` are plain functions: between two trio
 checkpoints a fault has happened or it has not.
 """
 
@@ -44,7 +44,7 @@ from simulation.scenario.faults import (
 )
 
 BUFFER_BYTES_MAX = 256 * 1024
-"""What one direction of one connection holds by default, in bytes."""
+"""The default buffer of one direction of one connection, in bytes."""
 
 
 class EmulatedAccessLink(FaultVerbs):
@@ -60,7 +60,7 @@ class EmulatedAccessLink(FaultVerbs):
         buffer_bytes_max: int = BUFFER_BYTES_MAX,
         journal: FaultJournal | None = None,
     ) -> None:
-        """ConfigError when `path` or `buffer_bytes_max` (at least 1) make no sense."""
+        """ConfigError for an invalid `path` or `buffer_bytes_max` (at least 1)."""
         check_path(path)
         if buffer_bytes_max < 1:
             raise ConfigError(f"buffer_bytes_max must be at least 1, not {buffer_bytes_max!r}")
@@ -78,18 +78,18 @@ class EmulatedAccessLink(FaultVerbs):
 
     @property
     def port(self) -> int:
-        """The port where the client finds the server. EmulatorError on a line that has none."""
+        """The port where the client finds the server. EmulatorError on a link without a port."""
         if self._door is None:
             raise EmulatorError(f"the line of {self.client!r} has no port")
         return self._door.port
 
     def listen(self, nursery: trio.Nursery, port: int = 0, *, host: str = LOOPBACK) -> None:
-        """Take connections at `port` (0: any) of `host` from now on. EmulatorError when the port is taken."""
+        """Accept connections at `port` (0: any) of `host` from now on. EmulatorError if the port is in use."""
         self._door = Door(nursery, self.serve, port, host=host)
 
     def change_path(self, path: Path) -> None:
-        """The path is `path` from now on, for the connections that stand too. Those keep the `tcp` and the ages and idle times of
-        the `middlebox` with which they were opened. ConfigError when it makes no sense; then nothing has changed."""
+        """Use `path` from now on, also for existing connections. Those keep the `tcp` and the ages and idle times of the
+        `middlebox` with which they were opened. ConfigError for an invalid path; then nothing has changed."""
         check_path(path)
         self._directions, self._bottlenecks = self._worked_out(path)
         self.path = path
@@ -103,7 +103,7 @@ class EmulatedAccessLink(FaultVerbs):
         return directions, (bottleneck_of(directions.up, up), bottleneck_of(directions.down, down))
 
     def close(self) -> None:
-        """Give the port back. Connections end with the nursery that runs them."""
+        """Release the port. Connections end with the nursery that runs them."""
         if self._door is not None:
             self._door.close()
 
@@ -141,12 +141,12 @@ class EmulatedAccessLink(FaultVerbs):
             self.end(fault)
 
     def begin(self, fault: Fault) -> None:
-        """Let `fault` begin now, for whoever will call `end`. ConfigError when it makes no sense."""
+        """Let `fault` begin now; the caller will call `end`. ConfigError for an invalid fault."""
         check_fault(fault)
         match fault:
             case ServerRestart() | RollingDeploy() | Pause() | SlowStore() | ClockStep():
                 kind = fault.__struct_config__.tag
-                raise ConfigError(f"a {kind} is not the emulator's to do, but of whoever owns the server process")
+                raise ConfigError(f"a {kind} is a fault of the server process, not of the emulator")
             case Suspend() | BackgroundTab() | NetworkChange() | DnsFailure() | Failover():
                 raise AssertionError("check_fault has refused it")
             case Outage() | Stall() | Reset() | HalfOpen() | Refuse() | BlockUpgrade() | LoadBalancerCut():
@@ -157,7 +157,7 @@ class EmulatedAccessLink(FaultVerbs):
         self._journal.note(fault, self.client)
 
     def end(self, fault: Fault) -> None:
-        """Let `fault`, which has begun, be over."""
+        """`fault`, which has begun, ends."""
         if isinstance(fault, Outage):
             now = ns(trio.current_time() - self._journal.opened_at)
             for bottleneck in self._bottlenecks:
@@ -173,7 +173,7 @@ class EmulatedAccessLink(FaultVerbs):
         (self._door.shut if self._state.refusals else self._door.open)()
 
     def statistics(self) -> LineStatistics:
-        """What happened on this line so far."""
+        """What happened on this link so far."""
         return LineStatistics.of(
             self._counters,
             client=self.client,

@@ -5,23 +5,20 @@
     stream  -- read --> up pipe --- write ---->  stream
             <- write -- down pipe <--- read ---
 
-Handshake. The client's connect() has succeeded before we know of it, so the round trip that it costs on a
-real path is charged afterwards: a packet crosses to the server, then we connect to it, then the answer
-crosses back, and only then the up pipe opens. The first byte reaches the server three latencies after the
-connect, as it would on the real path; a path with TLS charges its round trips as well, whatever the bytes are.
-When the server cannot be reached, what crosses back is a reset. A client that goes away while an outage still
-keeps its packet from crossing has given up, and the server never hears of it; so a half-close at that moment
-counts as giving up.
+Handshake. The client's connect() has succeeded before we know of it, so its round trip is added afterwards: a packet crosses to
+the server, then we connect to it, then the answer crosses back, and only then the up pipe opens. The first byte reaches the
+server three latencies after the connect, as on the real path; a path with TLS adds its round trips as well, whatever the bytes
+are. If the server cannot be reached, a reset crosses back. If a client closes while an outage still holds its packet, it has
+given up, and the server never gets the connection; so a half-close at that moment counts as giving up.
 
 Endpoints. An end of stream crosses behind the bytes and half-closes the other side; after both, the connection is
-over. A reset by one endpoint, noticed when we read from it or write to it, crosses like an end and then resets the
-other side. When an outage swallows it, the next bytes that reach the endpoint bring another; a refusal that was
-lost makes the client's packet cross again, by the schedule of a SYN.
+over. A reset by one endpoint, detected when we read from it or write to it, crosses like an end and then resets the other side.
+If an outage loses it, the next bytes that reach the endpoint cause another; after a lost refusal the client's packet crosses
+again, by the schedule of a SYN.
 
-Faults. `cut` resets both endpoints at once; a box beyond the access link cannot tell a client that an outage
-cuts off. `silence` holds both pipes, or one, for ever: nothing more arrives, senders find their buffers full
-after a while, and when both ends have gone away by themselves what is left of it is cleared up. A silent
-connection cannot be cut.
+Faults. `cut` resets both endpoints at once; a middlebox beyond the access link cannot reach a client during an outage. `silence`
+holds both pipes, or one, for ever: nothing more arrives, senders find their buffers full after a while, and when both ends have
+gone away the rest is removed. A silent connection cannot be cut.
 
 A path's middlebox does the same to connections that are idle or old.
 """
@@ -43,7 +40,7 @@ from simulation.random import RandomStreams
 from simulation.scenario.faults import Direction, Path
 
 LINGER_S = 5.0
-"""How long a client may take to close after a 403, in seconds; closing first could rob it of the answer."""
+"""How long a client may take to close after a 403, in seconds; closing first could destroy the answer."""
 _TLS_ROUND_TRIPS = {"none": 0, "1.3": 1, "1.2": 2}
 
 
@@ -98,7 +95,7 @@ class EmulatedConnection:
         self._is_established = False  # as the client sees it
         self._has_crossed = False
         self._is_silent = False
-        self._is_refused = False  # its upgrade was, one way or the other
+        self._is_refused = False  # its upgrade was refused, in any way
         self._is_forbidden = False
         self._is_hanging = False
         self._reads_open = 1
@@ -125,11 +122,11 @@ class EmulatedConnection:
                     if self._box.idle_timeout_s is not None:
                         nursery.start_soon(self._end_when_idle, self._box.idle_timeout_s)
         finally:
-            with trio.CancelScope(shield=True):  # a cancelled first close must not leave the second undone
+            with trio.CancelScope(shield=True):  # a cancelled first close must not prevent the second
                 for stream in self._streams():
                     await trio.aclose_forcefully(stream)
 
-    # What the access link does to it.
+    # Called by the access link.
 
     def hold(self, direction: Direction = "both") -> None:
         self._each(direction, EmulatedPipe.hold, EmulatedPipe.hold_acks)
@@ -149,7 +146,7 @@ class EmulatedConnection:
             for_acks(self._up)
 
     def change_path(self, path: Path, bottlenecks: tuple[BandwidthQueue | None, BandwidthQueue | None]) -> None:
-        """The path is another one from now on; TCP and the middlebox stay as they were when the connection was opened."""
+        """Use another path from now on; TCP and the middlebox stay as they were when the connection was opened."""
         directions = PathDirections(replace(path, tcp=self._tcp, middlebox=self._box))
         self._syn.change_path(directions.up, bottlenecks[0])
         self._up.change_path(directions.up, bottlenecks[0])
@@ -168,7 +165,7 @@ class EmulatedConnection:
             self._abort_both()
 
     def cut_at_box(self) -> None:
-        """A box beyond the access link resets both endpoints; an outage keeps that from the client."""
+        """A middlebox beyond the access link resets both endpoints; during an outage the reset does not reach the client."""
         if not self._down.is_down or self._is_silent or self._scope.cancel_called:
             self.cut()
             return
@@ -205,7 +202,7 @@ class EmulatedConnection:
                 return
             await trio.sleep_until(kill_at)
 
-    # What the endpoints do.
+    # Called by the endpoints.
 
     async def _read_client(self) -> None:
         await self._read(self._client, self._up)
@@ -229,7 +226,7 @@ class EmulatedConnection:
             self._clear_up_if_both_left()
 
     async def _write_server(self, nursery: trio.Nursery) -> None:
-        while True:  # once for each SYN that gets through
+        while True:  # once for each SYN that arrives
             await self._syn.next()
             self._has_crossed = True
             try:
@@ -255,7 +252,7 @@ class EmulatedConnection:
             try:
                 await self._deliver_to_server(segment, server, nursery)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
-                self._down.push(Mark.RESET)  # to each that comes: the one before may have been lost
+                self._down.push(Mark.RESET)  # for each that arrives: the one before may have been lost
 
     async def _deliver_to_server(self, segment: Segment, server: HalfCloseableStream, nursery: trio.Nursery) -> None:
         if segment.mark is Mark.RESET:
@@ -331,7 +328,7 @@ class EmulatedConnection:
             self._scope.cancel()
 
     def _servers_reset_lost(self) -> None:
-        """What the server answered never arrives; a client that waits for its connection dials again."""
+        """The server's answer never arrives; a client that is connecting sends its SYN again."""
         self._clear_up_if_both_left(is_reset_lost=True)
         if self._has_crossed and not self._is_established:
             self._has_crossed = False
@@ -339,10 +336,10 @@ class EmulatedConnection:
             self._syn.dial_again()
 
     def _clients_reset_lost(self) -> None:
-        """The next bytes that reach the client bring another."""
+        """The next bytes that reach the client cause another reset."""
         self._clear_up_if_both_left(is_reset_lost=True)
 
-    # How it ends.
+    # The endings.
 
     def _end_delivered(self) -> None:
         self._ends_delivered += 1
@@ -350,7 +347,7 @@ class EmulatedConnection:
             self._scope.cancel()
 
     def _pass_reset_on(self) -> None:
-        if self._server is not None:  # else nobody reset it: the server was never reached, and is counted as that
+        if self._server is not None:  # else nothing was reset: the server was never reached, and is counted as that
             self._counters.connections_reset += 1
         self._abort_both()
 

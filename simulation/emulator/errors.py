@@ -1,4 +1,4 @@
-"""What can go wrong when an emulator is used; numbers that make no sense are ConfigErrors instead."""
+"""Errors of the emulator; invalid numbers are ConfigErrors instead."""
 
 import math
 
@@ -10,12 +10,12 @@ from simulation.scenario.paths import Tcp
 
 
 class EmulatorError(LocalError):
-    """A client without a line, a name or a port that is taken, or an emulator that is closed."""
+    """A client without a link, a name or a port in use, or a closed emulator."""
 
 
 def check_path(path: Path) -> None:
-    """ConfigError unless `path` is one that bytes can take."""
-    # msgspec checks what it decodes, but not a Struct that is built in Python.
+    """ConfigError unless the emulator supports `path`."""
+    # msgspec checks decoded values, but not a Struct that is created in Python.
     _check_seconds("latency_s", path.latency_s)
     _check_seconds("jitter_s", path.jitter_s)
     bandwidth = path.bandwidth_bytes_per_s
@@ -34,7 +34,7 @@ def check_path(path: Path) -> None:
 
 
 def check_fault(fault: Fault) -> None:
-    """ConfigError unless it is one for sockets, and its times are finite and not negative."""
+    """ConfigError unless it is a fault of sockets, and its times are finite and not negative."""
     if isinstance(fault, DeviceFault | NameFault):
         kind = fault.__struct_config__.tag
         raise ConfigError(f"a {kind} happens in the simulator only; simulate it, or remove it")

@@ -1,14 +1,15 @@
 """One direction of one connection between real sockets: the simulator's pipe (`simulation.network.pipe`) on trio's clock.
 
-A segment is what one read gave, or a mark: the handshake's packet, the end of the stream, a reset. Marks have no bytes and travel
-like everything else, in order. When each arrives, and what outages and stalls do to it, is for the very code that the simulator
-uses to say. Times are whole ns since `origin` (on trio's clock). A segment whose arrival time has come has arrived, so a fault at
-that very instant does not stop it, in whatever order the scheduler runs the tasks.
+A segment is the result of one read, or a mark: the handshake's packet, the end of the stream, a reset. Marks have no bytes and
+are transported in order like everything else. The simulator's code decides when each arrives, and the effects of outages and
+stalls. Times are whole ns since `origin` (on trio's clock). A segment whose arrival time has come has arrived, so a fault at the
+same instant does not stop it, in whatever order the scheduler runs the tasks.
 
 The bytes in a pipe, from the read until the far socket has taken them, are at most `bytes_max`; the reader waits for room. Like a
 TCP window this also bounds the throughput, at bytes_max per latency. With a bandwidth limit one read is at most what the
-bottleneck carries in a millisecond, or one Ethernet segment if that is more: a slow link delivers a steady trickle and not one
-lump a minute, and a fast one costs no more reads than it must.
+bottleneck carries in a millisecond, or one Ethernet segment if that is more: so a slow link delivers a steady stream of small
+parts, and a fast one needs no more reads than necessary. With a congestion window one read is at most the first flight,
+so that a short message in front of a long one arrives with it and not after the last of its flights.
 """
 
 import enum
@@ -28,7 +29,7 @@ ETHERNET_SEGMENT_BYTES = 1460
 
 
 class Mark(enum.Enum):
-    """What a segment carries."""
+    """The content of a segment."""
 
     OPENED = "a packet of the handshake"
     BYTES = "bytes"
@@ -38,7 +39,7 @@ class Mark(enum.Enum):
 
 @dataclass(slots=True)
 class Segment:
-    """What has arrived."""
+    """A segment that has arrived."""
 
     mark: Mark
     data: bytes
@@ -75,11 +76,11 @@ class EmulatedPipe:
 
     @property
     def bytes_held(self) -> int:
-        """Bytes that were read at the near end and that the far end has not taken, or acknowledged, yet."""
+        """Bytes read at the near end and not taken, or acknowledged, by the far end yet."""
         return self._half.bytes_held + self._bytes_handed_over
 
     def push(self, mark: Mark, data: bytes = b"") -> None:
-        """Send a segment now. It always fits: limits are the business of the reader (see `room`)."""
+        """Send a segment now. It always fits: the reader keeps the limits (see `room`)."""
         now = self._now_resumed()
         if mark is not Mark.RESET:
             self._half.push(now, (mark, data), len(data))
@@ -88,22 +89,22 @@ class EmulatedPipe:
         self._wake()
 
     def dial(self) -> None:
-        """Send the packet that opens a connection, the first on its pipe; it has a schedule of its own."""
+        """Send the packet that opens a connection, the first on its pipe; it has its own schedule."""
         self._half.dial(self._now(), (Mark.OPENED, b""))
         self._wake()
 
     def dial_again(self) -> None:
-        """Nobody answered the packet that opens the connection: it is sent again by its schedule."""
+        """The packet that opens the connection was not answered: it is sent again by its schedule."""
         self._half.dial_again(self._now_resumed(), (Mark.OPENED, b""))
         self._wake()
 
     def has_dialled(self) -> bool:
-        """Whether a packet that opens the connection has left, and was not lost."""
+        """Whether a packet that opens the connection was sent and not lost."""
         return self._half.has_dialled(self._now_resumed())
 
     @property
     def is_down(self) -> bool:
-        """Whether what is sent now is lost."""
+        """Whether data sent now are lost."""
         return self._half.is_down
 
     async def room(self) -> int:
@@ -114,7 +115,7 @@ class EmulatedPipe:
         return min(self._read_bytes_max, self._bytes_max - self.bytes_held)
 
     async def next(self) -> Segment:
-        """Wait for the next segment to arrive. Asking frees the room of the one before."""
+        """Wait for the next segment to arrive. The call frees the room of the one before."""
         self._bytes_handed_over = 0
         self._has_room.set()
         while (thing := self._half.pop(now := self._now_resumed())) is None:
@@ -127,7 +128,7 @@ class EmulatedPipe:
         return Segment(mark, data)
 
     def join_arrived(self, segment: Segment) -> None:
-        """Add to `segment`, the last one, the bytes behind it that have arrived too: a kernel hands them over in one read."""
+        """Append to `segment`, the last one, later bytes that have arrived too: a kernel returns them in one read."""
         now = self._now_resumed()
         while segment.mark is Mark.BYTES and len(segment.data) < READ_BYTES_MAX:
             following = self._half.next_arrived(now)
@@ -153,7 +154,7 @@ class EmulatedPipe:
         self._wake()
 
     def change_path(self, direction: PathDirection, bottleneck: BandwidthQueue | None) -> None:
-        """The path is another one from now on (`simulation.network.pipe`)."""
+        """Use another path from now on (`simulation.network.pipe`)."""
         self._read_bytes_max = _read_bytes_max(direction)
         self._half.change_path(self._now_resumed(), direction, bottleneck)
         self._wake()
@@ -168,7 +169,7 @@ class EmulatedPipe:
             self._has_room.set()
 
     def stall(self) -> None:
-        """Nothing is delivered that has not arrived by now, until `unstall`."""
+        """Deliver nothing that has not arrived by now, until `unstall`."""
         self._half.stall(self._now())
 
     def unstall(self) -> None:
@@ -181,7 +182,7 @@ class EmulatedPipe:
         self._changed = trio.Event()
 
     def _now_resumed(self) -> int:
-        """The time, after what was due by then."""
+        """The present time, after handling everything due by then."""
         now = self._now()
         self._half.resume_if_due(now)
         return now
@@ -196,7 +197,9 @@ class EmulatedPipe:
 def _read_bytes_max(direction: PathDirection) -> int:
     if direction.deliveries is not None:
         return ETHERNET_SEGMENT_BYTES
+    tcp = direction.tcp
+    bytes_max = min(READ_BYTES_MAX, tcp.initial_window_packets * tcp.mss_bytes) if direction.has_window else READ_BYTES_MAX
     if not direction.ns_per_byte:
-        return READ_BYTES_MAX
-    bytes_per_millisecond = min(NS_PER_S / direction.ns_per_byte / 1000, READ_BYTES_MAX)
-    return max(ETHERNET_SEGMENT_BYTES, int(bytes_per_millisecond))
+        return bytes_max
+    bytes_per_millisecond = int(min(NS_PER_S / direction.ns_per_byte / 1000, READ_BYTES_MAX))
+    return min(bytes_max, max(ETHERNET_SEGMENT_BYTES, bytes_per_millisecond))

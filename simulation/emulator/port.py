@@ -1,12 +1,10 @@
-"""A port that can be shut, so that who knocks is refused, and opened again at the same number.
+"""A port that can be closed, so that connections are refused, and opened again with the same number.
 
-Only the kernel can answer a connect with ECONNREFUSED, and it does so when nobody listens. Resetting each
-connection after accepting it would look different: the connect would succeed, and a client would count a
-connection that it never had. So a door is shut by closing the listening socket. Its number must not go to
-somebody else meanwhile: a second socket is bound to it at once, without listening. To the kernel that is a
-port that is taken but refuses, and to open the door again is nothing but to listen on that socket.
-Connections in the backlog that nobody had accepted yet are reset, like any that comes too late; the ones that
-stand are other sockets and notice nothing.
+Only the kernel can answer a connect with ECONNREFUSED, and it does so when nothing listens. Resetting each connection after
+accepting it would look different: the connect would succeed, and a client would count a connection that it never had. So a door
+is shut by closing the listening socket. No other program may get its number meanwhile: a second socket is bound to it at once and
+does not listen. For the kernel the port is in use but refuses connections, and to open the door again that socket listens.
+Connections in the backlog that were not accepted yet are reset; existing connections are other sockets and are not affected.
 """
 
 import socket
@@ -27,7 +25,8 @@ class Door:
     """Accepts connections while it is open, and runs `serve` for each in `nursery`."""
 
     def __init__(self, nursery: trio.Nursery, serve: Serve, port: int = 0, *, host: str = LOOPBACK) -> None:
-        """Open at `port` of `host`; 0 lets the system choose. EmulatorError when the port is taken or the host is not ours."""
+        """Open at `port` of `host`; 0 lets the system choose. EmulatorError if the port is in use or the host is not this
+        machine."""
         self.host = host
         self._nursery = nursery
         self._serve = serve
@@ -39,11 +38,11 @@ class Door:
         self.open()
 
     def open(self) -> None:
-        """Let connections in. Call it on a door that is shut."""
+        """Accept connections. Call it on a shut door."""
         if self._is_closed:
             return
         try:
-            # Accepted sockets inherit it, and only with it can the number be bound again while they live.
+            # Accepted sockets inherit it; without it the number could not be bound again while they exist.
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self._socket.listen(_BACKLOG_CONNECTIONS)
         except OSError as error:
@@ -54,7 +53,7 @@ class Door:
         self._nursery.start_soon(self._accept, listener, self._accepting)
 
     def shut(self) -> None:
-        """Refuse connections from now on. Call it on a door that is open."""
+        """Refuse connections from now on. Call it on an open door."""
         if self._is_closed:
             return
         self.is_open = False
@@ -63,7 +62,7 @@ class Door:
         self._socket = _bound_socket(self.host, self.port)
 
     def close(self) -> None:
-        """Give the port back, for good."""
+        """Release the port for good."""
         self._is_closed = True
         self._accepting.cancel()
         self._socket.close()
@@ -76,14 +75,14 @@ class Door:
 def _bound_socket(host: str, port: int) -> socket.socket:
     bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     try:
-        # Connections of the door's past still have its number; only with this may a new socket have it too.
+        # Earlier connections still have this number; a new socket may only have it too with this option.
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         # Accepted sockets inherit these; see streams.py for why they are small.
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER_BYTES)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER_BYTES)
         bound.setblocking(False)
         bound.bind((host, port))
-        # While the door is shut nobody else may bind the number, not even with SO_REUSEADDR, as servers do.
+        # While the door is shut nothing else may bind the number, not even with SO_REUSEADDR, which servers use.
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
     except (OSError, OverflowError) as error:
         bound.close()

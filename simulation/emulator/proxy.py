@@ -1,11 +1,10 @@
-"""All lines to one server, and the schedule of faults on them.
+"""The emulator: all access links to one server, and the schedule of their faults.
 
-A schedule is run by one task over one sorted list of beginnings and ends, so that what happens at one instant
-happens in the order of the list, whatever the scheduler does. At the same instant faults go by their place in
-the sequence that was given, and a fault begins before it ends.
+A schedule is run by one task over one sorted list of beginnings and ends, so that events at one instant happen in the order of
+the list, whatever the scheduler does. At the same instant faults are in the order of the given sequence, and a fault begins
+before it ends.
 
-Ends of the process's own: the emulator has one nursery, for the ports and all connections. Leaving the
-context closes the ports and drops every connection.
+The emulator has one nursery, for the ports and all connections. Leaving the context closes the ports and drops every connection.
 """
 
 import contextlib
@@ -25,7 +24,7 @@ from simulation.scenario.faults import Fault, LineFault, Path, ServerFault
 
 
 class Emulator(FaultVerbs):
-    """All lines to one server; `open_emulator` makes it. Its verbs hit every line that there is then."""
+    """All access links to one server; created by `open_emulator`. Its verbs affect every link that exists then."""
 
     def __init__(self, connect: Connect, nursery: trio.Nursery, *, seed: int, buffer_bytes_max: int) -> None:
         self._connect = connect
@@ -38,21 +37,21 @@ class Emulator(FaultVerbs):
 
     @property
     def lines(self) -> tuple[EmulatedAccessLink, ...]:
-        """All lines, in the order in which they were added."""
+        """All links, in the order in which they were added."""
         return tuple(self._lines.values())
 
     def line(self, client: str) -> EmulatedAccessLink:
-        """The line of `client`. EmulatorError when it has none."""
+        """The link of `client`. EmulatorError if it has none."""
         try:
             return self._lines[client]
         except KeyError:
             raise EmulatorError(f"no line for client {client!r}; there are: {sorted(self._lines)}") from None
 
     async def add_line(self, client: str, path: Path, *, port: int = 0, host: str = LOOPBACK) -> EmulatedAccessLink:
-        """A line of its own for `client`, listening on `host` (an IP address, loopback by default) at `port`; 0 is any free port.
+        """An access link for `client`, listening on `host` (an IP address, loopback by default) at `port`; 0 is any free port.
 
-        ConfigError when the path makes no sense; EmulatorError when the client has a line already, the port
-        is taken or the emulator is closed. Faults that have begun do not hit a line that is added later.
+        ConfigError for an invalid path; EmulatorError if the client has a link already, the port is in use or the emulator is
+        closed. Faults that have begun do not affect a link that is added later.
         """
         await trio.lowlevel.checkpoint()
         if self._is_closed:
@@ -77,18 +76,18 @@ class Emulator(FaultVerbs):
     async def run_schedule(self, faults: Sequence[Fault]) -> None:
         """Let each fault happen at its `at_s`, in seconds from now, on the lines of the clients it names.
 
-        Returns when all are over; when cancelled, the faults that have begun are ended. Faults of the
-        server are left out, since it is its owner who does them. ConfigError for times that make no sense and
-        EmulatorError for clients without a line, both before anything has happened.
+        Returns when all are over; when cancelled, the faults that have begun are ended. Faults of the server are left out: the
+        owner of the server carries them out. ConfigError for invalid times and EmulatorError for clients without a link, both
+        before any fault begins.
         """
         await self._run([f for f in faults if not isinstance(f, ServerFault)], starts_at=trio.current_time())
 
     async def run_availability(self, processes: Iterable[Iterable[LineFault]]) -> None:
-        """Let lines come and go by themselves from now on; returns when all processes have stopped.
+        """Run the uptimes and downtimes of links from now on; returns when all processes have stopped.
 
-        `processes`: each the downs of one process, in order and apart, as `simulation.network.availability.comings_and_goings`
-        draws them
-        from a scenario: with the same draws as the simulator's, the same downs. EmulatorError for clients without a line.
+        `processes`: for each the downtimes, in order and without overlap, as `simulation.network.availability.comings_and_goings`
+        samples them from a scenario: with the same random numbers as the simulator, the same downtimes. EmulatorError for clients
+        without a link.
         """
         starts_at = trio.current_time()
         async with trio.open_nursery() as nursery:
@@ -104,7 +103,7 @@ class Emulator(FaultVerbs):
         return EmulatorStatistics(lines=tuple(line.statistics() for line in self._lines.values()), faults=self._journal.entries)
 
     def close(self) -> None:
-        """Give all ports back; `open_emulator` does it on leaving."""
+        """Release all ports; `open_emulator` does it on leaving."""
         self._is_closed = True
         for line in self._lines.values():
             line.close()
@@ -151,13 +150,12 @@ async def open_emulator(
     buffer_bytes_max: int = BUFFER_BYTES_MAX,
     connect: Connect | None = None,
 ) -> AsyncGenerator[Emulator, None]:
-    """An emulator in front of the server at `upstream_host`, `upstream_port`; the server may come and go.
+    """An emulator in front of the server at `upstream_host`, `upstream_port`; the server may stop and start.
 
-    seed: of all jitter. buffer_bytes_max: what one direction of one connection holds, in bytes. connect: how
-    to reach the server instead, for servers that are not on a socket. ConfigError for numbers that make no
-    sense.
+    seed: of all jitter. buffer_bytes_max: the buffer of one direction of one connection, in bytes. connect: another way to reach
+    the server, for servers that are not on a socket. ConfigError for invalid numbers.
 
-    An error of the body comes out as it is, not in an ExceptionGroup.
+    An exception of the body is raised unchanged, not in an ExceptionGroup.
     """
     if not 1 <= upstream_port <= 65535:
         raise ConfigError(f"upstream_port must be from 1 to 65535, not {upstream_port!r}")

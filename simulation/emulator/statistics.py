@@ -1,7 +1,6 @@
-"""What an emulator has done, as frozen snapshots for reports, tests and notebooks.
+"""Statistics of an emulator, as frozen values for reports, tests and notebooks.
 
-Connections that are refused while a port is shut are refused by the kernel and never seen here, so they are
-not counted.
+While a port is shut, the kernel refuses connections, so they are not counted here.
 """
 
 from collections import deque
@@ -14,7 +13,7 @@ from simulation.scenario.faults import Fault
 
 @dataclass(frozen=True, slots=True)
 class AppliedFault:
-    """A fault that hit a line, `at_s` seconds after the emulator was opened. `kind`: the fault's tag."""
+    """A fault on a link, `at_s` seconds after the emulator was opened. `kind`: the fault's tag."""
 
     at_s: float
     kind: str
@@ -22,11 +21,11 @@ class AppliedFault:
 
 
 ENTRIES_MAX = 100_000
-"""Faults that are remembered; beyond it the oldest is forgotten."""
+"""Faults that are remembered; above it the oldest is forgotten."""
 
 
 class FaultJournal:
-    """The last ENTRIES_MAX faults that have begun, in order, timed from its own making. An emulator's lines share one."""
+    """The last ENTRIES_MAX faults that have begun, in order, timed from the journal's creation. An emulator's links share one."""
 
     def __init__(self) -> None:
         self.opened_at = trio.current_time()
@@ -44,7 +43,7 @@ class FaultJournal:
 
 @dataclass(slots=True)
 class Counters:
-    """The counts of one line while they grow; their meaning is in LineStatistics."""
+    """The running counts of one link; LineStatistics has their meaning."""
 
     connections_opened: int = 0
     connections_established: int = 0
@@ -62,11 +61,11 @@ class Counters:
 class LineStatistics:
     """One line since it was added.
 
-    connections_opened: taken from the client. connections_established: the server took it too.
+    connections_opened: accepted from the client. connections_established: the server accepted it too.
     connections_refused: the server could not be reached, so the client's connection was reset.
-    connections_abandoned: the client gave up before an outage let its connection through. connections_cut: by
-    a fault. connections_silenced: made half-open. connections_reset: one end reset it, and the other was
-    told. upgrades_refused: answered with 403, stripped or left hanging by the proxy. connections_open: now. bytes_to_server,
+    connections_abandoned: the client gave up before an outage let its connection through. connections_cut: by a fault.
+    connections_silenced: made half-open. connections_reset: one end reset it, and the other was notified. upgrades_refused:
+    answered with 403, stripped or not answered by the proxy. connections_open: now. bytes_to_server,
     bytes_to_client: delivered. bytes_held: on the way, both directions.
     """
 

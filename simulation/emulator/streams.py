@@ -1,12 +1,10 @@
-"""What a connection needs of its ends beyond trio's HalfCloseableStream: to cut them, and small buffers.
+"""Streams of a connection's ends: an abortive close and small buffers, in addition to trio's HalfCloseableStream.
 
-A cut must be told apart from a close by whoever is cut, so on a socket it is a real RST: SO_LINGER with a
-time of zero, then close. Other streams may offer `abort()`; those that do not are closed, which is as hard as
-they can be hit.
+The peer must be able to distinguish a cut from a close, so on a socket it is a real RST: SO_LINGER with a time of zero, then
+close. Other streams may offer `abort()`; those without it are closed.
 
-The kernel buffers megabytes on a loopback socket if it is let. That would hide from a server that its client
-does not read, so the sockets of the emulator have small, fixed buffers: what is on the way is then mostly
-what the lanes hold.
+The kernel may buffer megabytes on a loopback socket. A server would then not notice that its client does not read, so the
+emulator's sockets have small, fixed buffers: most data on their way are then in the pipes.
 """
 
 import contextlib
@@ -22,7 +20,7 @@ SOCKET_BUFFER_BYTES = 64 * 1024
 _LINGER_ON_FOR_ZERO_SECONDS = struct.pack("ii", 1, 0)
 
 Connect = Callable[[], Awaitable[HalfCloseableStream]]
-"""Opens a connection to the server; raises OSError when there is none to be had."""
+"""Opens a connection to the server; raises OSError if that fails."""
 
 
 @runtime_checkable
@@ -33,9 +31,9 @@ class Abortable(Protocol):
 
 
 def abort(stream: HalfCloseableStream) -> None:
-    """Cut `stream` now: the peer gets a reset, what was on the way is lost, our own calls on it end."""
+    """Cut `stream` now: the peer gets a reset, data on their way are lost, our own calls on it end."""
     if isinstance(stream, trio.SocketStream):
-        with contextlib.suppress(OSError):  # closed already: then there is nothing left to cut
+        with contextlib.suppress(OSError):  # closed already: there is nothing left to cut
             stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ON_FOR_ZERO_SECONDS)
         stream.socket.close()
     elif isinstance(stream, Abortable):
@@ -45,7 +43,7 @@ def abort(stream: HalfCloseableStream) -> None:
 def keep_buffers_small(stream: HalfCloseableStream) -> None:
     """Fix a socket's buffers at SOCKET_BUFFER_BYTES each way (Linux doubles it for its own use)."""
     if isinstance(stream, trio.SocketStream):
-        with contextlib.suppress(OSError):  # the peer may have cut it already; whoever reads next will notice
+        with contextlib.suppress(OSError):  # the peer may have cut it already; the next read will notice
             stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER_BYTES)
             stream.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER_BYTES)
 

@@ -1,19 +1,17 @@
-"""The middlebox that forbids WebSockets, or takes from a request what makes it one.
+"""The middlebox that blocks WebSocket upgrades, or strips their headers.
 
 It follows one connection's requests and finds the upgrades.
 
-h11 does the reading. For it we play the server: every request gets a pretended refusal as its answer, which
-is what makes h11 go on to the next request on the same connection; nobody sees those answers. So an upgrade
-is found wherever it stands among keep-alive requests, behind bodies with a length or in chunks, and however
-its bytes are cut.
+h11 parses the bytes. We act as the server for it: every request gets a pretended refusal as its answer, so that h11 goes on to
+the next request of the same connection; these answers are not sent. So an upgrade is found anywhere among keep-alive requests,
+after bodies with a length or in chunks, and however its bytes are split.
 
-Bytes pass as they come, except while upgrades are forbidden: then the beginning of a request head waits until
-the head is complete, because only then it is known whether it may pass at all.
+Bytes pass unchanged, except while upgrades are forbidden: then the beginning of a request head waits until the head is complete,
+because only then it is known whether it may pass.
 
-What is not HTTP/1.1 is none of our business and passes: other protocols, frames after an upgrade, requests
-that h11 finds faulty (the server will say so itself), heads above HEAD_BYTES_MAX, what follows after
-`Connection: close`. A refused upgrade's 403 is in nobody's protocol but HTTP's, as a proxy of a company or a
-hotel would write it.
+Everything that is not HTTP/1.1 passes: other protocols, frames after an upgrade, requests that h11 finds faulty (the server will
+answer them), heads above HEAD_BYTES_MAX, data after `Connection: close`. The 403 for a refused upgrade belongs to HTTP, not to
+the collaboration protocol, like that of a company's or a hotel's proxy.
 """
 
 import h11
@@ -29,7 +27,7 @@ FORBIDDEN_ANSWER = (
     b"\r\n%b" % (len(_FORBIDDEN_TEXT), _FORBIDDEN_TEXT)
 )
 
-_HOP_BY_HOP = (b"upgrade:", b"connection:")  # what a proxy takes off that does not know WebSockets
+_HOP_BY_HOP = (b"upgrade:", b"connection:")  # the headers that a proxy without WebSocket support removes
 # Every method of HTTP begins with a capital, and no frame of a WebSocket does. Empty: it has not come yet.
 _FIRST_OF_A_METHOD = frozenset(bytes([letter]) for letter in b"ABCDEFGHIJKLMNOPQRSTUVWXYZ") | {b""}
 
@@ -44,11 +42,11 @@ class UpgradeWatch:
 
     @property
     def is_upgraded(self) -> bool:
-        """Whether the last request asked for a WebSocket: then this is one, for all that we can see."""
+        """Whether the last request asked for a WebSocket: then this connection is taken for one."""
         return self._is_upgraded
 
     def feed(self, data: bytes, *, is_blocking: bool) -> tuple[bytes, bool]:
-        """Take bytes from the client; return what may pass, and whether a forbidden upgrade follows it.
+        """Take bytes from the client; return those that may pass, and whether a forbidden upgrade follows them.
 
         After a forbidden upgrade the connection must be ended; the watch is of no further use.
         """
@@ -80,14 +78,15 @@ class UpgradeWatch:
         return self._take(self._before(waiting_bytes)), False
 
     def strip(self) -> bytes:
-        """The head of the upgrade that was found, without what makes it one, and all behind it, which may pass unseen."""
+        """The head of the found upgrade with its upgrade headers removed, and all bytes after it, which pass without
+        inspection."""
         self._ignore_the_rest()
         head, end, rest = self._take(len(self._held)).partition(b"\r\n\r\n")
         lines = [line for line in head.split(b"\r\n") if not line.lower().startswith(_HOP_BY_HOP)]
         return b"\r\n".join(lines) + end + rest
 
     def flush(self) -> bytes:
-        """What still waits for the rest of its head; there will be no rest, so it passes."""
+        """Bytes that still wait for the rest of their head; there will be no rest, so they pass."""
         return self._take(len(self._held))
 
     def _go_on_to_next_request(self, http: h11.Connection) -> None:
@@ -103,8 +102,7 @@ class UpgradeWatch:
         self._http = None
 
     def _before(self, waiting_bytes: int) -> int:
-        # A head that began before the block has partly passed already, so that more of it can be unread than
-        # is held.
+        # A head that began before the block has partly passed already, so more of it can be unread than is held.
         return max(0, len(self._held) - waiting_bytes)
 
     def _take(self, count: int) -> bytes:
@@ -114,7 +112,7 @@ class UpgradeWatch:
 
 
 def _begun_head(http: h11.Connection) -> bytes:
-    """The bytes that stand where a request head must, and that h11 has not read yet; none within a body."""
+    """The bytes at the place of a request head that h11 has not read yet; none within a body."""
     return http.trailing_data[0] if http.their_state is h11.IDLE else b""
 
 

@@ -1,18 +1,18 @@
-"""What a server's machine can do: connections taken one by one, and one queue of work for a few processors.
+"""Capacity of a server machine: the rate of accepting connections, and one queue of jobs for its processors.
 
-    Cost      what one piece of work takes, by a law
-    Listener  takes connections at its rate; what waits is the backlog of the kernel
+    Cost      the processor time of one kind of job, by a distribution
+    Listener  accepts connections at its rate; the others wait in the kernel's backlog
     Work      jobs in one queue, first come first served, for so many equal processors
 
-A job is a call and the time that it takes a processor. It takes effect when that time is over. What it then sends costs time as
-well (`spend`): the processor goes on with it before it takes the next job, and the n-th frame of a fan-out leaves when n of them
+A job is a call and its processor time. It takes effect when that time is over. Frames that it then sends cost time as well
+(`spend`): the processor is busy with them before it takes the next job, and the n-th frame of a fan-out is sent when n of them
 are done. So there is one event in the world's queue for each job, none for what it sends, and none at all for a machine without a
-capacity, whose work takes no time.
+capacity, whose jobs take no time.
 
-Several processors finish jobs out of order; those of one connection they do not.
+Several processors may finish jobs out of order, but not those of one connection.
 
-The process may stand still (`pause`). Its own time stands still with it: what comes waits, and what is being done is finished so
-much later. Only bytes that a job has already handed over leave all the same.
+The process may be paused (`pause`). Its clock stops too: new jobs wait, and running jobs finish that much later. Only bytes that
+a job has already sent are not delayed.
 """
 
 from collections import deque
@@ -29,7 +29,7 @@ from simulation.scenario.distributions import Constant, Distribution
 
 
 class Cost:
-    """What one kind of work takes, in ns. The n-th of a client is a draw of (server, kind and client, n)."""
+    """The time of one kind of job, in ns. The n-th of a client is a sample of (server, kind and client, n)."""
 
     def __init__(self, distribution: Distribution, random_source: EntityRandom, kind: str) -> None:
         self._distribution = distribution
@@ -39,7 +39,7 @@ class Cost:
         self._drawn: dict[str, int] = {}
 
     def of(self, client: str) -> int:
-        """Of the next piece for this client."""
+        """The time of the next job for this client."""
         if self._constant is not None:
             return self._constant
         index = self._drawn.get(client, 0)
@@ -49,10 +49,10 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class ProcessorCosts:
-    """What the work of a server costs.
+    """The costs of a server's jobs.
 
-    shedding: the wait and the spread that it asks for, in ms; after a `patience`, in ns. jobs_max: how many jobs can wait, by the
-    limits of connections and of what waits on one.
+    shedding: the wait and the spread that a refused client is asked for, in ms; after a `patience`, in ns. jobs_max: how many
+    jobs can wait, from the limits of connections and of their queues.
     """
 
     handshake: Cost
@@ -83,7 +83,7 @@ class ProcessorQueue:
     """The jobs of one server process. All times in ns."""
 
     def __init__(self, clock: Clock, processors: int | None) -> None:
-        """`processors` None: so many that nothing waits and nothing takes time."""
+        """`processors` None: unlimited, so that no job waits or takes time."""
         self._clock = clock
         self._is_instant = processors is None
         self._processors = self._idle = processors or 1
@@ -96,22 +96,22 @@ class ProcessorQueue:
         self._stood_still = 0
         self._held: list[tuple[int, Callable[[Any], None], Any]] = []
         self.is_over = False
-        """The process is gone: nothing is done any more."""
+        """The process is gone: no job is executed any more."""
         self.jobs = 0
-        """That were taken up and cost time; and how long they had waited, all together and at the most."""
+        """Jobs that were started and took time; and how long they had waited, in total and at most."""
         self.waited = 0
         self.waited_max = 0
         self.busy = 0
-        """Time of processors spent on what is done."""
+        """Processor time spent on finished jobs."""
 
     @property
     def now(self) -> int:
-        """The process's own time."""
+        """The time of the process's own clock."""
         return (self._paused_at if self._pauses else self._clock.now) - self._stood_still
 
     @property
     def waiting(self) -> int:
-        """Jobs that no processor has taken up."""
+        """Jobs that no processor has started."""
         return len(self._queue)
 
     @property
@@ -129,10 +129,10 @@ class ProcessorQueue:
         too_late: Callable[[Any], None] | None = None,
         too_late_cost: int = 0,
     ) -> None:
-        """`function(argument)` is called when its turn has come and a processor has spent `cost` on it.
+        """`function(argument)` is called when it is the job's turn and a processor has spent `cost` on it.
 
-        `link`: whose it is; the jobs of one are done in order. If it has waited for longer than `patience` when it is taken up,
-        `too_late(argument)` is called in its place, after `too_late_cost`.
+        `link`: its connection; the jobs of one are executed in order. If the job has waited for longer than `patience` when it is
+        started, `too_late(argument)` is called in its place, after `too_late_cost`.
         """
         if self.is_over:
             return
@@ -144,12 +144,12 @@ class ProcessorQueue:
         self.longest = max(self.longest, len(self._queue))
 
     def spend(self, cost: int) -> int:
-        """The job that takes effect now costs so much more, for something that it sends. Returns when that leaves, from now."""
+        """The current job costs this much more, for something that it sends. Returns when that is sent, in ns from now."""
         self._spent += cost
         return self._spent
 
     def later(self, due: int, function: Callable[[Any], None], argument: Any = None) -> None:
-        """`function(argument)` is called at `due` of the process's own time; it costs nothing."""
+        """`function(argument)` is called at `due` of the process's clock, without cost."""
         if self._pauses:
             self._held.append((due, function, argument))
         else:
@@ -157,7 +157,7 @@ class ProcessorQueue:
             Call(self._clock, at, ARRIVAL, self._came, (due, function, argument))
 
     def pause(self) -> None:
-        """The process stands still."""
+        """The process is paused."""
         if not self._pauses:
             self._paused_at = self._clock.now
         self._pauses += 1
@@ -189,7 +189,7 @@ class ProcessorQueue:
             function(argument)
 
     def _take_up(self) -> None:
-        """Processors that are idle take up what waits."""
+        """Idle processors start waiting jobs."""
         while self._queue and self._idle and not self._pauses:
             self._idle -= 1
             self._begin(self._queue.popleft(), self.now)
@@ -224,7 +224,7 @@ class ProcessorQueue:
         if not spent:
             self._idle += 1
         elif self._queue and self._processors == 1:
-            self._begin(self._queue.popleft(), self.now + spent)  # nobody else could take it up before
+            self._begin(self._queue.popleft(), self.now + spent)  # no other processor was free before
         else:
             self.later(self.now + spent, self._free)
 
@@ -234,11 +234,11 @@ class ProcessorQueue:
 
 
 SYN_ACKS_REPEATED_FOR = ns(63.0)
-"""How long a kernel notes a SYN whose answer does not get through: tcp_synack_retries = 5."""
+"""How long a kernel remembers a SYN whose answer gets no reply: tcp_synack_retries = 5."""
 
 
 class Listener:
-    """Takes connections in the order in which they come, one in each `1 / accepts_per_s` of the process's time."""
+    """Accepts connections in order of arrival, one per `1 / accepts_per_s` of the process's time."""
 
     def __init__(
         self,
@@ -249,32 +249,32 @@ class Listener:
         *,
         syn_cookies: bool = True,
     ) -> None:
-        """`accepts_per_s` None: at once. `syn_backlog_max` None: any number."""
+        """`accepts_per_s` None: at once. `syn_backlog_max` None: unlimited."""
         self._syn_backlog_max = syn_backlog_max
         self._syn_cookies = syn_cookies
         self._half_open_until: list[int] = []  # a heap
         self.cookies = 0
-        """SYNs that were answered by a cookie, since the backlog of SYNs was full."""
+        """SYNs that were answered with a cookie, because the SYN backlog was full."""
         self._work = work
         self._interval = round(NS_PER_S / accepts_per_s) if accepts_per_s else 0
         self._next_at = 0
         self.backlog_max = backlog_max
         self.longest = 0
-        """The most connections that ever waited to be taken."""
+        """The most connections that ever waited to be accepted."""
         self.dropped = 0
         """SYNs that found the backlog full."""
         self.backlog_most = 0
-        """The longest that the backlog was since this was last set to 0."""
+        """The longest backlog since this was last set to 0."""
 
     @property
     def backlog(self) -> int:
-        """Connections that wait to be taken."""
+        """Connections that wait to be accepted."""
         ahead = self._next_at - self._interval - self._work.now
         return -(-ahead // self._interval) if ahead > 0 else 0
 
     def take(self, round_trip: int = 0) -> int | None:
-        """A connection comes: when it is taken, in the process's time, or None: there is no room for it to wait. `round_trip`:
-        how long the client's part of the handshake takes, in ns."""
+        """A connection arrives: when it is accepted, in the process's time, or None: the backlog is full. `round_trip`: how long
+        the client's part of the handshake takes, in ns."""
         if self._syn_backlog_max is not None and not self._note_syn(self._syn_backlog_max, round_trip):
             self.dropped += 1
             return None

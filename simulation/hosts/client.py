@@ -1,12 +1,12 @@
-"""A simulated client: the shipped session and its driver, with an IO of virtual connections.
+"""A simulated client: the shipped session and its driver, with virtual connections as its I/O.
 
-Outcomes go to the trace, and time is SimPy's. Polling works as over a real HTTP client's pool: a request takes an idle connection
-if there is one, and opens another if not, so a publish does not wait behind a long poll. An application that takes a limited
-number of events per second (`takes_per_s`) makes its session slow the server down, as in the trio client: a connection that the
-session pauses is read no further, so what arrives waits in the network and, above its send buffer, at the server.
+Outcomes go to the trace, and time is SimPy's. Polling works like a real HTTP client's pool: a request uses an idle connection if
+there is one, and opens another if not, so a publish does not wait behind a long poll. An application that takes a limited number
+of events per second (`takes_per_s`) makes its session slow the server down, as in the trio client: the client stops reading from
+a paused connection, so data wait in the network and, beyond its send buffer, at the server.
 
-A device that sleeps (`begin_sleep`) takes no input before it wakes, and its user does nothing. Where its clock stands still
-meanwhile, the time of its session is behind the world's by what it has slept.
+A device that sleeps (`begin_sleep`) takes no input until it wakes, and its user does nothing. If its clock stops meanwhile, the
+time of its session falls behind the world's.
 """
 
 from collections import deque
@@ -38,17 +38,17 @@ from simulation.trace.trace import ClientStarted, CursorMoved, LeaveAsked, Publi
 from simulation.trace.writer import RECORDED_FRAMES, record_actions, record_frame, record_loss, record_outcomes
 
 Listen = Callable[[str, int, Literal["sent", "received"], int, frames.Frame], None]
-"""Called with every frame of a client: whose, when in ns, which way, on which connection, and the frame."""
+"""Called with every frame of a client: the client, the time in ns, the direction, the connection, and the frame."""
 CONNECTIONS_MAX = 64
-"""Of one client that either end still has, half-open ones that nobody has given up yet included."""
+"""Connections of one client that still have an endpoint, including half-open ones."""
 _REQUESTS = (frames.PollRequest, frames.PublishRequest)
 _LEFT = Ending(None, "the client has left")
 _NOTHING: list[Callable[[], None]] = []
-"""What is deferred by a client that is awake; nobody adds to it."""
+"""The deferred inputs of a client that is awake; always empty."""
 
 
 class _Pool:
-    """The connections of one polling transport: a request takes an idle one, or opens another."""
+    """The connections of one polling transport: a request uses an idle one, or opens another."""
 
     __slots__ = ("connection_id", "links", "token")
 
@@ -59,8 +59,7 @@ class _Pool:
 
 
 class ClientHost:
-    """One client on its access link, and its session's `ClientIO`. A session has one WebSocket and one polling transport at the
-    most, so there is one place for each.
+    """One client on its access link: its session's `ClientIO`. A session has at most one WebSocket and one polling transport.
 
     takes_per_s: how many sequenced outcomes its application takes per second; None: all at once.
     """
@@ -130,17 +129,17 @@ class ClientHost:
         self._lateness = lateness
         self._throttles: tuple[BackgroundTab, ...] = ()
         self._sleeps: tuple[Suspend, ...] = ()
-        self._stopped_at = 0  # since when its clock stands still
-        self._behind = 0  # its session's clock, in ns
-        self._deferred: list[Callable[[], None]] = _NOTHING  # inputs that came while it slept
+        self._stopped_at = 0  # since when its clock has been stopped
+        self._behind = 0  # how far its session's clock is behind, in ns
+        self._deferred: list[Callable[[], None]] = _NOTHING  # inputs that arrived while it slept
         self._alarm = Alarm(line.clock, self, lateness)
         self.frames = 0
-        """That have reached the session."""
+        """Frames that have reached the session."""
         self.is_carried = False
         self.on_carried: Callable[[], None] | None = None
-        """Called when something carries it that did not before; `is_carried` is kept only then."""
+        """Called when the session gets a transport again; `is_carried` is kept only then."""
 
-    # Inputs of the application.
+    # Inputs from the application.
 
     def start(self) -> None:
         if self._sleeps:
@@ -167,7 +166,7 @@ class ClientHost:
         self._driver.drain()
 
     def leave(self) -> None:
-        """For good, with a bye if anyone can be notified; what is unanswered fails visibly."""
+        """Leave for good, with a bye if the server can be notified; unanswered publishes are reported as failed."""
         if self._sleeps:
             self._deferred.append(self.leave)
             return
@@ -191,7 +190,7 @@ class ClientHost:
         Call(self._clock, self._clock.now + self._takes_every, ARRIVAL, self._take)
 
     def _take(self, call: Call) -> None:
-        """The application takes one of the outcomes that wait for it."""
+        """The application takes one of the waiting outcomes."""
         if self._sleeps:
             self._deferred.append(partial(self._take, call))
             return
@@ -200,7 +199,7 @@ class ClientHost:
             self._take_later()
         self._driver.feed(self.session.application_took, 1, self._clock.now - self._behind)
 
-    # Inputs of the network.
+    # Inputs from the network.
 
     def connection_opened(self, connection_id: int) -> None:
         self._driver.feed(self.session.connection_opened, connection_id, self._clock.now - self._behind)
@@ -209,7 +208,7 @@ class ClientHost:
         if self._sleeps:
             self._deferred.append(partial(self.connection_ended, connection_id, ending))
             return
-        if self._is_paused:  # its end stands behind what has not been read
+        if self._is_paused:  # the end of the stream comes after the frames that are not read yet
             self._keep_unread(ending)
             return
         self._websocket = None
@@ -268,10 +267,10 @@ class ClientHost:
     def ring(self) -> None:
         self._driver.ring(self._clock.now - self._behind)
 
-    # What happens to its device.
+    # Faults of the device.
 
     def begin_sleep(self, sleep: Suspend) -> None:
-        """It sleeps until every sleep that has begun is over."""
+        """The device sleeps until every sleep that has begun is over."""
         if not self._sleeps:
             self._deferred = []
         if sleep.clock == "stops" and not self._stops:
@@ -292,11 +291,11 @@ class ClientHost:
 
     @property
     def _stops(self) -> bool:
-        """Whether its clock stands still."""
+        """Whether its clock is stopped."""
         return any(sleep.clock == "stops" for sleep in self._sleeps)
 
     def begin_background(self, background: BackgroundTab) -> None:
-        """Its timers are throttled until every such fault that has begun is over; of several the slowest decides."""
+        """Timers are throttled until every such fault that has begun is over; the slowest of them decides."""
         self._throttles = (*self._throttles, background)
         self._throttle()
 
@@ -311,22 +310,22 @@ class ClientHost:
         self._lateness.throttle = max((ns(each.timers_every_s) for each in self._throttles), default=0)
         self._alarm.set_lateness(self._lateness)
 
-    # What can be looked at.
+    # Inspection.
 
     def queues(self) -> Iterator[tuple[str, int, int]]:
-        """What it holds now: a name, how much, and the limit."""
+        """The current queues: name, length, and limit."""
         config = self.session.config
         yield "outbox", self.session.queued_messages, config.outbox_messages_max
         yield "connections", self._line.connections, CONNECTIONS_MAX
 
     def note_longest(self, high_water: HighWater) -> None:
-        """The most that it has ever held."""
+        """Record the maxima of its queues."""
         high_water.note(self.name, "outbox", self.outbox_longest, self.session.config.outbox_messages_max)
         if self._takes_every is not None:
             held = next(held for held in self.session.statistics().held if held.what.startswith("outcomes"))
             high_water.note(self.name, "application", self.untaken_longest, held.limit)
 
-    # ClientIO.
+    # Methods of ClientIO.
 
     def observe(self, actions: list[ClientAction]) -> None:
         record_actions(self._trace, self.name, actions, self._clock.now)
@@ -346,7 +345,7 @@ class ClientHost:
     def send(self, connection_id: int, frame: frames.Frame) -> None:
         if self._listen is not None:
             self._listen(self.name, self._clock.now, "sent", connection_id, frame)
-        # Without a bottleneck nobody asks for the size of what a client sends.
+        # Without a bottleneck the sizes of a client's frames are not needed.
         size_bytes = encoded_bytes(frame) if self._line.counts_up else 0
         if isinstance(frame, _REQUESTS):
             self._idle_link(connection_id).ask(frame, REQUEST_HEAD_BYTES + size_bytes)
@@ -367,7 +366,7 @@ class ClientHost:
                 link.client_leaves(_LEFT)
 
     def pause(self, connection_id: int) -> None:
-        """The kernel's receive buffer fills up: everything travels up to it, and is acknowledged when it is read."""
+        """Its kernel's receive buffer fills up: data travel up to it, and are acknowledged when they are read."""
         if self._websocket is not None and connection_id == self._websocket_id:
             self._is_paused = True
             self._websocket.stall()
@@ -409,7 +408,7 @@ class ClientHost:
     def set_alarm(self, deadline: int | None) -> None:
         self._alarm.arm(None if deadline is None else deadline + self._behind)
 
-    # Inside.
+    # Internal.
 
     def _heed_states(self, outcomes: list[Outcome], on_carried: Callable[[], None]) -> None:
         for outcome in outcomes:

@@ -1,10 +1,10 @@
-"""The faults of devices and of names, carried out on clients and on what leads from them to the server.
+"""The faults of devices and of name resolution, carried out on clients and their access links.
 
 Suspend         the device takes no input; its link is down meanwhile
-BackgroundTab   its timers go off at ticks that are far apart
+BackgroundTab   its timers go off only at rare ticks
 NetworkChange   its connections are dead, and its link is down for the gap; then it has another path
 DnsFailure      its resolver gets no answers
-Failover        all connections are dead, and the server has another address, which the name says later
+Failover        all connections are dead, and the server has another address, which its name has later
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from simulation.scenario.faults import BackgroundTab, DeviceFault, DnsFailure, F
 
 
 class ClientFaults:
-    """Lets faults happen to clients. `access_links`: of all of them; `zone`: the server's name."""
+    """Carries out faults of clients. `access_links`: of all clients; `zone`: the server's name."""
 
     def __init__(
         self, clock: Clock, clients: Mapping[str, ClientHost], access_links: Mapping[str, ClientAccessLink], zone: Zone
@@ -29,7 +29,7 @@ class ClientFaults:
         self._zone = zone
 
     def begin(self, fault: DeviceFault | NameFault) -> None:
-        """It happens now."""
+        """The fault begins now."""
         if isinstance(fault, Failover):
             self._zone.begin(fault)
         for name in self._hit_by(fault):
@@ -52,7 +52,7 @@ class ClientFaults:
                     assert_never(fault)
 
     def end(self, fault: DeviceFault | NameFault) -> None:
-        """Its time is over."""
+        """The fault ends."""
         if isinstance(fault, Failover):
             self._zone.publish(self._clock.now)
             return
@@ -77,5 +77,5 @@ class ClientFaults:
 
 
 def _outage(fault: Suspend | NetworkChange) -> Outage:
-    """What it does to a link while it lasts."""
+    """The outage of the link while the fault lasts."""
     return Outage(at_s=fault.at_s, duration_s=fault.duration_s)

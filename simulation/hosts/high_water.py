@@ -1,4 +1,4 @@
-"""High-water marks: the most that each queue of a run has ever held. Each is noted where the queue grows."""
+"""High-water marks: the maximum length of each queue of a run, recorded where the queue grows."""
 
 from collections.abc import Iterator
 
@@ -12,12 +12,12 @@ class HighWater:
         self._marks: dict[tuple[str, str], tuple[int, int]] = {}
 
     def note(self, place: str, queue: str, length: int, limit: int) -> None:
-        """It holds so much now, and may hold `limit`."""
+        """The queue has this length now, and may have `limit`."""
         before = self._marks.get((place, queue))
         if before is None or length > before[0]:
             self._marks[place, queue] = (length, limit)
 
     def records(self, at: int) -> Iterator[QueuePeaked]:
-        """What a trace keeps of them, at the end of the run; `at`: then, in ns."""
+        """The records of the maxima for the trace, at the end of the run; `at`: that time, in ns."""
         for (place, queue), (length, limit) in self._marks.items():
             yield QueuePeaked(at=at, place=place, queue=queue, length=length, limit=limit)

@@ -13,17 +13,17 @@ Measured = tuple[frames.Frame, int]
 
 
 class Sender(Protocol):
-    """The process that a peer belongs to."""
+    """The process of a peer."""
 
     def sends(self, link: TcpConnection, frame: frames.Frame) -> int:
-        """A frame is about to leave. Returns when it does, in ns from now, by what sending costs."""
+        """A frame is about to be sent. Returns when, in ns from now, including the cost of sending."""
 
     def closed(self, connection_id: int) -> None:
         """The process has closed this connection."""
 
 
 class Peer:
-    """The reader of one run."""
+    """A reader of one run."""
 
     __slots__ = ("_sender", "connection_id", "link")
 

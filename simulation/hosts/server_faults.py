@@ -1,12 +1,12 @@
 """The faults of the server, carried out on its machine.
 
-    ServerRestart   the process is killed, or stops by itself; it is started again when the last restart is over
-    RollingDeploy   one instance after the other is taken out and put back
-    Pause           the process that runs then stands still
+    ServerRestart   the process is killed, or stops gracefully; it is started again when the last restart is over
+    RollingDeploy   the instances are replaced one after the other
+    Pause           the process that runs at that time is paused
     SlowStore       factors of faults that overlap are multiplied
     ClockStep       the wall clock jumps; a process reads it when it starts
 
-A process that is still stopping when its restart is over is waited for. One that is started during a pause does not stand still.
+If a process is still stopping when its restart is over, its end is awaited. A process started during a pause is not paused.
 """
 
 from collections.abc import Callable
@@ -19,17 +19,17 @@ from simulation.scenario.faults import ClockStep, Pause, RollingDeploy, ServerFa
 
 
 class ServerFaults:
-    """Lets faults happen to one server. `on_over` is told of each when it is over."""
+    """Carries out faults of one server. `on_over` is called for each when it is over."""
 
     def __init__(self, host: ServerHost, on_over: Callable[[ServerFault], None], new_epoch: Callable[[], str]) -> None:
         self._host = host
         self._on_over = on_over
         self._new_epoch = new_epoch
         self._restarts_under_way = 0
-        self._late: list[ServerFault] = []  # restarts whose time is over while the process is still stopping
+        self._late: list[ServerFault] = []  # restarts that are over while the process is still stopping
 
     def begin(self, fault: ServerFault) -> None:
-        """It happens now."""
+        """The fault begins now."""
         host, clock = self._host, self._host.clock
         match fault:
             case ServerRestart():
@@ -54,7 +54,7 @@ class ServerFaults:
                 assert_never(fault)
 
     def end(self, fault: ServerFault) -> None:
-        """Its time is over."""
+        """The fault ends."""
         if not isinstance(fault, ServerRestart):
             self._on_over(fault)
             return

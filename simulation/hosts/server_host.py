@@ -1,9 +1,9 @@
-"""The simulated server's machine: what outlasts its processes.
+"""The simulated server's machine: the parts that outlive its processes.
 
 The machine has a wall clock, a store, and a port behind a load balancer. One process at a time runs on it (`server_process`). A
-process can be killed, stopped or paused. A kill takes everything but the store: every connection is reset, new ones are refused
-while no process runs, and uncommitted events are gone. A process that is stopped accepts no new connections, sends its clients
-away, and ends when the store has what it accepted, or after STOP_TIMEOUT_S.
+process can be killed, stopped or paused. A kill loses everything but the store: every connection is reset, new ones are refused
+while no process runs, and uncommitted events are lost. A process that is stopped accepts no new connections, sends its clients
+away, and ends when the store has the accepted events, or after STOP_TIMEOUT_S.
 
 `Instances` of a server share the run, the machine and its capacity; each has its own connections, so that one can be replaced
 while the others go on. The balancer gives a new connection to the instance with the fewest connections, or to a random one.
@@ -35,7 +35,7 @@ class Instances:
         self._balancing = balancing
         self._random_source = random_source
         self._connections = [0] * count
-        self._times_out = [0] * count  # an instance may be taken out by two deploys at once
+        self._times_out = [0] * count  # two deploys may take out one instance at the same time
         self._drawn: dict[str, int] = {}
 
     @property
@@ -44,11 +44,11 @@ class Instances:
 
     @property
     def connections(self) -> tuple[int, ...]:
-        """Of each."""
+        """The connections of each."""
         return tuple(self._connections)
 
     def choose(self, client: str) -> int | None:
-        """The instance for a new connection of this client; None: none is up."""
+        """The instance for a new connection of this client; None: no instance is up."""
         if len(self._connections) == 1:
             return None if self._times_out[0] else 0
         up = [number for number, times in enumerate(self._times_out) if not times]
@@ -67,7 +67,7 @@ class Instances:
         self._connections[instance] -= 1
 
     def take_out(self, instance: int) -> None:
-        """It takes no new connections, until it was put back as often as it was taken out."""
+        """The instance takes no new connections until it has been put back as often as it was taken out."""
         self._times_out[instance] += 1
 
     def put_back(self, instance: int) -> None:
@@ -78,9 +78,9 @@ class Instances:
 
 
 STOP_TIMEOUT_S = 10.0
-"""How long a process may take to stop; as in the trio shell."""
+"""How long a process may take to stop; as in the trio server."""
 FRAMES_OF_ONE_MAX = 256
-"""That wait to be read, of one connection: 64 publishes without an answer, and what else a client may say meanwhile."""
+"""Frames of one connection that wait to be read: 64 unanswered publishes, and other frames of the client."""
 
 
 class ServerHost:
@@ -95,27 +95,27 @@ class ServerHost:
         random_source: RandomStreams,
         lines: Mapping[str, ClientAccessLink],
     ) -> None:
-        """`lines`: all that lead to it."""
+        """`lines`: the access links of all clients."""
         self._lines = lines
         self.clock = clock
         self.store = store
         self.config: ServerConfig = part.config
         self.limits = part.config.limits
-        """As clients are told of them: one value for all, since a storm of clients is welcomed with it."""
+        """The limits as sent in welcome: one object for all, because many clients may be welcomed at once."""
         self.trace = trace
         self.process: Process | None = None
         self.high_water = HighWater()
         self.wall_clock_ahead = ORIGIN
-        """What its wall clock shows, minus the time of the run, in ns."""
+        """Its wall clock minus the time of the run, in ns."""
         self.frames = 0
-        """That have reached a run's machine."""
+        """Frames that have reached a run's machine."""
         self.retry_after_ms, self.spread_ms = _ms(part.go_away_retry_after_s), _ms(part.go_away_spread_s)
         self._capacity = part.capacity
         self._random_source = random_source.of("server")
         self.timer_lateness = lateness_of(part.timer_granularity_s, part.timer_slack_s, self._random_source)
         self.balancer = None if part.balancer is None else Ports(clock, part.balancer)
         self.ticket_keys = 0
-        """Which keys its process resumes TLS sessions by."""
+        """The number of the keys with which its process resumes TLS sessions."""
         self._keeps_ticket_keys = part.keeps_ticket_keys
         self._costs = None if part.capacity is None else self._costs_of(part.capacity)
         self._is_plain = part.capacity is None and part.instances == 1
@@ -125,23 +125,23 @@ class ServerHost:
         self._waits_drawn: dict[str, int] = {}
         self._sampled: tuple[Process | None, int, int, int, int, int] = (None, 0, 0, 0, 0, 0)
 
-    # Lives.
+    # Start and end of processes.
 
     def start(self) -> None:
-        """A process comes up and loads the run."""
+        """A process starts and loads the run."""
         assert self.process is None, "one server process at a time"
         self.ticket_keys += not self._keeps_ticket_keys
         self.process = Process(self)
 
     def kill(self) -> None:
-        """The process is gone, in the middle of whatever it did; the operating system tells its clients."""
+        """The process is killed, whatever it is doing; the operating system resets its connections."""
         self.trace.add(ServerKilled(at=self.clock.now))
         self._end()
         self.store.crash()
         self._leave_all(RESET)
 
     def stop(self, on_end: Callable[[], None]) -> None:
-        """The process is asked to stop; `on_end` is called when it has, or was killed while it tried."""
+        """The process is asked to stop; `on_end` is called when it has stopped, or was killed before that."""
         assert self.process is not None, "only what runs can stop"
         self._on_end = on_end
         process = self.process
@@ -171,7 +171,7 @@ class ServerHost:
             Call(self.clock, self.clock.now, ALARM, lambda _: on_end())
 
     def lose_store(self, epoch: str) -> None:
-        """What the store holds is gone; the history that begins now has this epoch. No process may be running."""
+        """The store has lost its contents; the new history has this epoch. No process may be running."""
         assert self.process is None, "a store is not lost under a process"
         record_stored(self.trace, self.store.load(), self.clock.now, self.store.entries)
         self.store.lose(epoch)
@@ -196,7 +196,7 @@ class ServerHost:
         return process
 
     def _handshake_time(self, link: TcpConnection) -> int:
-        """How long its SYN is noted: until the client's part of the handshake is there."""
+        """How long its SYN is remembered: until the client's part of the handshake has arrived."""
         directions = link.access_link.directions
         return SYN_ACKS_REPEATED_FOR if link.access_link.is_cut_off else directions.up.latency + directions.down.latency
 
@@ -212,7 +212,7 @@ class ServerHost:
     # Instances.
 
     def replace(self, instance: int, *, is_graceful: bool) -> None:
-        """An instance is taken out: it takes nobody, and those that it has must go elsewhere."""
+        """An instance is taken out: it accepts nobody, and its clients must go to other instances."""
         self.instances.take_out(instance)
         if self.process is None:
             return
@@ -224,13 +224,13 @@ class ServerHost:
                     link.server_leaves(CLOSED if is_graceful else RESET)
 
     def is_replaced(self, instance: int) -> bool:
-        """Whether an instance is out, and closes what it has when it is done with it."""
+        """Whether an instance is out, and closes its connections when it is done with them."""
         return not self.instances.is_up(instance)
 
-    # What can be looked at.
+    # Inspection.
 
     def sample(self) -> WorkSampled | None:
-        """What the process has done since the last look; None without a capacity, or without a process."""
+        """The work of the process since the last call; None without a capacity, or without a process."""
         process = self.process
         if process is None or self._costs is None:
             return None
@@ -250,10 +250,10 @@ class ServerHost:
         work.waited_max = listener.backlog_most = 0
         return sample
 
-    # A machine for each process.
+    # The parts for each process.
 
     def new_machine(self) -> tuple[ProcessorQueue, Listener, ProcessorCosts | None]:
-        """What a process that starts now works with."""
+        """The processor queue, listener and costs of a process that starts now."""
         capacity = self._capacity
         work = ProcessorQueue(self.clock, None if capacity is None else capacity.processors)
         if capacity is None:
@@ -268,9 +268,9 @@ class ServerHost:
         return work, listener, self._costs
 
     def drawn_wait_ms(self, client: str) -> int:
-        """How long a client that is turned away over HTTP is to wait: there is no field for a spread, so it is drawn here."""
+        """How long a client refused over HTTP is asked to wait: HTTP has no field for a spread, so it is sampled here."""
         assert self._costs is not None, "only a server with a capacity sheds"
-        assert self._costs.shedding is not None, "and only if it is told to"
+        assert self._costs.shedding is not None, "and only if shedding is set"
         index = self._waits_drawn.get(client, 0)
         self._waits_drawn[client] = index + 1
         wait_ms, spread_ms = self._costs.shedding

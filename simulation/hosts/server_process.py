@@ -1,10 +1,10 @@
-"""A simulated server process: brings the inputs of network, store and operator to the driver of a run, as jobs.
+"""A simulated server process: gives the inputs from network, store and operator to a run's driver, as jobs.
 
-Every input is a job (`capacity`): it waits for its turn, costs its time, and is then handed to the driver, as one turn. A machine
+Every input is a job (`capacity`): it waits for its turn, takes its time, and is then given to the driver as one turn. A machine
 without a capacity executes it at once. Frames that arrive before the listener has accepted their connection wait for that.
 
-The process is the driver's output too (`RunIO`): frames are measured once and pushed to every reader (`peer`), sending is charged
-to the job that sends, and there is one alarm. It reads the machine's wall clock once, at its start; from then on it only counts.
+The process is also the driver's `RunIO`: frames are measured once and pushed to every reader (`peer`), sending is charged to the
+job that sends, and there is one alarm. It reads the machine's wall clock once, at its start; from then on it only counts.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -39,7 +39,7 @@ _Opened = tuple[TcpConnection, frames.RequestFrame | None]
 
 
 class ProcessHost(Protocol):
-    """What a process uses of the machine that it runs on. frames: how many have reached its run; wall_clock_ahead: in ns."""
+    """The machine, as a process uses it. frames: how many have reached its run; wall_clock_ahead: in ns."""
 
     frames: int
 
@@ -60,7 +60,7 @@ class ProcessHost(Protocol):
 
     @property
     def limits(self) -> Limits:
-        """As clients are told of them."""
+        """The limits as sent in welcome."""
 
     @property
     def wall_clock_ahead(self) -> int: ...
@@ -75,27 +75,27 @@ class ProcessHost(Protocol):
     def spread_ms(self) -> int: ...
 
     def new_machine(self) -> tuple[ProcessorQueue, Listener, ProcessorCosts | None]:
-        """What a process that starts now works with."""
+        """The processor queue, listener and costs of a process that starts now."""
 
     def next_connection_id(self) -> int: ...
 
     def is_replaced(self, instance: int) -> bool:
-        """Whether an instance is out, and closes what it has when it is done with it."""
+        """Whether an instance is out, and closes its connections when it is done with them."""
 
     def drawn_wait_ms(self, client: str) -> int:
-        """How long a client that is turned away over HTTP is to wait."""
+        """How long a client refused over HTTP is asked to wait."""
 
     def released(self, link: TcpConnection) -> None:
         """A process's end of a connection is gone."""
 
 
 class Process:
-    """One server process, from its start until it ends. Its run is loaded when somebody first asks for it."""
+    """One server process, from its start to its end. Its run is loaded for the first client."""
 
     def __init__(self, host: ProcessHost) -> None:
         self.work, self.listener, self._costs = host.new_machine()
         self.shed = 0
-        """Clients that were turned away for want of time."""
+        """Clients refused because of overload."""
         self._host = host
         self._clock = host.clock
         self._trace = host.trace
@@ -111,7 +111,7 @@ class Process:
 
     @property
     def is_leaving(self) -> bool:
-        """It has been asked to stop, and takes nobody in."""
+        """Whether it was asked to stop and accepts nobody."""
         return self._on_drained is not None
 
     @property
@@ -121,7 +121,7 @@ class Process:
             self._loaded = RunDriver(Run(host.store.load(), config=host.config, now=self.now(), limits=host.limits), self)
         return self._loaded
 
-    # The network speaks.
+    # Inputs from the network.
 
     def request_arrived(self, link: TcpConnection, request: frames.RequestFrame | None) -> None:
         self._when_taken(link, self._begin_upgrade if request is None else self._begin_request, (link, request))
@@ -131,7 +131,7 @@ class Process:
         if costs is None or peer is None:
             self.work.submit(0, self._receive, (connection_id, arrived))
             return
-        for frame in arrived:  # each costs its time
+        for frame in arrived:  # each takes its time
             self._charge_and_receive(peer, frame, costs)
 
     def connection_lost(self, connection_id: int) -> None:
@@ -140,33 +140,33 @@ class Process:
         self.work.submit(0, self._lose, connection_id, link=link)
 
     def bytes_taken(self, connection_id: int) -> None:
-        """Some bytes have arrived at a client whose send buffer was full."""
+        """A client whose send buffer was full has received some bytes."""
         self.work.submit(0, self._make_room, connection_id)
 
     def released(self, link: TcpConnection) -> None:
         """As ServerEndpoint.released."""
         self._host.released(link)
 
-    # What it is asked to do.
+    # Inputs from the machine.
 
     def go_away(self, instance: int | None = None) -> None:
-        """Ask every client, or those of one instance, to come back later."""
+        """Ask every client, or those of one instance, to reconnect later."""
         self.work.submit(0, self._send_away, instance)
 
     def stop(self, on_drained: Callable[[], None]) -> None:
-        """Let nobody in from now on, send everybody away, store what is accepted; then `on_drained` is called."""
+        """Accept nobody from now on, send all clients away, store what is accepted; then call `on_drained`."""
         self._on_drained = on_drained
         self.go_away()
 
     def end(self) -> None:
-        """It is gone."""
+        """The process is gone."""
         self.note_longest()
         self.work.stop()
 
-    # What can be looked at.
+    # Inspection.
 
     def queues(self) -> Iterator[tuple[str, int, int]]:
-        """What it holds now: a name, how much, and the limit."""
+        """The current queues: name, length, and limit."""
         if self._costs is not None:
             yield "accept backlog", self.listener.backlog, self.listener.backlog_max
             yield "work queue", self.work.waiting, self._costs.jobs_max
@@ -184,13 +184,13 @@ class Process:
         self._host.high_water.note("server", queue, length, limit)
 
     def _note_run(self) -> None:
-        """Something was received: what it may have made longer."""
+        """An input was received: record the lengths that it may have increased."""
         if self._loaded is not None:
             run = self._loaded.run
             self._note("not durable", run.events_pending, run.config.appends_pending_max)
 
     def note_longest(self) -> None:
-        """What its parts have counted by themselves, as far as they will be asked no more."""
+        """Record the maxima that its parts have counted, before they are dropped."""
         if self._costs is not None:
             self._note("accept backlog", self.listener.longest, self.listener.backlog_max)
             self._note("work queue", self.work.longest, self._costs.jobs_max)
@@ -201,7 +201,7 @@ class Process:
     # Jobs.
 
     def _when_taken(self, link: TcpConnection, function: Callable[[_Opened], None], argument: _Opened) -> None:
-        """The listener may not have got to this connection yet."""
+        """Wait until the listener has accepted this connection."""
         if link.taken.at > self.work.now:
             self.work.later(link.taken.at, function, argument)
         else:
@@ -230,7 +230,7 @@ class Process:
     def _upgrade(self, link: TcpConnection) -> None:
         assert isinstance(link, WebSocketConnection), "nothing else asks for an upgrade"
         if not link.is_served:
-            return  # the client has given up: the work was for nothing
+            return  # the client has given up: the work was wasted
         if self.is_leaving or self._host.is_replaced(link.taken.instance):
             retry_after_ms = self._host.retry_after_ms
             link.server_leaves(Ending(CloseCode.GOING_AWAY, "the server is going away", retry_after_ms))
@@ -264,7 +264,7 @@ class Process:
             self._note_run()
 
     def _refuse(self, opened: _Opened) -> None:
-        """There is no time for this request."""
+        """This request was refused because it waited too long."""
         link, request = opened
         assert isinstance(link, HttpConnection), "requests come over HTTP"
         assert request is not None, "one has arrived"
@@ -273,9 +273,9 @@ class Process:
         self._fail(link, request, Ending(CloseCode.OVERLOADED, "the server has too much to do", wait_ms))
 
     def _turn_away(self, received: tuple[int, Sequence[frames.Frame]]) -> None:
-        """There is no time for this client's hello."""
+        """This client's hello was refused because it waited too long."""
         assert self._costs is not None, "only a server with a capacity sheds"
-        assert self._costs.shedding is not None, "and only if it is told to"
+        assert self._costs.shedding is not None, "and only if shedding is set"
         self.shed += 1
         wait_ms, spread_ms = self._costs.shedding
         connection_id = received[0]
@@ -323,7 +323,7 @@ class Process:
         self._check_drained()
 
     def _identify(self, link: TcpConnection) -> Identity | RemoteError:
-        """The token came with the upgrade, or with the request. Without one the line says whose it is."""
+        """The user of the token that came with the upgrade or the request. Without tokens the access link identifies the user."""
         return Identity(link.access_link.client) if link.token is None else identify(link.token, self.now())
 
     def _handshake_cost(self, link: TcpConnection) -> int:
@@ -333,7 +333,7 @@ class Process:
         cost = self._costs.resumption if link.is_resumed else self._costs.handshake
         return cost.of(link.access_link.client)
 
-    # The driver's output, as RunIO.
+    # Methods of RunIO.
 
     def now(self) -> int:
         return self._origin + self._clock.now
@@ -375,12 +375,12 @@ class Process:
 
     def retire(self) -> None:
         self.note_longest()
-        self._loaded = None  # whoever comes next has it loaded anew
+        self._loaded = None  # the next client has it loaded again
 
     def turn_over(self) -> None:
         self._alarm.arm(self.next_deadline())
 
-    # As Sender, for peers.
+    # Methods of Sender, for peers.
 
     def sends(self, link: TcpConnection, frame: frames.Frame) -> int:
         if type(frame) is frames.Accepted or type(frame) is frames.Rejected:
@@ -406,7 +406,7 @@ class Process:
         self._is_ringing = False
         self._driver.ring()
 
-    # Small things.
+    # Helpers.
 
     def _durable(self, append: Append) -> None:
         self.work.submit(0, self._committed, append)
@@ -432,7 +432,7 @@ class Process:
             link.server_leaves(CLOSED)
 
     def _charge(self, link: TcpConnection, frame: frames.Frame, costs: ProcessorCosts) -> int:
-        """What it costs to send this frame; returns when it leaves, in ns from now."""
+        """The cost of sending this frame; returns when it is sent, in ns from now."""
         client = link.access_link.client
         if isinstance(frame, frames.PollAnswer) and frame.events:
             self.work.spend(len(frame.events) * costs.replay_event.of(client))
@@ -440,5 +440,5 @@ class Process:
 
 
 def size_of(frame: frames.Frame) -> int:
-    """On the wire, in bytes."""
+    """Size of the frame on the network, in bytes."""
     return websocket_bytes(encoded_bytes(frame), is_masked=False)

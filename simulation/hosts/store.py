@@ -1,10 +1,10 @@
-"""The simulated store: what it holds survives the server, and a commit takes its time.
+"""The simulated store: its contents survive the server, and a commit takes time.
 
-It keeps what a real store keeps (`StoredRun`), and takes a batch by the same rule (`reference.store.position`).
-It also keeps every entry that it was ever given, which no real store does, so that the end of a run can be judged whole.
+It keeps what a real store keeps (`StoredRun`), and accepts a batch by the same rule (`reference.store.position`).
+Unlike a real store it also keeps every entry, so that the checks at the end of a run see the whole history.
 
-One commit is under way at a time; a crash of the server in the middle of it leaves open whether the disk has it, and a draw
-decides. If it has, nobody was told, and only the sender's next copy will find out.
+One commit is under way at a time. If the server crashes during a commit, a random sample decides whether the disk has it. If it
+has, the server does not know; the sender's next copy finds out.
 """
 
 import math
@@ -34,7 +34,7 @@ class SimulatedStore:
         distribution: Distribution | None = None,
         event_time: int = 0,
     ) -> None:
-        """`commit_time`: of one transaction, in ns; `distribution`: in its place, in seconds, drawn for each transaction by its
+        """`commit_time`: of one transaction, in ns; `distribution`: replaces it, in seconds, sampled for each transaction by its
         number. `event_time`: of each event in it, in ns."""
         self._clock = clock
         self._random_source = random_source
@@ -55,14 +55,14 @@ class SimulatedStore:
         return tuple(self._entries)
 
     def commit(self, append: Append, on_durable: Callable[[Append], None]) -> None:
-        """Make a batch durable; `on_durable(append)` is called when it is, unless the server has crashed by then."""
+        """Make a batch durable; `on_durable(append)` is called then, unless the server has crashed before."""
         assert self._under_way is None, "one commit at a time"
         self._under_way = (append, on_durable)
         self._commits += 1
         Call(self._clock, self._clock.now + self._time_for(append), ARRIVAL, self._committed, self._commits)
 
     def crash(self) -> None:
-        """The server is killed. What was being committed is durable or not, as the draw has it."""
+        """The server is killed. Whether the commit under way becomes durable is random."""
         if self._under_way is None:
             return
         append, _ = self._under_way
@@ -71,7 +71,7 @@ class SimulatedStore:
             self._keep(append)
 
     def slow(self, factor: float) -> None:
-        """Commits that begin from now on take so many times as long, until `recover`."""
+        """Commits that begin from now on take `factor` times as long, until `recover`."""
         self._factors.append(factor)
 
     def recover(self, factor: float) -> None:
@@ -79,7 +79,7 @@ class SimulatedStore:
         self._factors.remove(factor)
 
     def lose(self, epoch: str) -> None:
-        """Everything is gone; a new history begins. Not while a commit is under way."""
+        """All contents are lost; a new history begins. Not while a commit is under way."""
         assert self._under_way is None, "the server has ended"
         self._position = Position(self._position.run_id, epoch)
         self._entries = []
@@ -87,11 +87,11 @@ class SimulatedStore:
         self._answers = {}
 
     def load(self) -> StoredRun:
-        """All that is durable."""
+        """All durable contents."""
         position = self._position
         events: tuple[Event, ...] = tuple(entry.event for entry in self._entries[position.oldest - 1 :])
         clients = tuple(
-            StoredClient(client_id, client.user_id, client.last_client_sequence, tuple(self._answers[client_id]))
+            StoredClient(client_id, client.user_id, client.last_client_sequence, tuple(self._answers[client_id]), client.used_at)
             for client_id, client in position.clients.items()
         )
         return StoredRun(position.run_id, position.epoch, position.head, self._snapshot, events, clients)
@@ -118,6 +118,8 @@ class SimulatedStore:
         conflict = position.conflict_with(append)
         assert conflict is None, f"a run that is alone writes what follows on what is stored: {conflict}"
         position.advance(append)
+        for client_id in append.forgotten:
+            self._answers.pop(client_id, None)
         for entry in append.entries:
             self._entries.append(entry)
             answers = self._answers.setdefault(entry.client_id, deque(maxlen=ANSWERS_KEPT))

@@ -1,7 +1,7 @@
-"""What simulated users do, as the scenario's `work` says: when each event comes, and what is in it.
+"""The workload driver: what simulated users do, as the scenario's `work` says: the time and the content of each event.
 
-The n-th event of a stream and its time are draws of (client, type, n), so they are the same whatever the network does: two
-parameter sets are compared on the very same work.
+The n-th event of a stream and its time are samples of (client, type, n), so they are the same whatever the network does: two
+parameter sets are compared with the same workload.
 """
 
 import json
@@ -20,19 +20,20 @@ from simulation.trace.publishes import publish_data
 GRAFT_POSITIONS = 50
 PRUNE_STEPS = 200
 FILL_BYTES_MAX = 16 * 1024 * 1024
-"""No event is filled up to more than this; the server takes far less. A cursor is not filled beyond what is a cursor."""
+"""No event is padded beyond this; the server accepts far less. A cursor is not padded beyond the cursor limit."""
 
 
 class _Times(Protocol):
-    """When the events of one stream come."""
+    """The times of the events of one stream."""
 
     def next_at(self, index: int, after: int) -> int | None:
-        """When the event of that index comes, in ns; `after`: when the one before came, or the client began. None: never."""
+        """When the event of that index occurs, in ns; `after`: the time of the one before, or of the client's start. None:
+        never."""
         ...
 
 
 class WorkloadDriver:
-    """What one client does, from `start` on until `until`, in ns."""
+    """The workload of one client, from `start` until `until`, in ns."""
 
     def __init__(self, clock: Clock, client: ClientHost, workload: Workload, random_source: EntityRandom, until: int) -> None:
         self._clock = clock
@@ -82,7 +83,7 @@ class WorkloadDriver:
         return {"x": int(x * 1920), "y": int(y * 1080), "move": index}
 
     def _filled(self, event_type: str, index: int, data: Data) -> Data:
-        """The same, as large as its law says if that is more."""
+        """The same data, padded to the sampled size if that is larger."""
         size = self._sizes.get(event_type)
         if size is None:
             return data
@@ -102,7 +103,7 @@ class _PoissonTimes:
 
 
 class _OnOffTimes:
-    """A Poisson process on a clock that runs only while it is on."""
+    """A Poisson process whose clock runs only in its on periods."""
 
     def __init__(self, timing: OnOff, random_source: EntityRandom, purpose: str, began_at: int) -> None:
         self._timing, self._random_source, self._purpose = timing, random_source, purpose

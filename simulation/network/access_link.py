@@ -1,4 +1,4 @@
-"""One client's access link: its path to the server, the connections on it, and the faults that lie on it (`link_state`).
+"""One client's access link: its path to the server, its connections, and its faults (`link_state`).
 
 This is the emulator's access link in virtual time.
 """
@@ -21,7 +21,7 @@ from simulation.trace.frames_seen import Moment, Watch, Way
 from simulation.trace.trace import PathTrouble
 
 Report = Callable[[str, PathTrouble, int], None]
-"""Notified of what a link's path does by itself: the client, what it was, and until when it lasts, in ns."""
+"""Called when a link's path does something by itself: the client, what it was, and until when it lasts, in ns."""
 
 
 class SimulatedConnection(LinkConnection, Protocol):
@@ -30,10 +30,10 @@ class SimulatedConnection(LinkConnection, Protocol):
         """Whether a server process has its endpoint of this connection."""
 
     def lose_client(self) -> None:
-        """The client's operating system ends its endpoint; nothing of that reaches the server."""
+        """The client's operating system ends its endpoint; the server is not notified."""
 
     def lose_server(self, *, is_told: bool) -> None:
-        """The server's endpoint is gone. `is_told`: by a reset; else the connection is silent from now on."""
+        """The server's endpoint is gone. `is_told`: the client gets a reset; else the connection is silent from now on."""
 
 
 C = TypeVar("C", bound=SimulatedConnection)
@@ -74,22 +74,23 @@ class AccessLink(LinkState, Generic[C]):
         zone: Zone | None = None,
         nat: Ports | None = None,
     ) -> None:
-        """`cells`: what it shares with other clients, up and down. `zone`: the server's name. `nat`: whose ports it takes."""
+        """`cells`: the bottlenecks shared with other clients, up and down. `zone`: the server's name. `nat`: the NAT whose ports
+        it uses."""
         super().__init__(client, path.middlebox.upgrades, random_source)
         self.clock = clock
         self._dns_failures: tuple[DnsFailure, ...] = ()
         self.nat = nat
         self.zone = zone or Zone()
         self.ticket: tuple[int, int] | None = None
-        """Of its last TLS handshake: by which keys of the server, and until when it is good, in ns."""
+        """Of the last TLS handshake: the server's key number, and until when it can be resumed, in ns."""
         self.enter_cell_up = None if cells is None else partial(cells[0].enter, client)
         self.enter_cell_down = None if cells is None else partial(cells[1].enter, client)
         self._take_path(path)
         self.watch: Watch | None = None
-        """Notified of every frame, if there is one."""
+        """Called with every frame, if set."""
         self._report = report
         self._late_until = 0
-        self._connections: list[C] = []  # in the order in which they were opened; few, and mostly one
+        self._connections: list[C] = []  # in the order in which they were opened; usually one
         self._opened = 0
 
     def _take_path(self, path: Path) -> None:
@@ -98,9 +99,9 @@ class AccessLink(LinkState, Generic[C]):
         up, down, client = self.directions.up, self.directions.down, self.client
         self.up = bottleneck_of(up, self.random_source.of(f"{client}/up")) if up.is_shared else None
         self.down = bottleneck_of(down, self.random_source.of(f"{client}/down")) if down.is_shared else None
-        """What its connections share."""
+        """The bottlenecks that its connections share."""
         self.counts_up = up.counts_bytes or self.enter_cell_up is not None
-        """Whether it matters how large something is that the client sends."""
+        """Whether the size of what the client sends matters."""
         self.resolver = None if path.dns is None else Resolver(path.dns, self.zone, self, self.random_source.of(f"{client}/dns"))
         if self.resolver is not None:
             for fault in self._dns_failures:
@@ -108,26 +109,26 @@ class AccessLink(LinkState, Generic[C]):
 
     @property
     def is_cut_off(self) -> bool:
-        """Whether a question that leaves now gets no answer."""
+        """Whether a DNS query sent now gets no answer."""
         return bool(self.outages)
 
     @property
     def connections(self) -> int:
-        """How many connections at least one endpoint still has."""
+        """How many connections still have at least one endpoint."""
         return len(self._connections)
 
     def saw(self, connection: C, way: Way, moment: Moment, frame: frames.Frame) -> None:
         """A frame leaves one endpoint of a connection, or arrives at the other. Only for a link with a `watch`."""
-        assert self.watch is not None, "whoever calls this for each frame has looked"
+        assert self.watch is not None, "the caller has checked that there is one"
         self.watch(connection, self.client, way, moment, frame)
 
     def note_trouble(self, what: PathTrouble, until: int | None = None) -> None:
-        """The path has done something to a connection by itself. `until`: it may do it again until then; None: now."""
+        """The path has done something to a connection by itself. `until`: it may do so again until then; None: only now."""
         if self._report is not None:
             self._report(self.client, what, self.clock.now if until is None else until)
 
     def note_late(self, until: int) -> None:
-        """Something on a connection takes longer than the path's stated bound."""
+        """Something on a connection takes longer than the path's declared bound."""
         if until > self._late_until and self._report is not None:
             self._late_until = until
             self._report(self.client, "late", until)
@@ -143,11 +144,11 @@ class AccessLink(LinkState, Generic[C]):
             self._connections.remove(connection)
 
     def served(self) -> tuple[C, ...]:
-        """The connections of which a server process has its endpoint."""
+        """The connections that have an endpoint at a server process."""
         return tuple(connection for connection in self._connections if connection.is_served)
 
     def begin_dns_failure(self, fault: DnsFailure) -> None:
-        """No name is resolved, on whatever network the client is, until the failure is over."""
+        """Until the failure is over, no name is resolved, whatever network the client uses."""
         self._dns_failures = (*self._dns_failures, fault)
         if self.resolver is not None:
             self.resolver.begin(fault, self.clock.now)
@@ -159,9 +160,9 @@ class AccessLink(LinkState, Generic[C]):
             self.resolver.end(fault)
 
     def leave_network(self, path: Path | None, *, is_told: bool) -> None:
-        """The client is on another network from now on. `path`: that one's; None: it is like the one before."""
+        """The client is on another network from now on. `path`: the new path; None: the same as before."""
         standing = tuple(self._connections)
-        if path is not None:  # before anyone is told, who may connect at once
+        if path is not None:  # before anything is notified that might connect at once
             self.enter_cell_up = self.enter_cell_down = self.nat = None
             self.upgrades_normally = path.middlebox.upgrades
             self._take_path(path)
@@ -172,16 +173,16 @@ class AccessLink(LinkState, Generic[C]):
                 connection.silence()
 
     def lose_address(self, *, is_told: bool) -> None:
-        """What the connections lead to is gone, and what served them with it."""
+        """The address of the connections is gone, with the processes that served them."""
         for connection in tuple(self._connections):
             connection.lose_server(is_told=is_told)
 
     def begin(self, fault: LineFault) -> None:
-        """Let `fault` happen to this link now."""
+        """`fault` begins on this link now."""
         self.begin_fault(fault, tuple(self._connections))
 
     def end(self, fault: LineFault) -> None:
-        """Let `fault`, which has begun, be over."""
+        """`fault`, which has begun, ends."""
         if isinstance(fault, Outage):
             for bottleneck in (self.up, self.down):
                 if bottleneck is not None:

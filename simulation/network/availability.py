@@ -1,13 +1,13 @@
-"""How lines come and go by themselves: processes of ups and downs, turned into the faults that they are while they last.
+"""Availability: processes of uptimes and downtimes, which become the faults of access links.
 
-    outages(process, draws)             the downs of one process for ever, as (from, until) in ns, one at a time
-    comings_and_goings(scenario, draws) every process of a scenario, each as the faults that it makes, in order
-    start_availability(...)             lets them happen in a simulated world; the emulator does the same in `proxy`
+    outages(process, draws)             the downtimes of one process without end, as (from, until) in ns
+    comings_and_goings(scenario, draws) every process of a scenario, each as the sequence of its faults
+    start_availability(...)             runs them in a simulated world; the emulator does the same in `proxy`
 
-A down is an Outage, or for `effect = "cut"` a LoadBalancerCut of all connections, so everything that happens, is recorded and is
-judged about faults holds here too, and downs that overlap compose. Downs end with the horizon at the latest, so that everyone can
-come back. One event lies ahead for each process, however far the horizon is. Durations are drawn by index, each a whole number of
-ns and 1 ms at the least.
+A downtime is an Outage, or for `effect = "cut"` a LoadBalancerCut of all connections. So it is recorded and checked like any
+fault, and overlapping downtimes compose. Downtimes end with the horizon at the latest, so that everyone can reconnect. Only the
+next event of each process is scheduled, however far the horizon is. Durations are sampled by index, each a whole number of ns and
+at least 1 ms.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -21,14 +21,14 @@ from simulation.scenario.distributions import Distribution, Exponential
 from simulation.scenario.faults import LineFault, LoadBalancerCut, Outage
 from simulation.scenario.paths import AlternatingRenewal, Availability, OnOffMarkov, PeriodicAvailability, RecordedAvailability
 
-if TYPE_CHECKING:  # a scenario is made of these words; here is only read
+if TYPE_CHECKING:  # scenario uses these types; this module only reads scenarios
     from simulation.scenario.scenario import Scenario
 
 DURATION_MIN = NS_PER_MS
 
 
 def outages(process: Availability, random_source: EntityRandom) -> Iterator[tuple[int, int]]:
-    """The downs of a process, in order and apart."""
+    """The downtimes of a process, in order, without overlap."""
     match process:
         case AlternatingRenewal(up=up, down=down):
             yield from _renewals(up, down, random_source, is_up=True)
@@ -60,7 +60,7 @@ def _renewals(up: Distribution, down: Distribution, random_source: EntityRandom,
 
 
 def faults_of(process: Availability, random_source: EntityRandom, clients: tuple[str, ...], until: int) -> Iterator[LineFault]:
-    """What a process does to the lines of `clients` (none: to everyone) before `until`, in ns, when it stops."""
+    """The faults of a process on the links of `clients` (empty: all clients) before `until`, in ns."""
     for begins, ends in outages(process, random_source):
         if begins >= until:
             return
@@ -68,7 +68,7 @@ def faults_of(process: Availability, random_source: EntityRandom, clients: tuple
 
 
 def fault_of(process: Availability, begins: int, ends: int, clients: tuple[str, ...]) -> LineFault:
-    """One down of a process, from and until in ns."""
+    """One downtime of a process, from and until in ns."""
     at_s, duration_s = begins / NS_PER_S, (ends - begins) / NS_PER_S
     match process.effect:
         case "outage":
@@ -80,7 +80,7 @@ def fault_of(process: Availability, begins: int, ends: int, clients: tuple[str, 
 
 
 PlacedProcess = tuple[Availability, str, tuple[str, ...]]
-"""What comes and goes how, whose it is (a name for its draws), and whom it takes down together; nobody: everyone."""
+"""The process, its name for sampling, and the clients that it affects together; empty: everyone."""
 
 
 def processes_of(scenario: "Scenario") -> Iterator[PlacedProcess]:
@@ -107,12 +107,12 @@ def _of(process: Availability, place: str, clients: tuple[str, ...], *, is_every
 
 
 def counts_from_reconnect(process: Availability) -> bool:
-    """Whether a process waits for a connection before each time up."""
+    """Whether a process waits for a connection before each uptime."""
     return isinstance(process, AlternatingRenewal) and process.up_from == "reconnect"
 
 
 def comings_and_goings(scenario: "Scenario", random_source: RandomStreams) -> Iterator[Iterator[LineFault]]:
-    """One iterator for each process. Raises ConfigError for one that depends on what becomes of connections."""
+    """One iterator for each process. Raises ConfigError for a process that depends on connections."""
     for process, place, clients in processes_of(scenario):
         if counts_from_reconnect(process):
             raise ConfigError('up_from = "reconnect" happens in the simulator only; simulate it, or remove it')
@@ -124,7 +124,7 @@ class CarriedClient(Protocol):
 
     is_carried: bool
     on_carried: Callable[[], None] | None
-    """Called when something carries it that did not before."""
+    """Called when the client gets a transport again."""
 
 
 def start_availability(
@@ -134,7 +134,7 @@ def start_availability(
     begin: Callable[[Call], None],
     clients: Mapping[str, CarriedClient],
 ) -> None:
-    """Let every process run. `begin` is called when a line goes down, with the fault as its argument, and sees to its end."""
+    """Run every process. `begin` is called when a link goes down, with the fault as its argument, and schedules its end."""
     until = ns(scenario.horizon_s)
     for process, place, hit in processes_of(scenario):
         own = random_source.of(place)
@@ -163,7 +163,7 @@ class _Coming:
 
 
 class _ComingAfterReconnect:
-    """A time up begins when something carries the client, or at the end of a down that its connection has outlived."""
+    """An uptime begins when the client gets a transport, or at the end of a downtime that its connection has survived."""
 
     def __init__(
         self,

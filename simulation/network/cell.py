@@ -1,8 +1,8 @@
-"""A bottleneck that many clients share, each getting the same: processor sharing, as a radio cell's or a fair queue's scheduler.
+"""A cell: a bottleneck shared equally by many clients (processor sharing), like a radio cell or a fair queue.
 
-Of n clients that have something to send, each is served at 1/n of the rate; the things of one client are served in order.
-`Cell` is pure: it works in virtual service (what one client that is always served has got), in which every finish is known as
-soon as service begins, whoever comes or goes. `SimulatedCell` waits in SimPy's queue. Times are ns.
+Of n clients that have something to send, each is served at 1/n of the rate; the items of one client are served in order. `Cell`
+is pure: it computes in virtual service (the service that a client gets that is always served), in which every finish is known as
+soon as service begins, whatever other clients do. `SimulatedCell` waits in SimPy's queue. Times are ns.
 
 For Poisson arrivals of clients the mean time in it is E[S] / (1 - load) whatever the distribution of sizes (Kleinrock 1967).
 """
@@ -27,13 +27,13 @@ class Cell:
     def __init__(self, bytes_per_s: float) -> None:
         self._ns_per_byte = NS_PER_S / bytes_per_s
         self._at = 0
-        self._service = 0.0  # what one client has got by `_at`
-        self._served: list[tuple[float, int, str, Departed]] = []  # each client's first thing: at which service it is done
+        self._service = 0.0  # the service of one client by `_at`
+        self._served: list[tuple[float, int, str, Departed]] = []  # each client's first item: the service at which it is done
         self._waiting: dict[str, deque[tuple[int, Departed]]] = {}  # of each client that is served
         self._entered = 0
 
     def enter(self, now: int, client: str, size_bytes: int, departed: Departed) -> None:
-        """Something of `client` comes; `departed` belongs to it, for `depart`."""
+        """An item of `client` enters; `departed` is returned by `depart`."""
         self._advance(now)
         if client in self._waiting:
             self._waiting[client].append((size_bytes, departed))
@@ -42,13 +42,13 @@ class Cell:
             self._serve(client, self._service, size_bytes, departed)
 
     def next_at(self) -> int | None:
-        """When something departs next if nothing comes before."""
+        """When the next item departs if none enters before."""
         if not self._served:
             return None
         return self._at + max(0, math.ceil((self._served[0][0] - self._service) * len(self._served)))
 
     def depart(self, now: int) -> list[Departed]:
-        """What has departed by `now`."""
+        """The items that have departed by `now`."""
         self._advance(now)
         gone = []
         while self._served and self._served[0][0] <= self._service + _EXACT:
@@ -82,7 +82,7 @@ class SimulatedCell:
         self._waking_at: int | None = None
 
     def enter(self, client: str, size_bytes: int, departed: Departed) -> None:
-        """`departed` is called when it has left."""
+        """`departed` is called when the item has left."""
         self._cell.enter(self._clock.now, client, size_bytes, departed)
         self._wait()
 

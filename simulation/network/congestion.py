@@ -1,10 +1,10 @@
-"""How much TCP has in flight: slow start, congestion avoidance, restart after idle, the receiver's window. Pure; times are ns.
+"""TCP congestion control: slow start, congestion avoidance, restart after idle, the receiver's window. Pure; times are ns.
 
-After Linux's (net/ipv4/tcp_input.c, tcp_output.c, tcp_cong.c), counted in packets:
+As in Linux (net/ipv4/tcp_input.c, tcp_output.c, tcp_cong.c), counted in packets:
 
     begin                 the initial window (RFC 6928: 10), no threshold
     an acknowledgement    of k packets: k more below the threshold (slow start), else k / window (one per round trip); only where
-                          the window was used: at least half of it in flight in slow start, all of it above the threshold
+                          the window was in use: at least half of it in flight in slow start, all of it above the threshold
     a loss                repaired by a fast retransmit: window and threshold are 0.7 of the window (CUBIC's beta); by a timeout:
                           the threshold is that, the window 1
     idle for longer       than one RTO: halved for each RTO, not below the initial window; the threshold is 3/4 of the window at
@@ -20,12 +20,12 @@ from simulation.scenario.paths import Tcp
 
 BETA = 0.7
 RepairedBy = Literal["", "fast", "timeout"]
-"""What repairs a loss; "" where there is none."""
+"""What repairs a loss; "" if there is none."""
 
 
 @dataclass(slots=True)
 class _Flight:
-    """Packets that were sent together. acked_at: when their acknowledgement arrives; in_flight: with all before them."""
+    """Packets sent together. acked_at: when their acknowledgement arrives; in_flight: including all packets before them."""
 
     index: int
     packets: int
@@ -35,7 +35,7 @@ class _Flight:
 
 
 class CongestionWindow:
-    """`packets`: the window."""
+    """`packets`: the window, in packets."""
 
     __slots__ = (
         "_flights",
@@ -61,17 +61,17 @@ class CongestionWindow:
         self._reduced_at = -1
         self.packets = float(self._initial)
         self.unsent: list[tuple[int, Any]] = []
-        """What it holds back: the bytes that are left of it, and what it is. Its owner's."""
+        """What the window holds back: remaining bytes and item. Used by its owner."""
 
     def room(self, now: int, rto: int) -> int:
-        """How many packets may leave at `now`."""
+        """How many packets may be sent at `now`."""
         self._hear(now)
         if not self._in_flight and now - self._sent_at > rto:
             self._restart(now - self._sent_at, rto)
         return max(0, min(int(self.packets), self._limit) - self._in_flight)
 
     def sent(self, now: int, index: int, packets: int, acked_at: int, loss: RepairedBy = "") -> None:
-        """They left at `now`. `loss`: what repairs those that were lost, as far as is known."""
+        """Packets were sent at `now`. `loss`: what repairs those that were lost, if known."""
         self._in_flight += packets
         self._sent_at = now
         self._flights.append(_Flight(index, packets, acked_at, self._in_flight, loss))
@@ -79,7 +79,7 @@ class CongestionWindow:
             self._opens_at = acked_at
 
     def corrected(self, index: int, acked_at: int, loss: RepairedBy = "fast") -> None:
-        """The acknowledgement arrives at another time than was known. `loss`: what repairs it if it was lost."""
+        """The acknowledgement arrives at another time than expected. `loss`: what repairs the packet if it was lost."""
         for flight in self._flights:
             if flight.index == index:
                 flight.acked_at = acked_at
@@ -92,7 +92,7 @@ class CongestionWindow:
         return self._opens_at
 
     def timed_out(self) -> None:
-        """After a silence: nothing is in flight, and the window is 1."""
+        """After a timeout: nothing is in flight, and the window is 1."""
         self.forget()
         self._threshold = max(2.0, self.packets * BETA)
         self.packets = 1.0
@@ -126,7 +126,7 @@ class CongestionWindow:
 
     def _reduce(self, at: int, *, is_timeout: bool) -> None:
         if at <= self._reduced_at:
-            return  # once for what was lost together
+            return  # only once for packets lost together
         self._reduced_at = max([at, *(flight.acked_at for flight in self._flights if flight.loss)])
         self._threshold = max(2.0, self.packets * BETA)
         self.packets = 1.0 if is_timeout else self._threshold

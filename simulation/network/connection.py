@@ -1,4 +1,4 @@
-"""One TCP connection for a WebSocket or for HTTP requests: two pipes, and what TCP does at both endpoints.
+"""One TCP connection for a WebSocket or for HTTP requests: two pipes, and TCP's behaviour at both endpoints.
 
     client                                                    server
       | -- SYN ------------------------------------------------> |   1 one-way latency
@@ -10,19 +10,19 @@
 
 HTTP connects once and then sends one request at a time; a connection is kept alive for the next request.
 
-Endpoints. A close travels behind everything sent before it and then ends the other side too. A `cut` is noticed by both endpoints
-at once; a box beyond the access link cannot tell a client that an outage cuts off. A silent (half-open) connection carries
-nothing any more, in one direction or both, cannot be cut, and is removed when both endpoints have given it up. A killed server
-leaves its end of every connection, and a reset travels to each client behind the data in flight. A client that gives up before
-its SYN got through never existed for the server. An endpoint whose kernel gave up after too many retransmissions is notified, and
-from then on answers data with a reset; the other endpoint is not notified.
+Endpoints. A close arrives after everything sent before it and then ends the other side too. A `cut` ends both endpoints at once;
+a middlebox beyond the access link cannot notify a client during an outage. A silent (half-open) connection transports nothing any
+more, in one direction or both, cannot be cut, and is removed when both endpoints have given it up. A killed server leaves its end
+of every connection, and a reset travels to each client behind the data in flight. If a client gives up before its SYN has
+arrived, the server never sees it. An endpoint whose kernel gave up after too many retransmissions is notified, and from then on
+answers data with a reset; the other endpoint is not notified.
 
-A reset, or the refusal of a SYN, is sent once. What is sent again is data and SYNs. When an outage swallows a reset, the endpoint
-that sent it has forgotten the connection, and answers the next data that arrives with another. A client whose SYN was answered by
-a reset that was lost sends its SYN again by its schedule, and gets whatever answer there is by then.
+A reset, or the refusal of a SYN, is sent once; only data and SYNs are retransmitted. When a reset is lost in an outage, the
+endpoint that sent it has forgotten the connection, and answers the next data that arrives with another reset. A client whose
+refused SYN got no answer sends the SYN again by its schedule, and gets the answer of that time.
 
-Middleboxes on the path end connections that are idle or old. The server's send buffer is bounded: bytes that the client has not
-acknowledged count, and above the limit the connection is blocked until enough has arrived.
+Middleboxes on the path end connections that are idle or old. The server's send buffer is bounded: it counts bytes that the client
+has not acknowledged, and above the limit the connection is blocked until enough has arrived.
 """
 
 import abc
@@ -44,7 +44,7 @@ from simulation.scenario.faults import Direction
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a connection ends, and what is said with it. `code` None: nothing was said. `is_reset`: by a reset, sent once."""
+    """How a connection ends. `code` None: no close code was sent. `is_reset`: by a reset, sent once."""
 
     code: int | None
     message: str
@@ -62,8 +62,8 @@ STRIPPED = Ending(None, "the upgrade was answered with HTTP 426")
 
 
 class ServerEndpoint(Protocol):
-    """What a server process is told about a connection. It names it by writing `connection.server_id`, and is told of frames and
-    losses for as long as that is there."""
+    """The notifications of a server process about a connection. The process sets `connection.server_id`, and gets frames and
+    losses while it is set."""
 
     def request_arrived(self, connection: "TcpConnection", request: frames.RequestFrame | None) -> None:
         """An HTTP request, answered by `connection.answer()`; None: for an upgrade, answered by `connection.upgrade()`."""
@@ -76,11 +76,11 @@ class ServerEndpoint(Protocol):
     def bytes_taken(self, connection_id: int) -> None: ...
 
     def released(self, connection: "TcpConnection") -> None:
-        """Its endpoint of a connection is gone, whatever became of it."""
+        """The process's endpoint of a connection is gone, for any reason."""
 
 
 class Syn(enum.Enum):
-    """What happens to a SYN that no process takes up."""
+    """What happens to a SYN that no process accepts."""
 
     REFUSED = "nobody listens: it is answered by a reset"
     DROPPED = "the queue of connections to be accepted is full: it is not answered, and the client's system repeats it"
@@ -88,10 +88,10 @@ class Syn(enum.Enum):
 
 @dataclass(slots=True)
 class AcceptedConnection:
-    """What the server's machine notes about a connection that it has taken; times in ns, by the process's own time.
+    """The server machine's notes about an accepted connection; times in ns, of the process's own clock.
 
-    instance: which one has it. at: when the listener takes it. busy_until: it has work on it until then. is_greeted: its
-    handshake has been paid for.
+    instance: which instance has it. at: when the listener accepts it. busy_until: the end of the work on it. is_greeted: its
+    handshake has been charged.
     """
 
     instance: int = 0
@@ -101,30 +101,30 @@ class AcceptedConnection:
 
 
 NOTHING_NOTED = AcceptedConnection()
-"""About a connection that a machine without instances and a capacity has taken. Nobody writes into it."""
+"""For connections on a machine without instances and capacity; never modified."""
 
 
 class ServerListener(Protocol):
-    """Where the server's processes run."""
+    """The machine of the server's processes."""
 
     @property
     def balancer(self) -> Ports | None:
-        """The ports that its load balancer has towards it."""
+        """The ports of its load balancer towards it."""
 
     @property
     def ticket_keys(self) -> int:
-        """Which keys it resumes TLS sessions by."""
+        """The number of the keys with which it resumes TLS sessions."""
 
     def take(self, connection: "TcpConnection") -> ServerEndpoint | Syn:
-        """A SYN has arrived (again): the process that takes the connection, or what becomes of it."""
+        """A SYN has arrived (perhaps again): the process that accepts the connection, or what happens to the SYN."""
 
 
 _NO_RANDOMNESS: EntityRandom = RandomStreams(0).of("nobody")
-"""For paths on which nothing is left to chance."""
+"""For paths without random behaviour."""
 _TLS_BYTES = {"none": (), "1.3": ((517, 3000),), "1.2": ((517, 3000), (126, 51))}
-"""Of each round trip of a handshake: up and down, about (a chain of two certificates)."""
+"""Of each round trip of a handshake: up and down, approximately (a chain of two certificates)."""
 _RESUMED_BYTES = {"none": (), "1.3": ((760, 250),), "1.2": ((720, 150),)}
-"""Of a handshake that is resumed: with a ticket, and without certificates."""
+"""Of a resumed handshake: with a ticket, without certificates."""
 
 
 ClientAccessLink = AccessLink["TcpConnection"]
@@ -166,19 +166,19 @@ class TcpConnection(abc.ABC):
         send_buffer_bytes: int,
         token: str | None = None,
     ) -> None:
-        """`token`: what the client's requests on it carry in their heads."""
+        """`token`: sent in the heads of the client's requests."""
         self.access_link = access_link
         self.path = access_link.path
         self._listener = listener
-        self._server: ServerEndpoint | None = None  # the process that took the connection, while its endpoint exists
+        self._server: ServerEndpoint | None = None  # the process that accepted the connection, while its endpoint exists
         self.server_id: int | None = None
-        """That process's name for it, while it knows of it."""
+        """The process's number for it, while it knows it."""
         self.token = token
         self.taken = NOTHING_NOTED
         self.is_resumed = False
-        """Whether its TLS handshake resumes an earlier one."""
+        """Whether its TLS handshake resumes an earlier session."""
         self._is_resolving = access_link.resolver is not None
-        self._is_astray = False  # it was dialled to an address where the server is no more
+        self._is_astray = False  # it was dialled to an address where the server no longer is
         self._ports: tuple[Ports, ...] = ()
         self._send_buffer_bytes = send_buffer_bytes
         self._number = access_link.add(self)
@@ -237,7 +237,7 @@ class TcpConnection(abc.ABC):
     def _random_of(self, direction: str) -> EntityRandom:
         return self.access_link.random_source.of(f"{self.access_link.client}/{self._number}/{direction}")
 
-    # What the access link does to it.
+    # Called by the access link.
 
     def hold(self, direction: Direction = "both") -> None:
         if direction != "down":
@@ -268,7 +268,7 @@ class TcpConnection(abc.ABC):
             self._end_at_client(RESET)
 
     def cut_at_box(self) -> None:
-        """A box beyond the access link resets both endpoints; an outage keeps that from the client."""
+        """A middlebox beyond the access link resets both endpoints; during an outage the reset does not reach the client."""
         if self._down.is_down and not (self._is_silent or self._is_over):
             self._leave_server()
             self._down.push_reset(self._end_at_client, RESET)  # which is lost
@@ -282,12 +282,12 @@ class TcpConnection(abc.ABC):
 
     @property
     def is_resting(self) -> bool:
-        """Whether nothing is going on: it is kept for a next request."""
+        """Whether it is idle, kept alive for a next request."""
         return False
 
     @abc.abstractmethod
     def cut_if_websocket(self) -> None:
-        """WebSockets are forbidden from now on; anything else may stay."""
+        """WebSockets are forbidden from now on; HTTP connections may stay."""
 
     def silence(self, direction: Direction = "both") -> None:
         """Become half-open: silent for ever, and neither endpoint is notified."""
@@ -318,11 +318,11 @@ class TcpConnection(abc.ABC):
             self._leave_server()
             self.silence()
 
-    # What a middlebox sees of it.
+    # Called by a middlebox.
 
     @property
     def is_out_of_reach(self) -> bool:
-        """Whether nothing can be done to it any more: it is silent, or over."""
+        """Whether it can no longer be affected: it is silent, or over."""
         return self._is_silent or self._is_over
 
     @property
@@ -330,15 +330,15 @@ class TcpConnection(abc.ABC):
         """To the server, and to the client."""
         return self._up, self._down
 
-    # What the endpoints do.
+    # Called by the endpoints.
 
     def client_leaves(self, ending: Ending) -> None:
-        """The client closes its endpoint, after what it sent before."""
+        """The client closes its endpoint, after everything it sent before."""
         if self._client_is_gone:
             return
         self._client_is_gone = True
         if self.access_link.directions.up.limit is not None and (len(self._up) or len(self._down)):
-            self.access_link.note_trouble("late")  # on a path without a bound, chance may have made it leave
+            self.access_link.note_trouble("late")  # on a path without a bound, random delay may have made it leave
         if self._has_crossed or self._up.has_dialled():
             self._up.push(self._end_at_server, ending)
             self._clear_up()
@@ -346,7 +346,8 @@ class TcpConnection(abc.ABC):
             self._drop()
 
     def server_leaves(self, ending: Ending, after: int = 0) -> None:
-        """The server closes its endpoint, after what it sent before, and hears nothing any more. `after`: as in Pipe.push."""
+        """The server closes its endpoint, after everything it sent before, and gets no more notifications. `after`: as in
+        Pipe.push."""
         server = self._server
         if server is None:
             return
@@ -359,7 +360,8 @@ class TcpConnection(abc.ABC):
         server.released(self)
 
     def is_blocked(self) -> bool:
-        """Whether the server's send buffer has no room; if so, the server is told of every frame that arrives, until it has."""
+        """Whether the server's send buffer is full; then the server is notified of every frame that arrives, until there is
+        room."""
         self._is_waited_for = self._down.half.bytes_held > self._send_buffer_bytes
         return self._is_waited_for
 
@@ -369,7 +371,7 @@ class TcpConnection(abc.ABC):
             self.access_link.saw(self, "down", "sent", frame)
         self._down.push(self._frame_at_client, frame, size_bytes, after)
 
-    # What the kernels do.
+    # Called for the kernels.
 
     def gave_up(self, pipe: SimulatedPipe) -> None:
         """As PipeOwner.gave_up: the endpoint that sends on `pipe` is notified, the other is not."""
@@ -388,7 +390,8 @@ class TcpConnection(abc.ABC):
             self._drop()
 
     def reset_lost(self, pipe: SimulatedPipe) -> None:
-        """As PipeOwner.reset_lost: who sent it answers data with another; a client that waits for its connection dials again."""
+        """As PipeOwner.reset_lost: the sender answers data with another reset; a client that is connecting sends its SYN
+        again."""
         if pipe is self._up:
             self._client_resets = True
         elif self._is_established:
@@ -414,7 +417,7 @@ class TcpConnection(abc.ABC):
             self._notify_server_of_room()
 
     def _keep_alive(self, call: Call) -> None:
-        """An endpoint's keepalive timer: it probes a connection from which it has heard nothing, and gives up in the end."""
+        """An endpoint's keepalive timer: it probes a connection that is silent, and gives up in the end."""
         is_client, missed = call.argument
         keepalive, clock = self.path.tcp.keepalive, self.access_link.clock
         assert keepalive is not None, "its timer was set"
@@ -426,7 +429,7 @@ class TcpConnection(abc.ABC):
         if not missed and heard_at + idle > now:
             again_at = heard_at + idle
         elif len(out):
-            again_at = now + idle  # retransmissions find out
+            again_at = now + idle  # retransmissions detect a loss
         elif missed == keepalive.probes:
             out.half.abandon()
             self.gave_up(out)
@@ -440,7 +443,7 @@ class TcpConnection(abc.ABC):
                 (self._server_hears if is_client else self._client_hears)()
         Call(clock, again_at, ALARM, self._keep_alive, (is_client, missed))
 
-    # What arrives.
+    # Arrivals.
 
     def _syn_at_server(self, _: None) -> None:
         answer = Syn.REFUSED if self.access_link.refusals or self._is_astray else self._taken_through_ports()
@@ -458,7 +461,7 @@ class TcpConnection(abc.ABC):
             self._down.push(self._tls_at_client, 0)
 
     def _taken_through_ports(self) -> "ServerEndpoint | Syn":
-        """What becomes of the SYN where addresses on its way have ports to give."""
+        """What happens to the SYN if addresses on its way have limited ports."""
         pools = [pool for pool in (self.access_link.nat, self._listener.balancer) if pool is not None]
         if not pools:
             return self._listener.take(self)
@@ -483,11 +486,11 @@ class TcpConnection(abc.ABC):
 
     @property
     def _tls_bytes(self) -> tuple[tuple[int, int], ...]:
-        """Of each round trip of its handshake, up and down."""
+        """Bytes of each round trip of its handshake, up and down."""
         return (_RESUMED_BYTES if self.is_resumed else _TLS_BYTES)[self.path.tcp.tls]
 
     def _tls_at_client(self, rounds: int) -> None:
-        """TCP stands, and so many round trips of TLS are over."""
+        """The TCP connection is established, and this many round trips of TLS are done."""
         self._is_established = True
         exchanges = self._tls_bytes
         if rounds == len(exchanges):
@@ -504,31 +507,31 @@ class TcpConnection(abc.ABC):
 
     @abc.abstractmethod
     def _connected_at_client(self) -> None:
-        """The connection stands, TLS included."""
+        """The connection is established, including TLS."""
 
     @abc.abstractmethod
     def _frame_at_client(self, frame: frames.Frame) -> None: ...
 
     @abc.abstractmethod
     def _part_at_client(self) -> None:
-        """Another part of a large frame, after a second."""
+        """Another second's worth of a large frame has arrived."""
 
     def _client_hears(self) -> bool:
-        """Something has arrived at the client: whether it is still there. A kernel that has forgotten it sends a reset."""
+        """Something has arrived at the client: whether it still has its endpoint. If not, its kernel sends a reset."""
         if self._client_resets:
             self._client_resets = False
             self._up.push_reset(self._end_at_server, RESET)
         return not self._client_is_gone
 
     def _server_hears(self) -> bool:
-        """Something has arrived at the server: whether it knows of this connection. A kernel that has forgotten it resets it."""
+        """Something has arrived at the server: whether it still has its endpoint. If not, its kernel sends a reset."""
         if self._server_resets:
             self._server_resets = False
             self._down.push_reset(self._end_at_client, RESET)
         return self._server is not None
 
     def _notify_server_of_room(self) -> None:
-        """Bytes have left the send buffer; a server that waits for room wants to know."""
+        """Bytes have left the send buffer; notify a server that waits for room."""
         if self._is_waited_for and self._server is not None and self.server_id is not None:
             self._server.bytes_taken(self.server_id)
 
@@ -547,7 +550,7 @@ class TcpConnection(abc.ABC):
             self._client_is_gone = True
             self._notify_client_of_end(ending)
 
-    # How it goes.
+    # The endings.
 
     def _leave_server(self) -> None:
         server, server_id = self._server, self.server_id

@@ -1,25 +1,24 @@
-"""When does what is sent arrive: one direction of one connection, for the simulator's lanes and the emulator's alike.
+"""Delay model: when sent data arrive in one direction of one connection, for simulator and emulator.
 
 For a chunk of n bytes that is sent at time t:
 
-    leaves the bottleneck   b = max(t, b of the one before) + n / bandwidth, or at the recorded deliveries that carry it
-    arrives                 a = b + latency + jitter draw + delay draw, by itself
+    leaves the bottleneck   b = max(t, b of the chunk before) + n / bandwidth, or at the recorded deliveries that carry it
+    arrives                 a = b + latency + jitter sample + delay sample, by itself
 
-The lane is first in, first out, so a chunk is handed over at the latest `a` of all up to it: nothing is ever reordered, and a
-chunk that is late holds up what follows (head-of-line blocking). Chance is drawn by index, never by call order.
+The direction is first in, first out, so a chunk is delivered at the latest `a` of all chunks up to it: nothing is reordered, and
+a late chunk delays the following ones (head-of-line blocking). Random values are sampled by index, never by call order.
 
-Where packets can be lost, a chunk is cut into packets of `mss_bytes`, and one that is lost is sent again
+If packets can be lost, a chunk is cut into packets of `mss_bytes`, and a lost packet is sent again
 
-    when three later packets have arrived and the sender has heard of it     (fast retransmit), or
+    when three later packets have arrived and the sender knows it     (fast retransmit), or
     one RTO after it left, and if it is lost again, after twice that, ...    whichever comes first.
 
-Whether three later ones come is not known when the first is sent; so the arrival of a chunk that lost a packet may move to an
-earlier time by what is sent after it (`corrections`). A retransmission takes its time in the bottleneck but no place in its
-queue.
+When a packet is sent, it is not known whether three later ones will follow; so later packets may move the arrival of a chunk that
+lost a packet to an earlier time (`corrections`). A retransmission takes its time in the bottleneck but no place in its queue.
 
-A queue is drop-tail: a packet that finds no room comes again one RTO later, and from then on, until the bottleneck has been
-empty, the sender sends no faster than the queue drains (its window is closed). Congestion control beyond that is not
-modelled: a sender that is not told otherwise sends at once what it has.
+A queue is drop-tail: a packet without room is sent again one RTO later, and from then on, until the bottleneck has been empty,
+the sender sends no faster than the queue drains (its window is closed). Without a congestion window there is no other congestion
+control: everything is sent at once.
 
 All times are ns on any clock that does not go backwards.
 """
@@ -43,13 +42,13 @@ from simulation.scenario.path_bounds import (
 from simulation.scenario.paths import FadingLoss, Path
 
 PACKET_BYTES = 1500
-"""What one delivery of a Mahimahi recording carries, with the heads."""
+"""The payload of one delivery of a Mahimahi network trace, including headers."""
 HEAD_BYTES = 40
-"""Of IPv4 and TCP, in every packet; they count for deliveries only: a bandwidth is that of the stream."""
+"""The headers of IPv4 and TCP in every packet; they count for deliveries only: a bandwidth is that of the stream."""
 
 
 class RecordedLatency:
-    """A step function of time, repeated. The last value holds for as long as the one before it did."""
+    """A step function of time, repeated. The last value lasts as long as the one before it."""
 
     __slots__ = ("_period", "_starts", "_values")
 
@@ -85,10 +84,10 @@ class Deliveries:
 
 
 class PathDirection:
-    """`limit`: what a chunk may take from the bottleneck to the far end by the path's stated bound; None: it never takes more.
-    `back`: what an acknowledgement takes, on average. `has_chance`: something is drawn on it. `is_counted`: a middlebox counts
-    what passes. `is_lossy`: packets can be lost. `is_plain`: nothing but a constant latency. `is_shared`: the connections of an
-    access link share something of it."""
+    """`limit`: the declared bound of the time from the bottleneck to the far end; None: it is never longer. `back`: the mean time
+    of an acknowledgement. `has_chance`: it has random behaviour. `is_counted`: a middlebox counts what passes. `is_lossy`:
+    packets can be lost. `is_plain`: only a constant latency. `is_shared`: the connections of an access link share something of
+    it."""
 
     __slots__ = (
         "back",
@@ -145,11 +144,11 @@ class PathDirection:
         one_way = ns(direction_max_s(path, is_up=is_up))
         self.limit = None if is_bounded(path) else one_way
         self.one_way_max = one_way + ns(delivery_gap_s(path, is_up=is_up))
-        """One way, for a queue that is empty."""
+        """The one-way time with an empty queue."""
 
     @property
     def counts_bytes(self) -> bool:
-        """Whether it makes a difference how large things are."""
+        """Whether sizes matter."""
         return bool(self.ns_per_byte or self.deliveries or self.is_lossy or self.has_window)
 
 
@@ -168,7 +167,7 @@ _last: PathDirections | None = None
 
 
 def directions_of(path: Path) -> PathDirections:
-    """Worked out once for a group whose lines are made one after the other."""
+    """Computed once for a group whose links are created one after the other."""
     global _last
     if _last is None or _last.path is not path:
         _last = PathDirections(path)
@@ -176,14 +175,15 @@ def directions_of(path: Path) -> PathDirections:
 
 
 NEVER = 1 << 62
-"""The arrival of what is not sent any more: TCP has given it up."""
+"""The arrival of something that is not sent any more: TCP has given up."""
 
 
 class BandwidthQueue:
-    """What the connections of one access link share in one direction: the bottleneck's queue, first come first served, and fades.
+    """The part of one direction shared by the connections of an access link: the bottleneck's queue (first come, first served)
+    and fades.
 
-    left_at: when the last packet left it. delivery, room: of a recording, the one that the last packet left with, and what is
-    still free of it.
+    left_at: when the last packet left it. delivery, room: of a network trace, the delivery with which the last packet left, and
+    its free bytes.
     """
 
     __slots__ = ("delivery", "fades", "left_at", "room")
@@ -195,12 +195,12 @@ class BandwidthQueue:
         self.fades = Fades(direction.loss, random_source) if isinstance(direction.loss, FadingLoss) else None
 
     def clear(self, now: int) -> None:
-        """The link was down: what was in the queue is lost."""
+        """The link was down: the contents of the queue are lost."""
         self.left_at = min(self.left_at, now)
 
 
 def bottleneck_of(direction: PathDirection, random_source: EntityRandom) -> BandwidthQueue | None:
-    """What an access link shares in this direction; None: nothing."""
+    """The part that an access link's connections share in this direction; None: nothing."""
     return BandwidthQueue(direction, random_source) if direction.is_shared else None
 
 
@@ -210,7 +210,7 @@ class DelayModel:
     __slots__ = ("_bottleneck", "_is_alone", "_random_source", "_repair", "direction", "left_at")
 
     def __init__(self, direction: PathDirection, random_source: EntityRandom, bottleneck: BandwidthQueue | None = None) -> None:
-        """`bottleneck`: of the access link; None: the connection has the path for itself."""
+        """`bottleneck`: of the access link; None: the connection has the path alone."""
         self.direction = direction
         self._random_source = random_source
         self._is_alone = bottleneck is None
@@ -236,7 +236,7 @@ class DelayModel:
         return left_at + self.travel(index, left_at)
 
     def send_once(self, index: int, sent_at: int) -> int | None:
-        """When a packet without bytes arrives that nobody sends again; None: it is lost."""
+        """When a packet without bytes arrives that is never retransmitted; None: it is lost."""
         repair = self._repair
         if repair is None:
             return self.send(0, index, sent_at)
@@ -248,7 +248,7 @@ class DelayModel:
         return left_at + self.travel(index, left_at)
 
     def travel(self, index: int, left_at: int) -> int:
-        """From the bottleneck to the far end, for what left it then."""
+        """When something arrives that left the bottleneck at `left_at`."""
         direction = self.direction
         takes = direction.latency if direction.recorded is None else direction.recorded.at(left_at)
         if direction.jitter:
@@ -258,7 +258,7 @@ class DelayModel:
         return takes
 
     def dial(self, sent_at: int) -> tuple[int, int]:
-        """A SYN, the first thing on its way: when it arrives, and when the one that does so left."""
+        """A SYN, the first packet: when it arrives, and when the successful transmission was sent."""
         repair = self._repair
         if repair is None:
             arrives_at = self.send(0, 0, sent_at)
@@ -276,7 +276,7 @@ class DelayModel:
         return NEVER, NEVER
 
     def restart(self, now: int) -> None:
-        """The link is back: what was on the way is to be sent again."""
+        """The link is up again: lost data are sent again."""
         self.left_at = now
         if self._is_alone and self._bottleneck is not None:
             self._bottleneck.clear(now)
@@ -284,7 +284,8 @@ class DelayModel:
             self._repair.forget()
 
     def on_another_path(self, direction: PathDirection, bottleneck: BandwidthQueue | None, packets: int) -> "DelayModel":
-        """The same connection on another path, whose draws go on. `packets`: how many were sent where none could be lost."""
+        """The same connection on another path, with its random numbers continued. `packets`: how many were sent while none could
+        be lost."""
         other = DelayModel(direction, self._random_source, bottleneck)
         if other._repair is not None:
             other._repair.packets = packets if self._repair is None else self._repair.packets
@@ -296,13 +297,13 @@ class DelayModel:
 
     @property
     def rto(self) -> int:
-        """The timeout of a connection of which no more is known than its path."""
+        """The timeout of a connection of which only the path is known."""
         if self._repair is not None:
             return self._repair.estimate.rto
         return steady_rto(self.direction.tcp, 2 * self.direction.back, self.direction.jitter)
 
     def leaves(self, size_bytes: int, at: int) -> int:
-        """When a packet that comes to the bottleneck at `at`, behind all others, has left it."""
+        """When a packet has left the bottleneck that enters its queue at `at`."""
         at = max(at, self.left_at)
         if (bottleneck := self._bottleneck) is None:
             return at
@@ -315,7 +316,7 @@ class DelayModel:
         return at
 
     def backlog_bytes(self, at: int) -> float:
-        """What waits in the bottleneck's queue."""
+        """The bytes in the bottleneck's queue."""
         bottleneck = self._bottleneck
         if bottleneck is None or bottleneck.left_at <= at:
             return 0
@@ -344,7 +345,7 @@ class DelayModel:
 
 
 class _Lost:
-    """A packet that was lost, until nothing can bring it earlier any more."""
+    """A lost packet, until nothing can make it arrive earlier."""
 
     __slots__ = ("again", "arrives_at", "chunk", "failures", "fast_at", "later", "left_at", "packet", "rto")
 
@@ -352,9 +353,9 @@ class _Lost:
         self.chunk = chunk
         self.packet = packet
         self.left_at = left_at
-        self.again = again  # what a retransmission takes to arrive
+        self.again = again  # the time of a retransmission
         self.rto = rto
-        self.failures = 0  # retransmissions that were lost as well
+        self.failures = 0  # retransmissions that were lost too
         self.later = 0
         self.fast_at: int | None = None
         self.arrives_at = 0
@@ -365,7 +366,7 @@ class _Chunk:
 
     def __init__(self, index: int) -> None:
         self.index = index
-        self.others_at = 0  # when those have arrived that were not lost
+        self.others_at = 0  # when all packets that were not lost have arrived
         self.lost: list[_Lost] = []
 
     @property
@@ -374,10 +375,10 @@ class _Chunk:
 
 
 class Repair:
-    """Loss and retransmission on one direction.
+    """Loss and retransmission in one direction.
 
-    corrections: arrivals that have become earlier, as (index, time), for the lane to take. gives_up_at: when TCP gives the
-    connection up, once that is certain. loss: what repairs the losses of what was sent last.
+    corrections: arrivals that have become earlier, as (index, time), for the pipe to apply. gives_up_at: when TCP gives the
+    connection up, once that is certain. loss: what repairs the losses of the last packets.
     """
 
     __slots__ = (
@@ -400,7 +401,7 @@ class Repair:
         self.packets = 0
         self._fades = fades
         self._missing: list[_Lost] = []
-        self._opens_at: int | None = None  # since a drop: when the window opens again
+        self._opens_at: int | None = None  # after a drop: when the window opens again
         self.corrections: list[tuple[int, int]] = []
         self.gives_up_at: int | None = None
         self.loss: RepairedBy = ""
@@ -444,7 +445,7 @@ class Repair:
         return chunk.arrives_at
 
     def _repeat(self, lost: _Lost) -> None:
-        """Count the retransmissions that are lost as well."""
+        """Count the retransmissions that are lost too."""
         tcp, rto_max = self._direction.tcp, ns(self._direction.tcp.rto_max_s)
         lost.failures = 0
         while lost.failures < tcp.retries:
@@ -457,7 +458,7 @@ class Repair:
             lost.failures += 1
 
     def _leaves(self, transit: DelayModel, packet_bytes: int, at: int) -> int:
-        """A packet goes to the bottleneck's queue, or finds no room there."""
+        """A packet enters the bottleneck's queue, or finds no room there."""
         if self._direction.queue_bytes is None:
             return transit.leaves(packet_bytes, at)
         backlog = transit.backlog_bytes(at)
@@ -468,16 +469,16 @@ class Repair:
         return transit.leaves(packet_bytes, at if self._opens_at is None else max(at, self._opens_at))
 
     def _arrived_behind(self, at: int) -> None:
-        """A packet has arrived, behind all that are missing."""
+        """A later packet than all missing ones has arrived."""
         is_over = False
         for lost in self._missing:
             lost.later += 1
             if lost.later == DUPLICATES:
                 lost.fast_at = at + self._direction.back
                 is_over = True
-                if lost.arrives_at:  # else it is of the chunk in hand
+                if lost.arrives_at:  # else it belongs to the current chunk
                     before = lost.chunk.arrives_at
-                    if self._fades is not None:  # another time meets another state
+                    if self._fades is not None:  # another time has another state
                         self._repeat(lost)
                     self._settle(lost)
                     after = lost.chunk.arrives_at

@@ -1,4 +1,4 @@
-"""A connection for HTTP requests: it is kept alive, and carries one request at a time."""
+"""A connection for HTTP requests: kept alive, with one request at a time."""
 
 from typing import Protocol
 
@@ -9,14 +9,14 @@ from simulation.network.connection import ClientAccessLink, Ending, ServerListen
 from simulation.network.simulated_pipe import SimulatedPipe
 
 REQUEST_HEAD_BYTES = 300
-"""Of the head of a request, about; and below of an answer's."""
+"""Size of the head of a request, approximately; and below of an answer's."""
 ANSWER_HEAD_BYTES = 150
 KEEP_ALIVE_S = 60.0
-"""Without a request for so long, the server closes; as `DoorLimits.keep_alive_timeout_s` of the real one."""
+"""The server closes a connection without a request after this time; as `DoorLimits.keep_alive_timeout_s` of the real server."""
 
 
 class HttpEndpoint(Protocol):
-    """What a client's host is told about its HTTP connections."""
+    """The notifications of a client's host about its HTTP connections."""
 
     def bytes_of_answer_arrived(self, connection: "HttpConnection") -> None: ...
 
@@ -41,7 +41,7 @@ class HttpConnection(TcpConnection):
     ) -> None:
         self._client = client
         self.request: frames.RequestFrame | None = None
-        """The one under way."""
+        """The request under way."""
         self._waiting_bytes: int | None = None  # of a request that waits for the connection
         self._waits_for_connection = True
         super().__init__(access_link, listener, send_buffer_bytes, token)
@@ -54,7 +54,7 @@ class HttpConnection(TcpConnection):
         pass
 
     def ask(self, request: frames.RequestFrame, size_bytes: int) -> None:
-        """Send a request, once the connection stands."""
+        """Send a request, once the connection is established."""
         assert self.request is None, "one request at a time"
         self.request = request
         if self.access_link.watch is not None:
@@ -76,7 +76,7 @@ class HttpConnection(TcpConnection):
             self._server.request_arrived(self, request)
 
     def answer(self, frame: frames.Frame, size_bytes: int, after: int = 0) -> None:
-        """The server answers the request under way, and is told of nothing any more before the next. `after`: as in Pipe.push."""
+        """The server answers the request under way, and gets no notifications before the next one. `after`: as in Pipe.push."""
         self.server_id = None
         if self.access_link.watch is not None:
             self.access_link.saw(self, "down", "sent", frame)
@@ -95,7 +95,7 @@ class HttpConnection(TcpConnection):
             self._client.request_answered(self, frame)
 
     def gave_up(self, pipe: SimulatedPipe) -> None:
-        """As TcpConnection.gave_up. What has died on its way to the server leaves it a connection on which nothing comes."""
+        """As TcpConnection.gave_up. If a request was lost on its way, the server keeps a connection on which nothing arrives."""
         super().gave_up(pipe)
         if not self._is_over:
             Call(self.access_link.clock, self.access_link.clock.now + ns(KEEP_ALIVE_S), ALARM, self._idled)
@@ -111,7 +111,7 @@ class HttpConnection(TcpConnection):
 
 
 def failed(request: frames.RequestFrame, ending: Ending) -> frames.RequestFailed:
-    """What the polling transport says of a request that got no answer, or an error."""
+    """The report of the polling transport about a request without an answer, or with an error."""
     return frames.RequestFailed(
         request=request_kind(request),
         code=ending.code,

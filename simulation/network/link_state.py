@@ -1,7 +1,7 @@
-"""The faults on one client's access link: which are active now, and what each does to the connections when it begins and ends.
+"""The state of one client's access link: its active faults, and their effect on connections.
 
-The simulator, the emulator and the parity test's bare world share this state; each brings its own connections. Faults are counted
-by kind, so overlapping faults need no rule of their own: `begin_fault` adds one, `end_fault` removes one. A fault applies to all
+Simulator, emulator and the parity test's bare world share this class; each supplies its own connections. Faults are counted by
+kind, so overlapping faults need no special rule: `begin_fault` adds one, `end_fault` removes one. A fault applies to all
 connections of the link, including those opened while it lasts (`apply_to`).
 """
 
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 class LinkConnection(Protocol):
-    """What an access link's faults do to one of its connections."""
+    """The effects of an access link's faults on one connection."""
 
     def hold(self, direction: Direction = "both") -> None: ...
 
@@ -40,7 +40,7 @@ class LinkConnection(Protocol):
         """Reset both endpoints now, whatever the state of the link."""
 
     def cut_at_box(self) -> None:
-        """A box beyond the access link resets both endpoints; an outage keeps that from the client."""
+        """A middlebox beyond the access link resets both endpoints; during an outage the reset does not reach the client."""
 
     def cut_if_websocket(self) -> None: ...
 
@@ -49,8 +49,8 @@ class LinkConnection(Protocol):
 
 
 class LinkState:
-    """`outages`: the directions of those under way. `stalls`, `refusals`: how many are under way. `random_source`: of `client`,
-    decides whether a load balancer's cut hits it. `upgrades_normally`: what the path does to upgrades without a fault."""
+    """`outages`: the directions of the active ones. `stalls`, `refusals`: how many are active. `random_source`: of `client`,
+    decides whether a load balancer's cut affects it. `upgrades_normally`: how the path handles upgrades without a fault."""
 
     __slots__ = ("blocks", "client", "outages", "random_source", "refusals", "stalls", "upgrades_normally")
 
@@ -65,18 +65,18 @@ class LinkState:
 
     @property
     def upgrades(self) -> UpgradeHandling:
-        """What happens to a request for an upgrade now; of several faults the last one decides."""
+        """How an upgrade request is handled now; of several faults the last one decides."""
         return self.blocks[-1].how if self.blocks else self.upgrades_normally
 
     def apply_to(self, connection: LinkConnection) -> None:
-        """A connection is being opened: the faults under way hold for it too."""
+        """A connection is being opened: apply the active faults to it too."""
         for direction in self.outages:
             connection.hold(direction)
         for _ in range(self.stalls):
             connection.stall()
 
     def begin_fault(self, fault: LineFault, connections: Iterable[LinkConnection]) -> None:
-        """`fault` begins now. `connections`: those of the link that are open."""
+        """`fault` begins now. `connections`: the open ones of the link."""
         match fault:
             case Outage(direction=direction):
                 self.outages = (*self.outages, direction)
@@ -107,7 +107,7 @@ class LinkState:
                 assert_never(fault)
 
     def end_fault(self, fault: LineFault, connections: Iterable[LinkConnection]) -> None:
-        """`fault`, which has begun, is over."""
+        """`fault`, which has begun, ends."""
         match fault:
             case Outage(direction=direction):
                 self.outages = without(self.outages, direction)
@@ -128,6 +128,6 @@ class LinkState:
 
 
 def without(values: tuple[T, ...], value: T) -> tuple[T, ...]:
-    """The values but one of those that equal this one."""
+    """The values without one that equals `value`."""
     place = values.index(value)
     return (*values[:place], *values[place + 1 :])

@@ -1,12 +1,11 @@
-"""Which packets are lost: the loss of a path as a process over one direction's packets.
+"""Packet loss: which packets of one direction are lost.
 
-    is_lost(packet, attempt, at)   packet: its number in this direction, from 0; attempt: 0 the first time, then its
-                                   retransmissions; at: when it leaves
+    is_lost(packet, attempt, at)   packet: its number in this direction, from 0; attempt: 0 for the first time, then its
+                                   retransmissions; at: when it is sent
 
-Bernoulli draws belong to a packet and an attempt, so a path that loses more loses at least the same packets (common random
-numbers).
-The Gilbert-Elliott chain begins in its stationary state and takes one step for each packet that is sent, retransmissions
-included, in the order in which they are asked about. The fades of an access link go on in time, whatever is sent.
+Bernoulli samples belong to a packet and an attempt, so a path that loses more loses at least the same packets (common random
+numbers). The Gilbert-Elliott chain begins in its stationary state and takes one step for each packet sent, including
+retransmissions, in the order of the calls. The fades of an access link change with time, whatever is sent.
 """
 
 import bisect
@@ -17,7 +16,7 @@ from reference.protocol.timers import NS_PER_MS, NS_PER_S
 from simulation.random import EntityRandom
 from simulation.scenario.paths import BernoulliLoss, FadingLoss, GilbertElliottLoss, Loss
 
-_ATTEMPTS = 128  # of one packet, at the most; Tcp.retries is below
+_ATTEMPTS = 128  # of one packet, at most; Tcp.retries is below
 
 
 class Losses(Protocol):
@@ -51,7 +50,7 @@ class _GilbertElliott:
         loss, step = self._loss, self._steps
         self._steps = step + 1
         probability = loss.loss_in_bad if self._is_bad else loss.loss_in_good
-        # A certain outcome needs no draw; that of a step is drawn apart from it, so both stay aligned.
+        # A certain outcome needs no sample; the step has a separate one, so both stay aligned.
         is_lost = probability == 1 or (probability > 0 and self._random_source.uniform("loss", step) < probability)
         turns = self._random_source.uniform("burst", step) < (loss.bad_to_good if self._is_bad else loss.good_to_bad)
         self._is_bad ^= turns
@@ -62,7 +61,7 @@ _FADES_KEPT = 256
 
 
 class Fades:
-    """The good and bad stretches of an access link in one direction, exponential, from a stationary beginning."""
+    """The good and bad periods of an access link in one direction, exponential, with a stationary beginning."""
 
     __slots__ = ("_begins_bad", "_ends", "_forgotten", "_loss", "_random_source")
 
@@ -70,11 +69,11 @@ class Fades:
         self._loss = loss
         self._random_source = random_source
         self._begins_bad = random_source.uniform("fade at first", 0) < loss.bad_ms / (loss.good_ms + loss.bad_ms)
-        self._ends: list[int] = []  # of each stretch, in ns
+        self._ends: list[int] = []  # of each period, in ns
         self._forgotten = 0
 
     def is_bad(self, at: int) -> bool:
-        """Whether the link is bad at `at`, in ns; not before what was forgotten."""
+        """Whether the link is bad at `at`, in ns; `at` must not be before a forgotten time."""
         ends = self._ends
         while not ends or ends[-1] <= at:
             number = self._forgotten + len(ends)
@@ -84,7 +83,7 @@ class Fades:
         return self._begins_bad == ((self._forgotten + bisect.bisect_right(ends, at)) % 2 == 0)
 
     def forget_before(self, at: int) -> None:
-        """Nobody asks about an earlier time any more."""
+        """Earlier times will not be needed any more."""
         over = bisect.bisect_right(self._ends, at)
         if over > _FADES_KEPT:
             del self._ends[: over - 1]
@@ -109,7 +108,7 @@ class _Fading:
 
 
 _BACKWARDS_MAX = 1_000 * NS_PER_S
-"""Connections of one link send at different times: one may be this far ahead of another, with the retransmissions to come."""
+"""Connections of one link send at different times: one may be this far ahead of another, including later retransmissions."""
 
 
 class _NoLoss:
@@ -120,7 +119,7 @@ class _NoLoss:
 
 
 def losses_of(loss: Loss | None, random_source: EntityRandom, fades: Fades | None = None) -> Losses:
-    """The process of one direction of one connection. `fades`: of its access link, for a FadingLoss; None: its own."""
+    """The losses of one direction of one connection. `fades`: of its access link, for a FadingLoss; None: its own."""
     match loss:
         case None:
             return _NoLoss()

@@ -1,4 +1,4 @@
-"""Middleboxes on the way to the server: they end connections on which nothing passes, or that are old."""
+"""Middleboxes on the path to the server: they end connections that are idle or old."""
 
 from typing import Any, Protocol
 
@@ -10,32 +10,32 @@ from simulation.scenario.paths import Path
 
 
 class WatchedConnection(Protocol):
-    """What a middlebox sees of a connection, and does to it."""
+    """A connection as a middlebox sees and affects it."""
 
     @property
     def access_link(self) -> AccessLink[Any]: ...
 
     @property
     def path(self) -> Path:
-        """That it takes."""
+        """The path that it takes."""
 
     @property
     def is_out_of_reach(self) -> bool:
-        """Whether nothing can be done to it any more."""
+        """Whether it can no longer be affected."""
 
     @property
     def pipes(self) -> tuple[SimulatedPipe, SimulatedPipe]:
         """To the server, and to the client."""
 
     def cut_at_box(self) -> None:
-        """Reset both endpoints; an outage keeps that from the client."""
+        """Reset both endpoints; during an outage the reset does not reach the client."""
 
     def silence(self) -> None:
-        """Forget it: both endpoints keep a half-open connection."""
+        """Forget the connection: both endpoints keep a half-open connection."""
 
 
 def watch(connection: WatchedConnection) -> None:
-    """A connection begins: end it when it is idle or old, if there is a box that does."""
+    """A connection begins: end it when it is idle or old, if the path has such a middlebox."""
     box, clock = connection.path.middlebox, connection.access_link.clock
     if box.connection_age_max_s is not None:
         Call(clock, clock.now + ns(box.connection_age_max_s), FAULT, _end_old, (connection, "connection_age"))
@@ -64,7 +64,7 @@ def _end_idle(call: Call) -> None:
     if connection.is_out_of_reach or box.idle_timeout_s is None:
         return
     kill_at = _passed_at(connection, box.place) + ns(box.idle_timeout_s)
-    if box.idle_sweep_s:  # it notices at its next look
+    if box.idle_sweep_s:  # it notices at its next sweep
         sweep = ns(box.idle_sweep_s)
         phase = int(sweep * link.random_source.of(link.client).uniform("idle sweep", 0))
         kill_at = -(-(kill_at - phase) // sweep) * sweep + phase

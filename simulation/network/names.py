@@ -1,9 +1,9 @@
-"""Names: how a client finds the server's address, what it still believes when that has changed, and what fails on the way.
+"""Name resolution: how a client finds the server's address, outdated answers, and failures.
 
-    Zone       what the name says, and since when; where the server is
-    Resolver   one client's: its own answer while that is fresh, else that of a resolver which many ask
+    Zone       the name's record, and since when; the server's address
+    Resolver   one client's: its own cached answer while that is fresh, else that of a shared resolver
 
-The shared resolver fetches the record whenever its copy has expired, at a phase of its own, so a change is seen after U(0, ttl).
+The shared resolver fetches the record whenever its copy has expired, with a random phase, so a change is seen after U(0, ttl).
 Addresses are numbers: 0 at first, one more with each failover. All times in ns.
 """
 
@@ -19,7 +19,7 @@ from simulation.scenario.faults import DnsFailure, Failover
 from simulation.scenario.paths import Dns
 
 STALE_FOR = ns(30.0)
-"""For so long an answer is used that had expired (RFC 8767, section 4)."""
+"""How long an expired answer may be used (RFC 8767, section 4)."""
 Resolved = Callable[[int | None], None]
 """Called with the address, or None: there is no answer."""
 
@@ -29,40 +29,40 @@ class Zone:
 
     def __init__(self) -> None:
         self.address = 0
-        """Where the server is now."""
+        """The server's address now."""
         self.old_refuses = False
         """Whether an old address answers a SYN with a reset; else it is silent."""
         self._changed_at = [0]
         self._addresses = [0]
 
     def begin(self, fault: Failover) -> None:
-        """The server is elsewhere from now on."""
+        """The server has a new address from now on."""
         self.address += 1
         self.old_refuses = fault.old_address == "refuses"
 
     def publish(self, now: int) -> None:
-        """The name says where the server is."""
+        """The record has the server's address."""
         self._changed_at.append(now)
         self._addresses.append(self.address)
 
     def address_at(self, time: int) -> int:
-        """What the record said at a time."""
+        """The address in the record at a time."""
         return self._addresses[bisect.bisect_right(self._changed_at, time) - 1]
 
 
 class AskingLink(Protocol):
-    """The access link that queries take."""
+    """The access link that queries use."""
 
     @property
     def clock(self) -> Clock: ...
 
     @property
     def is_cut_off(self) -> bool:
-        """Whether a query that leaves now gets no answer."""
+        """Whether a query sent now gets no answer."""
 
 
 class Resolver:
-    """One client's way from the name to an address."""
+    """One client's name resolution."""
 
     __slots__ = (
         "_address",
@@ -135,7 +135,7 @@ class Resolver:
         resolved(self._address)
 
     def _answer(self, now: int) -> tuple[int, int] | None:
-        """What a query gets: an address, and until when it is good. None: nothing that is good."""
+        """The answer to a query: an address, and until when it is valid. None: no valid answer."""
         fetched = self._fetched(now)
         if not self._failures or fetched < self._down_since:
             return self._zone.address_at(fetched), fetched + self._ttl
@@ -145,5 +145,5 @@ class Resolver:
         return self._zone.address_at(fetched), max(fetched + self._ttl, now + STALE_FOR)
 
     def _fetched(self, now: int) -> int:
-        """When the copy was fetched that the shared resolver has at `now`."""
+        """When the shared resolver fetched the copy that it has at `now`."""
         return max(0, (now - self._phase) // self._ttl * self._ttl + self._phase) if self._ttl else now

@@ -1,27 +1,27 @@
-"""Half a TCP connection: what is on its way in one direction, and what TCP does with it. Pure: the caller brings the time.
+"""Half a TCP connection: the data on their way in one direction, and TCP's behaviour. Pure: the caller supplies the time.
 
-A pipe is a queue of things on their way, first in, first out, each with its time of arrival. `DelayModel` says when each arrives
-by itself. It is handed over when it and everything before it have arrived: nothing is reordered, as with TCP. The simulator's
-pipe, the emulator's, and that of the parity test's bare world only wait, and call.
+A pipe is a first-in, first-out queue of items with their arrival times. `DelayModel` says when each arrives by itself. An item is
+delivered when it and everything before it have arrived: nothing is reordered, as with TCP. The pipes of the simulator, the
+emulator and the parity test's bare world only wait, and call.
 
-    push, dial, dial_again         something is sent; the SYN, which has a schedule of its own
-    push_reset                     a reset is sent: nobody sends it again when it is lost, for its sender has forgotten the
-                                   connection, with everything that it might have sent again
-    a congestion window            where TCP has one, what is pushed waits for its acknowledgements, and leaves in parts
-    hold / release                 the access link is down in this direction. What has not arrived is lost, and sent again after
-                                   the last release: in order, and in its full time. With `resumes = "rto"` not at that moment,
-                                   but at the next retransmission, whose timeout has been doubling since the silence began
-    hold_acks / release_acks       the link is down in the other direction only. What arrives is handed over, but the sender gets
-                                   no acknowledgement: it stays in the send buffer
-    change_path                    the path is another one from now on; the emulator's paths change while connections stand
-    stall / unstall                the far end is blocked. Everything travels up to the blockage and arrives at once when the
+    push, dial, dial_again         an item is sent; the SYN, which has its own schedule
+    push_reset                     a reset is sent: it is not retransmitted when it is lost, because its sender has forgotten the
+                                   connection and all its data
+    a congestion window            if TCP has one, items wait for acknowledgements, and are sent in parts
+    hold / release                 the access link is down in this direction. Data on their way are lost, and sent again after the
+    last                                release: in order, and in their full time. With `resumes = "rto"` not at that moment, but
+    at the                                next retransmission, whose timeout has been doubling since the silence began
+    hold_acks / release_acks       the link is down in the other direction only. Items arrive, but the sender gets no
+    acknowledgement:                                they stay in the send buffer
+    change_path                    the path is another one from now on; the emulator's paths change while connections exist
+    stall / unstall                the far end is blocked. Items wait in front of the far end and arrive at once when the
                                    last stall is over
-    wake_at, pop                   when to look next, and what has arrived
+    wake_at, pop                   when to call next, and what has arrived
     resumes_at, resume_if_due      the retransmission that ends a silence
-    gives_up_at                    when the sender's kernel gives the connection up, as it stands
-    late_until                     something takes until then, longer than the path's stated bound; the caller clears it
+    gives_up_at                    when the sender's kernel gives the connection up, if nothing changes
+    late_until                     an item takes until then, longer than the path's declared bound; the caller clears it
 
-What has arrived at an instant is not stopped by a hold or stall at that same instant. All times are ns on any clock that does not
+A hold or stall does not stop items that arrive at the same instant. All times are ns on any clock that does not
 go backwards.
 """
 
@@ -35,22 +35,22 @@ from simulation.network.tcp import gives_up_after, next_retransmission, next_syn
 from simulation.random import EntityRandom
 
 PART_EVERY = NS_PER_S
-"""Of something that takes longer than this to come in, the far end notices once in this time that it is coming."""
-_IN_CELL = NEVER + 2  # in a bottleneck that is shared; when it leaves is not known yet
-_LOST = NEVER + 1  # on the way when the link went down; arrives when it has been sent again
+"""If an item takes longer than this to arrive, the far end notices once in this time that it is arriving."""
+_IN_CELL = NEVER + 2  # in a shared bottleneck; when it leaves is not known yet
+_LOST = NEVER + 1  # on its way when the link went down; arrives when it has been sent again
 
 _TOGETHER_MAX = 1 << 20
 _SENT_MAX = 4096
-"""Of what a middlebox counts; it needs what left within one latency, and the one before."""
+"""How many passage times a middlebox may need: those sent within one latency, and the one before."""
 
 CellToken = tuple[int, int, int]
 EnterCell = Callable[[int, CellToken], None]
-"""So many bytes of it go into the cell."""
+"""The size of the pieces that enter the cell."""
 T = TypeVar("T")
 
 
 class Part:
-    """Packets of something larger, whose last ones carry it."""
+    """Packets of a larger item, which arrives with the last ones."""
 
 
 PART = Part()
@@ -98,32 +98,31 @@ class Pipe(Generic[T]):
         notices_parts: bool = False,
         enter_cell: EnterCell | None = None,
     ) -> None:
-        """`enter_cell`: what is sent goes through a bottleneck that it shares with other clients, and the caller says when it has
-        left that (`left_cell`). `notices_parts`: `wake_at` includes the times at which another part of a large thing has come
-        in."""
+        """`enter_cell`: data pass a bottleneck shared with other clients, and the caller reports when they have left it
+        (`left_cell`). `notices_parts`: `wake_at` includes the times at which another part of a large item has arrived."""
         self._delay = DelayModel(direction, random_source, bottleneck)
         self._is_plain = direction.is_plain and enter_cell is None
         self._notices_parts = notices_parts and bool(direction.ns_per_byte or direction.has_window)
         self._enter_cell = enter_cell
-        self._in_cell = 0  # counts the times at which all that was in the cell was lost
+        self._in_cell = 0  # how often the contents of the cell were lost
         self._window = CongestionWindow(direction.tcp) if direction.has_window else None
         self.sent: list[int] | None = [] if direction.is_counted else None
-        """When something left, for a middlebox that counts; the caller takes out what it does not need."""
-        self._part_at = 0  # when the far end last noticed one
-        # (arrives at, bytes, index, what); not a deque, which takes 0.7 KiB when it is empty, as most pipes are most of the time
+        """Times at which packets were sent, for a middlebox that counts; the caller removes old ones."""
+        self._part_at = 0  # when the far end last noticed a part
+        # (arrives at, bytes, index, item); not a deque, which takes 0.7 KiB when it is empty, as most pipes usually are
         self._things: list[tuple[int, int, int, T | Part]] = []
         self._pushed = 0
         self._dialled_at = 0
-        self._dials_at = NEVER  # when the SYN that gets through leaves
+        self._dials_at = NEVER  # when the successful SYN is sent
         self._syns = 0
         self._reached_at = -1
         self._reset_index = -1
         self._holds = 0
         self._ack_holds = 0
         self.silent_since: int | None = None
-        """Since when the sender has had no acknowledgement of something; None: nothing is amiss."""
+        """Since when the sender has waited for an acknowledgement; None: it does not wait."""
         self.hopeless_at: int | None = None
-        """When retransmissions end that will all be lost. If both are None, the kernel does not think of giving up."""
+        """When a sequence of retransmissions ends that are all lost. If both are None, the kernel will not give up."""
         self._unacknowledged_bytes = 0
         self._stalls = 0
         self._stalled_since = NEVER
@@ -136,11 +135,11 @@ class Pipe(Generic[T]):
     def __len__(self) -> int:
         return len(self._things) + (0 if self._window is None else len(self._window.unsent))
 
-    # The near end.
+    # Called at the near end.
 
     def push(self, now: int, item: T, size_bytes: int = 0, after: int = 0) -> bool:
-        """Send something. `after`: the sender is busy with it for so long, in ns, before it leaves; it stays in order. Returns
-        whether anything but the pipe's length has changed: what the caller waits for may be another time."""
+        """Send an item. `after`: the time in ns for which the sender is busy before it is sent; the order is kept. Returns
+        whether more than the pipe's length has changed, so that the caller may have to wait for another time."""
         if self._is_closed:
             return False
         if self._window is not None:
@@ -160,12 +159,12 @@ class Pipe(Generic[T]):
         if self._holds or self.resumes_at is not None:
             things.append((_LOST, size_bytes, index, item))
             if self.sent is not None and not self._delay.direction.is_up:
-                self.sent.append(now)  # the box is on the server's side of the link
+                self.sent.append(now)  # the middlebox is on the server's side of the link
             self._fall_silent(now)
             return True
-        if self._is_plain:  # as DelayModel.send, without asking for what most paths do not have
+        if self._is_plain:  # as DelayModel.send, without the checks that most paths do not need
             delay = self._delay
-            left_at = now + after if after else now  # not a new int that stays: thousands of pipes have one each
+            left_at = now + after if after else now  # no new int object that stays: there are thousands of pipes
             if left_at < delay.left_at:
                 left_at = delay.left_at
             delay.left_at = left_at
@@ -175,7 +174,7 @@ class Pipe(Generic[T]):
         return True
 
     def dial(self, now: int, item: T) -> None:
-        """Send the SYN, the first thing on this pipe; it is sent again by a schedule of its own."""
+        """Send the SYN, the first item of this pipe; it is retransmitted by its own schedule."""
         self.pushed_at = self._dialled_at = now
         self._pushed = self._syns = 1
         if self._holds:
@@ -192,7 +191,7 @@ class Pipe(Generic[T]):
             self._note_late(arrives_at)
 
     def dial_again(self, now: int, item: T) -> None:
-        """The SYN was not answered; it is sent again when its time comes, or the kernel gives up when that has passed."""
+        """The SYN was not answered; it is sent again at its next time, or the kernel gives up if that has passed."""
         tcp = self._delay.direction.tcp
         at = next_syn(tcp, self._dialled_at, now)
         if at is None:
@@ -225,27 +224,27 @@ class Pipe(Generic[T]):
         return True
 
     def has_dialled(self, now: int) -> bool:
-        """Whether a SYN that gets through, unless the link goes down, has left."""
+        """Whether the SYN that arrives, unless the link goes down, has been sent."""
         return not self._holds and self.resumes_at is None and self._dials_at <= now
 
     @property
     def reached_at(self) -> int:
-        """When the last of what was handed over had arrived."""
+        """When the last delivered item had arrived."""
         return self._reached_at
 
     def note_passage(self, now: int) -> None:
-        """A packet that carries nothing leaves: a keepalive."""
+        """A packet without data is sent: a keepalive."""
         if self.sent is not None and not self._holds:
             self.sent.append(now)
 
     @property
     def latency(self) -> int:
-        """The propagation that does not change."""
+        """The constant part of the propagation."""
         return self._delay.direction.latency
 
     @property
     def is_down(self) -> bool:
-        """Whether what is sent now is lost."""
+        """Whether data sent now are lost."""
         return self._holds > 0
 
     def is_at_rest(self) -> bool:
@@ -298,12 +297,12 @@ class Pipe(Generic[T]):
             at = next_syn(tcp, self._dialled_at, now - 1)
         else:
             at = next_retransmission(since, self._delay.rto, ns(tcp.rto_max_s), now)
-        if at is not None:  # else the SYN's time is over, and its kernel will say so
+        if at is not None:  # else the schedule of the SYN is over, and the kernel reports it
             self.resumes_at = at
             self._note_late(at + self._delay.direction.one_way_max)
 
     def open(self, now: int) -> None:
-        """Undo the `hold` of a connection that was not established before; nothing has been lost."""
+        """Undo the `hold` of a connection that was not established yet; nothing has been lost."""
         self._holds -= 1
         if not self._holds:
             self._resume(now)
@@ -337,8 +336,8 @@ class Pipe(Generic[T]):
             self._stalled_since = NEVER
 
     def change_path(self, now: int, direction: PathDirection, bottleneck: BandwidthQueue | None) -> None:
-        """What is sent from now on takes `direction`, whose TCP and middlebox are as before. What is on the way arrives as if it
-        were sent now, but no later than it would have."""
+        """Data sent from now on take `direction`, with the same TCP and middlebox as before. Data on their way arrive as if they
+        were sent now, but no later than they would have."""
         self._delay = self._delay.on_another_path(direction, bottleneck, self._pushed)
         self._is_plain = direction.is_plain and self._enter_cell is None
         for place, thing in enumerate(self._things):
@@ -349,7 +348,7 @@ class Pipe(Generic[T]):
                     self._window.corrected(thing[2], at + direction.back)
 
     def abandon(self) -> None:
-        """What is on the way never arrives; what is sent from now on may."""
+        """Data on their way never arrive; data sent from now on may."""
         self._things.clear()
         self._in_cell += 1
         if self._window is not None:
@@ -367,7 +366,7 @@ class Pipe(Generic[T]):
     # Time.
 
     def wake_at(self, now: int) -> int | None:
-        """When to look next, at `now` or later, if nothing changes until then."""
+        """When to call next, at `now` or later, if nothing changes until then."""
         at: int | None = None
         if self._things:
             first = self._things[0]
@@ -387,7 +386,7 @@ class Pipe(Generic[T]):
         return at
 
     def pop(self, now: int) -> tuple[int, int, int, T] | None:
-        """The next thing that has arrived by `now`, with its time, its bytes and its index; what it held is acknowledged."""
+        """The next item that has arrived by `now`, with its time, bytes and index; its bytes are acknowledged."""
         if self._window is not None and self._window.unsent and not self._holds and self.resumes_at is None:
             self._transmit(now)
         things = self._things
@@ -405,11 +404,11 @@ class Pipe(Generic[T]):
             else:
                 self.bytes_held -= thing[1]
             if thing[3] is not PART:
-                return thing  # type: ignore[return-value] # only a Part is no T
+                return thing  # type: ignore[return-value]  # only a Part is not a T
         return None
 
     def next_arrived(self, now: int) -> T | None:
-        """What `pop` would hand over next, None if nothing has arrived by `now`."""
+        """The next item, as `pop` would return it; None if nothing has arrived by `now`."""
         for at, _, _, item in self._things:
             if at > now or at > self._stalled_since:
                 return None
@@ -418,10 +417,10 @@ class Pipe(Generic[T]):
         return None
 
     def has_part(self, now: int) -> bool:
-        """Whether a part of what arrives next has come in, of something that takes longer than PART_EVERY."""
+        """Whether a part of the next item has arrived, for an item that takes longer than PART_EVERY."""
         if not (self._notices_parts and self._things):
             return False
-        if self._window is not None:  # it comes in parts of a few packets
+        if self._window is not None:  # it arrives in parts of a few packets
             if self._things[0][2] == 0 or now - self._part_at < PART_EVERY or now != self._reached_at:
                 return False
             self._part_at = now
@@ -434,11 +433,11 @@ class Pipe(Generic[T]):
         )
 
     def resume_if_due(self, now: int) -> None:
-        """The retransmission that ends a silence is sent when its time has come."""
+        """Send the retransmission that ends a silence, if it is due."""
         if self.resumes_at is not None and self.resumes_at <= now and not self._holds:
             self._resume(self.resumes_at)
 
-    # Within.
+    # Internal.
 
     def _is_dialling(self) -> bool:
         return len(self._things) > 0 and self._things[0][2] < self._syns
@@ -457,7 +456,7 @@ class Pipe(Generic[T]):
                 _, size_bytes, _, item = things.pop()
                 self._pushed -= 1
                 self._put_back(size_bytes, item)
-            if was_silent:  # who had nothing to send has met no timeout
+            if was_silent:  # a sender with nothing to send had no timeout
                 self._window.timed_out()
             self._transmit(now)
             return
@@ -468,12 +467,12 @@ class Pipe(Generic[T]):
             self._dials_at = now
 
     def _transmit(self, now: int, after: int = 0) -> None:
-        """What the window lets go leaves, in parts of a few packets: all that are sent together but the last carry nothing."""
+        """Send what the window allows, in parts of a few packets: of packets sent together only the last has the data."""
         window, delay = self._window, self._delay
-        assert window is not None, "or nothing is held back"
+        assert window is not None, "without one nothing is held back"
         unsent = window.unsent
         mss_bytes = delay.direction.tcp.mss_bytes
-        together = 2 if delay.direction.is_shared else _TOGETHER_MAX  # as a bottleneck spaces them, they are acknowledged
+        together = 2 if delay.direction.is_shared else _TOGETHER_MAX  # a shared bottleneck spaces packets and acknowledgements
         while unsent:
             room = window.room(now, delay.rto)
             if not room:
@@ -495,8 +494,8 @@ class Pipe(Generic[T]):
             window.sent(now, index, count, acked_at, "" if delay.repair is None else delay.repair.loss)
 
     def _put_back(self, size_bytes: int, item: T | Part) -> None:
-        """What was lost is to be sent again, before what has not been sent."""
-        assert self._window is not None, "or it is sent again as it was"
+        """Lost data are sent again, before new data."""
+        assert self._window is not None, "otherwise it is sent again unchanged"
         unsent = self._window.unsent
         if isinstance(item, Part) and unsent:
             unsent[0] = (unsent[0][0] + size_bytes, unsent[0][1])
@@ -516,7 +515,7 @@ class Pipe(Generic[T]):
         return self._leave(size_bytes, index, sent_at)
 
     def left_cell(self, now: int, token: CellToken) -> None:
-        """What `enter_cell` was called with has left the cell."""
+        """The caller of `enter_cell` reports that the data have left the cell."""
         index, size_bytes, in_cell = token
         place = index - self._things[0][2] if self._things else -1
         if in_cell != self._in_cell or not 0 <= place < len(self._things) or self._things[place][0] != _IN_CELL:
@@ -544,7 +543,7 @@ class Pipe(Generic[T]):
         return arrives_at
 
     def _heed_repair(self, arrives_at: int) -> None:
-        """What was sent now may have told the sender of an earlier loss; or TCP has tried for too long."""
+        """New data may have shown the sender an earlier loss; or TCP has tried for too long."""
         repair = self._delay.repair
         if repair is None:
             return
@@ -561,7 +560,7 @@ class Pipe(Generic[T]):
             self.hopeless_at = repair.gives_up_at
 
     def _forget_after(self, now: int) -> None:
-        """The sender has forgotten the connection: what has not arrived by now never will."""
+        """The sender has forgotten the connection: data that have not arrived by now never will."""
         self._drop_unsent()
         self._in_cell += 1
         things, reached, arrived = self._things, self._reached_at, 0
@@ -580,7 +579,7 @@ class Pipe(Generic[T]):
         self.bytes_held -= self._things.pop()[1]
 
     def _fall_silent(self, now: int) -> None:
-        """Something is unacknowledged from now on; if it stays so, the kernel gives up some time."""
+        """Data are unacknowledged from now on; if that lasts, the kernel gives up eventually."""
         if self.silent_since is None:
             self.silent_since = now
 

@@ -1,4 +1,4 @@
-"""The ports of one address, a NAT's or a load balancer's: a storm of connections can use them up."""
+"""The ports of one address, a NAT's or a load balancer's: many connections at once can use them up."""
 
 from collections import deque
 
@@ -8,14 +8,14 @@ from simulation.scenario.paths import PortPool
 
 
 class Ports:
-    """The ports of one address. `used`: of connections that stand; `denied`: SYNs that found none."""
+    """The ports of one address. `used`: by existing connections; `denied`: SYNs that found no free port."""
 
     __slots__ = ("_clock", "_free_at", "_pool", "denied", "used")
 
     def __init__(self, clock: Clock, pool: PortPool) -> None:
         self._clock = clock
         self._pool = pool
-        self._free_at: deque[int] = deque()  # of those that wait, in order
+        self._free_at: deque[int] = deque()  # of the waiting ones, in order
         self.used = 0
         self.denied = 0
 
@@ -25,18 +25,18 @@ class Ports:
 
     @property
     def drops(self) -> bool:
-        """What becomes of a SYN that finds none: it is dropped, else answered by a reset."""
+        """Whether a SYN without a free port is dropped; else it is answered by a reset."""
         return self._pool.when_exhausted == "drop"
 
     @property
     def taken(self) -> int:
-        """Used, or waiting until they may be given again."""
+        """In use, or waiting until they may be used again."""
         while self._free_at and self._free_at[0] <= self._clock.now:
             self._free_at.popleft()
         return self.used + len(self._free_at)
 
     def take(self) -> bool:
-        """A connection wants one. Returns whether it got it."""
+        """A connection needs a port. Returns whether it got one."""
         if self.taken >= self._pool.ports:
             self.denied += 1
             return False
@@ -44,7 +44,7 @@ class Ports:
         return True
 
     def give_back(self, *, is_reset: bool) -> None:
-        """Its connection is over."""
+        """The connection is over."""
         self.used -= 1
         if self._pool.time_wait_s and not is_reset:
             self._free_at.append(self._clock.now + ns(self._pool.time_wait_s))

@@ -1,7 +1,7 @@
-"""A pipe in virtual time: waits in SimPy's queue for what the pure `Pipe` says will happen, and makes the calls that arrive.
+"""A pipe in virtual time: waits in SimPy's queue for the times of the pure `Pipe`, and makes the calls that arrive.
 
-A thing on the way is a call to be made at the far end: a function, its argument, and the size in bytes of what it stands for (a
-frame, a packet of the handshake, the end of the stream). One event in the queue stands for a whole pipe: its first arrival.
+An item is a call to be made at the far end: a function, its argument, and the size in bytes (of a frame, a packet of the
+handshake, the end of the stream). A pipe has one event in the queue: its first arrival.
 """
 
 from collections.abc import Callable
@@ -14,30 +14,30 @@ from simulation.network.pipe import CellToken, Pipe
 from simulation.random import EntityRandom
 
 Arrival = tuple[Callable[[Any], None], Any]
-"""What to call at the far end, and its argument."""
+"""The function to call at the far end, and its argument."""
 
 
 class PipeOwner(Protocol):
-    """Notified of what a pipe does beside carrying things."""
+    """Notifications about a pipe, other than arrivals."""
 
     def part_arrived(self, pipe: "SimulatedPipe") -> None:
-        """Another second's worth of one large frame has come in."""
+        """Another second's worth of a large frame has arrived."""
 
     def room_made(self, pipe: "SimulatedPipe") -> None:
-        """What had arrived before has been acknowledged at last."""
+        """Data that had arrived before are acknowledged now."""
 
     def gave_up(self, pipe: "SimulatedPipe") -> None:
         """The sender's kernel has given the connection up."""
 
     def reset_lost(self, pipe: "SimulatedPipe") -> None:
-        """A reset that was sent on it does not arrive, and is not sent again."""
+        """A reset sent on it does not arrive, and is not sent again."""
 
     def is_late(self, until: int) -> None:
-        """Something takes longer than the path's stated bound says, and arrives at `until` only."""
+        """An item takes longer than the path's declared bound, and arrives at `until`."""
 
 
 class SimulatedPipe:
-    """`push` is the near end; the call that was pushed is made at the far end."""
+    """`push` is called at the near end; the pushed call is made at the far end."""
 
     __slots__ = ("_alarm_at", "_clock", "_owner", "_waking_at", "half")
 
@@ -50,7 +50,7 @@ class SimulatedPipe:
         bottleneck: BandwidthQueue | None = None,
         enter_cell: Callable[[int, Departed], None] | None = None,
     ) -> None:
-        """`bottleneck`: what the connections of a client share. `enter_cell`: what its group shares, if anything."""
+        """`bottleneck`: shared by the connections of a client. `enter_cell`: shared by its group, if at all."""
         self._clock = clock
         self._owner = owner
         self.half: Pipe[Arrival] = Pipe(
@@ -73,7 +73,7 @@ class SimulatedPipe:
 
     @property
     def is_down(self) -> bool:
-        """Whether what is sent now is lost."""
+        """Whether data sent now are lost."""
         return self.half.is_down
 
     @property
@@ -82,7 +82,7 @@ class SimulatedPipe:
         return self.half.pushed_at
 
     def push(self, function: Callable[[Any], None], argument: Any = None, size_bytes: int = 0, after: int = 0) -> None:
-        """Send something now; `function(argument)` is called when it arrives. `after`: as in Pipe.push."""
+        """Send now; `function(argument)` is called when it arrives. `after`: as in Pipe.push."""
         if self.half.push(self._clock.now, (function, argument), size_bytes, after):
             self._wait()
 
@@ -140,7 +140,7 @@ class SimulatedPipe:
         self.half.close()
 
     def _wait(self) -> None:
-        """Something has changed: see to it that what happens next is waited for."""
+        """Something has changed: wait for the next event."""
         half, clock = self.half, self._clock
         now = clock.now
         if half.late_until:
@@ -150,7 +150,7 @@ class SimulatedPipe:
             self._waking_at = at
             clock.wake(at, self._wake)
         if half.silent_since is None and half.hopeless_at is None:
-            return  # as mostly: the sender's kernel does not think of giving up
+            return  # usually the sender's kernel is not about to give up
         gives_up_at = half.gives_up_at
         if gives_up_at is not None and gives_up_at != self._alarm_at:
             self._alarm_at = gives_up_at
@@ -164,7 +164,7 @@ class SimulatedPipe:
     def _wake(self, _: Call) -> None:
         half, now = self.half, self._clock.now
         if self._waking_at != now:
-            return  # of a pipe that has been woken earlier since, or held
+            return  # the pipe has been woken earlier since, or held
         self._waking_at = None
         while (thing := half.pop(now)) is not None:
             function, argument = thing[3]

@@ -1,13 +1,13 @@
-"""What TCP does about silence: when it sends again, and when it gives a connection up. Pure; all times are ns.
+"""TCP timeouts: when it retransmits, and when it gives a connection up. Pure; all times are ns.
 
-    retransmission timeout   Linux's: RTO = SRTT + max(rto_min, 4 mdev), 1 s before the first measurement, doubled by every
+    retransmission timeout   as in Linux: RTO = SRTT + max(rto_min, 4 mdev), 1 s before the first measurement, doubled by every
                              timeout up to `rto_max_s`
     fast retransmit          RFC 5681: three later packets have arrived
-    giving up                data: after `retries` retransmissions, at the time that this takes with the least RTO, as Linux
-                             reckons (924.6 s); a SYN: by the schedule of its kernel
+    giving up                data: after the time that `retries` retransmissions take with the least RTO, as Linux
+                             computes it (924.6 s); a SYN: by the schedule of its kernel
 
 Tail loss probes: for one packet in flight Linux's probe would come after 2 SRTT + 200 ms, not before the RTO, so it changes
-nothing there. Not imitated: the probe for more packets, RACK, selective acknowledgements of more than one gap.
+nothing. Not modelled: the probe for more packets, RACK, selective acknowledgements of more than one gap.
 """
 
 from functools import lru_cache
@@ -17,11 +17,11 @@ from simulation.scenario.path_bounds import RTO_AT_FIRST_S, timeouts
 from simulation.scenario.paths import Tcp
 
 DUPLICATES = 3
-"""Later packets that must arrive before one is held for lost."""
+"""Later packets that must arrive before a packet is considered lost."""
 RTO_AT_FIRST = ns(RTO_AT_FIRST_S)
 SYN_RETRIES = 6
 SYN_LINEAR_TIMEOUTS = 4
-"""Of kernels from 6.5 on: so many more timeouts, at first, which do not double."""
+"""In kernels from 6.5 on: this many additional timeouts, at first, which do not double."""
 
 
 @lru_cache(maxsize=64)
@@ -34,7 +34,7 @@ def gives_up_after(tcp: Tcp) -> int:
 
 @lru_cache(maxsize=64)
 def syn_schedule(tcp: Tcp) -> tuple[tuple[int, ...], int]:
-    """When a SYN is sent, from its first time on, and when the attempt is given up."""
+    """When a SYN is sent, counted from its first time, and when the attempt is given up."""
     linear = SYN_LINEAR_TIMEOUTS if tcp.syn == "linux_6_5" else 0
     times = [number * NS_PER_S for number in range(linear + 1)]
     timeout = NS_PER_S
@@ -50,7 +50,7 @@ def next_syn(tcp: Tcp, dialled_at: int, now: int) -> int | None:
 
 
 def next_retransmission(since: int, rto: int, rto_max: int, now: int) -> int:
-    """When data that has been silent since `since` is sent again, at `now` or after."""
+    """When data unacknowledged since `since` are sent again, at `now` or after."""
     at = since
     while at < now:
         at += rto
@@ -59,11 +59,11 @@ def next_retransmission(since: int, rto: int, rto_max: int, now: int) -> int:
 
 
 class RoundTripEstimate:
-    """Linux's (`tcp_rtt_estimator` and `tcp_set_rto`): RTO = SRTT + max(rto_min, 4 mdev).
+    """As in Linux (`tcp_rtt_estimator` and `tcp_set_rto`): RTO = SRTT + max(rto_min, 4 mdev).
 
-    SRTT and mdev are those of RFC 6298, but a round trip that falls counts an eighth in mdev. What stands in the RTO is the
-    largest 4 mdev of the current round trip, and rto_min at the least: it rises at once, and falls by a quarter of the difference
-    per round trip. The first measurement gives 3 R, or R + rto_min where that is more.
+    SRTT and mdev are those of RFC 6298, but a falling round trip counts an eighth in mdev. The RTO uses the largest 4 mdev of the
+    current round trip, and at least rto_min: it rises at once, and falls by a quarter of the difference per round trip. The first
+    measurement gives 3 R, or R + rto_min if that is more.
     """
 
     __slots__ = ("_four_mdev", "_largest", "_round_ends_at", "_rto_min", "_srtt", "_variation")
@@ -72,12 +72,12 @@ class RoundTripEstimate:
         self._rto_min = ns(tcp.rto_min_s)
         self._srtt = 0
         self._four_mdev = 0
-        self._largest = self._rto_min  # of 4 mdev, in this round trip
-        self._variation = 0  # what stands in the RTO
+        self._largest = self._rto_min  # the largest 4 mdev of this round trip
+        self._variation = 0  # the part of it in the RTO
         self._round_ends_at = 0
 
     def measured(self, round_trip: int, sent_at: int = 0) -> None:
-        """Of a packet that was sent once (Karn), at `sent_at`."""
+        """The round trip of a packet that was sent once (Karn), at `sent_at`."""
         acknowledged_at = sent_at + round_trip
         if not self._srtt:
             self._srtt, self._four_mdev = max(1, round_trip), 2 * round_trip
@@ -102,6 +102,6 @@ class RoundTripEstimate:
 
 
 def steady_rto(tcp: Tcp, round_trip: int, spread: int) -> int:
-    """Of a connection whose round trips have been about the same for long. `spread`: the width of their jitter, four mean
-    deviations of which are as much (of a uniform one)."""
+    """The RTO of a connection whose round trips have been about the same for long. `spread`: the width of their jitter, equal to
+    four mean deviations (of a uniform jitter)."""
     return round_trip + max(ns(tcp.rto_min_s), spread)

@@ -1,4 +1,4 @@
-"""A connection that asks to be upgraded as soon as it stands, and is a WebSocket from then on."""
+"""A connection that requests an upgrade as soon as it is established, and is a WebSocket from then on."""
 
 from typing import Protocol, assert_never
 
@@ -7,31 +7,31 @@ from simulation.network.connection import FORBIDDEN, STRIPPED, ClientAccessLink,
 from simulation.network.middlebox import watch_websocket
 
 UPGRADE_BYTES = 400
-"""Of the head of an upgrade request, about; and below of its answer."""
+"""Size of the head of an upgrade request, approximately; and below of its answer."""
 UPGRADED_BYTES = 200
 
 
 def websocket_bytes(payload_bytes: int, *, is_masked: bool) -> int:
-    """The size on the wire of a WebSocket message (RFC 6455, section 5.2). Clients mask theirs."""
+    """The size of a WebSocket message including its frame header (RFC 6455, section 5.2). Clients mask theirs."""
     length_bytes = 0 if payload_bytes < 126 else 2 if payload_bytes < 65536 else 8
     return 2 + length_bytes + (4 if is_masked else 0) + payload_bytes
 
 
 class WebSocketEndpoint(Protocol):
-    """What a client's host is told about its WebSockets, which it has named itself."""
+    """The notifications of a client's host about its WebSockets, which it numbers itself."""
 
     def connection_opened(self, connection_id: int) -> None: ...
 
     def connection_ended(self, connection_id: int, ending: Ending) -> None: ...
 
     def bytes_arrived(self, connection_id: int) -> None:
-        """Another part of a large frame."""
+        """Another part of a large frame has arrived."""
 
     def frame_arrived(self, connection_id: int, frame: frames.Frame) -> None: ...
 
 
 class WebSocketConnection(TcpConnection):
-    """A connection that asks to be upgraded as soon as it stands."""
+    """A connection that requests an upgrade as soon as it is established."""
 
     __slots__ = ("_client", "_connection_id", "_is_upgraded", "_read")
 
@@ -46,7 +46,7 @@ class WebSocketConnection(TcpConnection):
     ) -> None:
         self._client = client
         self._connection_id = connection_id
-        self._read: tuple[frames.Frame, ...] = ()  # has arrived at this instant, with more to come
+        self._read: tuple[frames.Frame, ...] = ()  # arrived at this instant, with more to come
         self._is_upgraded = False  # as a middlebox sees it, which does not know whether the server is still there
         super().__init__(access_link, listener, send_buffer_bytes, token)
 
@@ -75,12 +75,12 @@ class WebSocketConnection(TcpConnection):
             case "strip":
                 self.server_leaves(STRIPPED)
             case "hang":
-                self._leave_server()  # the middlebox lets the client wait, and the server go
+                self._leave_server()  # the middlebox lets the client wait, and closes towards the server
             case _:
                 assert_never(self.access_link.upgrades)
 
     def upgrade(self, after: int = 0) -> None:
-        """The server answers the request for an upgrade: it is a WebSocket from here on. `after`: as in Pipe.push."""
+        """The server answers the upgrade request: the connection is a WebSocket from here on. `after`: as in Pipe.push."""
         self._down.push(self._upgraded_at_client, None, UPGRADED_BYTES, after)
 
     def _upgraded_at_client(self, _: None) -> None:

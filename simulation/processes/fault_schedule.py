@@ -1,9 +1,9 @@
-"""The faults, each at its time: those of the network by the emulator, those of the server by what one can do to its process.
+"""Carries out the faults, each at its time: network faults with the emulator, server faults with signals to its process.
 
     ServerRestart   SIGKILL, or SIGTERM if it is graceful; then the next process, on the same port and the same store
     Pause           SIGSTOP and SIGCONT
 
-The others need a store, a clock, a device or a name of our own and happen in the simulator only; `check_playable` refuses them.
+Other faults need control of a store, a clock, a device or a name and exist in the simulator only; `check_playable` refuses them.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ PREPARE_S = 3.0
 
 
 def check_playable(faults: Sequence[Fault]) -> None:
-    """Raise ConfigError if there is one that cannot be done to a real server process."""
+    """Raise ConfigError for a fault that is impossible with a real server process."""
     for fault in faults:
         if isinstance(fault, ServerRestart) and fault.loses_state:
             raise ConfigError("a server_restart that loses_state happens in the simulator only; simulate it, or remove it")
@@ -33,7 +33,7 @@ def check_playable(faults: Sequence[Fault]) -> None:
 
 
 class FaultPlayer:
-    """Lets the faults of a plan happen, and records them."""
+    """Carries out the faults of a plan, and records them."""
 
     def __init__(self, server: ServerProcess, emulator: Emulator, recorder: Recorder, watcher: Watcher) -> None:
         self._server = server
@@ -63,7 +63,7 @@ class FaultPlayer:
         self._end(pause)
 
     async def _restart_server(self, restarts: Sequence[ServerRestart]) -> None:
-        """One after the other, each with a successor that is ready to start."""
+        """One after the other, each with a successor process that is ready to start."""
         for restart in restarts:
             await trio.sleep(max(0.0, restart.at_s - PREPARE_S - self._recorder.now_s))
             await self._server.prepare()

@@ -1,7 +1,7 @@
-"""What the pytest plugin's fixtures give: a server, bad networks, virtual time.
+"""The objects of the pytest plugin's fixtures: a server, bad networks, virtual time.
 
-Server and networks live in a thread of their own (`reference.client.without_trio.portal`), so they serve plain tests, tests
-under pytest-trio and tests of asyncio programs alike. Their methods wait, a few milliseconds at the most.
+Server and networks run in a background thread (`reference.client.without_trio.portal`), so they work with plain tests, tests
+under pytest-trio and tests of asyncio programs. Their methods block for at most a few milliseconds.
 """
 
 import contextlib
@@ -36,7 +36,7 @@ from simulation.scenario.faults import (
 
 FAULT_S_MAX = 1_000_000.0
 VIRTUAL_S_MAX = 86_400.0
-"""How long a program may take in virtual time before it is taken for one that hangs."""
+"""A program that takes longer in virtual time is taken for one that hangs."""
 ORIGIN_NS = 1_700_000_000 * 10**9
 """The time of a server in virtual time when it starts, in ns since 1970."""
 
@@ -45,7 +45,7 @@ Arguments = TypeVarTuple("Arguments")
 
 
 class HasPort(Protocol):
-    """A server that says at which port of loopback it listens."""
+    """A server that has a loopback port."""
 
     @property
     def port(self) -> int: ...
@@ -62,17 +62,17 @@ class TestServer:
         self.port: int = urlsplit(server.url).port or 0
 
     def create_run(self, run_id: str | None = None) -> str:
-        """Make a run (None: with a new id); returns its id."""
+        """Create a run (None: with a new id); returns its id."""
         return self._portal.call(create_run, self.url, run_id or str(uuid.uuid4()), self.token())
 
     @staticmethod
     def token(user: str = "ada", *, is_admin: bool = False) -> str:
-        """A token for `user`; the server believes every name."""
+        """A token for `user`; the server accepts every name."""
         return f"{'dev-admin' if is_admin else 'dev'}:{user}"
 
     def connect(self, run_id: str, user: str = "ada", *, url: str | None = None, **options: Any) -> BlockingClient:
-        """A client whose calls wait, until the test is over. `url`: another way to the server, such as that of a bad network.
-        `options`: those of `reference.client.connect`."""
+        """A client with blocking calls, until the end of the test. `url`: another URL of the server, such as that of a bad
+        network. `options`: those of `reference.client.connect`."""
         return connect_blocking(url or self.url, run_id, portal=self._portal, token=self.token(user), **options)
 
 
@@ -100,7 +100,7 @@ class BadNetwork:
         return self._line.path
 
     def change(self, path: Path | None = None, **fields: Any) -> None:
-        """Change the path, for connections that stand too: another one, or fields of it (`latency_s=0.2, loss=0.01`).
+        """Change the path, also for existing connections: another one, or fields of it (`latency_s=0.2, loss=0.01`).
 
         Raises ConfigError; then nothing has changed.
         """
@@ -111,15 +111,15 @@ class BadNetwork:
         self._portal.call(self._line.reset)
 
     def half_open(self, direction: Direction = "both") -> None:
-        """Let every connection that stands go silent for ever."""
+        """Let every existing connection become silent for ever."""
         self._portal.call(self._line.half_open, direction)
 
     def outage(self, direction: Direction = "both") -> AbstractContextManager[None]:
-        """`with network.outage():` nothing passes; afterwards what was on the way is sent again."""
+        """`with network.outage():` no data pass; afterwards lost data are sent again."""
         return self._lasting(Outage(at_s=0, duration_s=FAULT_S_MAX, direction=direction))
 
     def stall(self) -> AbstractContextManager[None]:
-        """`with network.stall():` nothing comes from the server, then everything at once."""
+        """`with network.stall():` no data come from the server, then everything at once."""
         return self._lasting(Stall(at_s=0, duration_s=FAULT_S_MAX))
 
     def refuse(self) -> AbstractContextManager[None]:
@@ -127,7 +127,7 @@ class BadNetwork:
         return self._lasting(Refuse(at_s=0, duration_s=FAULT_S_MAX))
 
     def block_upgrade(self, how: Literal["block", "strip", "hang"] = "block") -> AbstractContextManager[None]:
-        """`with network.block_upgrade():` WebSockets are cut, and no new ones come about."""
+        """`with network.block_upgrade():` WebSockets are cut, and new ones are refused."""
         return self._lasting(BlockUpgrade(at_s=0, duration_s=FAULT_S_MAX, how=how))
 
     def statistics(self) -> LineStatistics:
@@ -144,7 +144,7 @@ class BadNetwork:
 
 
 class BadNetworks:
-    """Calling it gives a `BadNetwork`, until the test is over."""
+    """Calling it returns a `BadNetwork`, until the end of the test."""
 
     def __init__(self, portal: TrioPortal) -> None:
         self._portal = portal
@@ -153,8 +153,8 @@ class BadNetworks:
     def __call__(self, to: int | str | HasPort, path: Path | None = None, *, seed: int = 1, **fields: Any) -> BadNetwork:
         """A network to the server at `to`: a port of this machine, "HOST:PORT", a URL, or an object with a `port`.
 
-        `path`, and fields of it (`latency_s=0.1, jitter_s=0.02, loss=0.01, bandwidth_bytes_per_s=50_000`): how the network is
-        when nothing breaks (default: no delay at all). Raises ConfigError.
+        `path`, and fields of it (`latency_s=0.1, jitter_s=0.02, loss=0.01, bandwidth_bytes_per_s=50_000`): the network without
+        faults (default: no delay). Raises ConfigError.
         """
         host, port = address_of(to)
         emulator = self._portal.enter(open_emulator(host, port, seed=seed))
@@ -170,7 +170,7 @@ def open_bad_networks() -> Iterator[BadNetworks]:
 
 
 def address_of(to: int | str | HasPort) -> tuple[str, int]:
-    """Host and port of what a test names as its server. Raises ConfigError."""
+    """Host and port of the server that a test names. Raises ConfigError."""
     if isinstance(to, int):
         return "127.0.0.1", to
     if not isinstance(to, str):
@@ -202,8 +202,8 @@ def path_of(path: Path, fields: dict[str, Any]) -> Path:
 class VirtualTime:
     """Runs trio programs in which waiting takes no time: the clock jumps to the next deadline when every task waits.
 
-    elapsed_s: how long the last program took, in virtual seconds. Real sockets and threads know nothing of this clock; a program
-    under it talks over streams in memory, as `open_world` gives them.
+    elapsed_s: how long the last program took, in virtual seconds. Real sockets and threads do not follow this clock; a program
+    uses streams in memory, as from `open_world`.
     """
 
     def __init__(self) -> None:
@@ -224,13 +224,13 @@ class VirtualTime:
         return trio.run(timed, clock=trio.testing.MockClock(autojump_threshold=0))
 
     def open_world(self, *, seed: int = 1, settings: ServerSettings | None = None) -> AbstractAsyncContextManager["VirtualWorld"]:
-        """`async with virtual_time.open_world() as world:` a real server and real clients, on networks in memory, which repeats
-        from its seed."""
+        """`async with virtual_time.open_world() as world:` a real server and real clients on networks in memory, reproducible
+        from the seed."""
         return open_world(seed=seed, settings=settings)
 
 
 class VirtualWorld:
-    """A server without sockets. `run_id`: a run that is there."""
+    """A server without sockets. `run_id`: an existing run."""
 
     def __init__(self, server: Server, run_id: str, nursery: trio.Nursery, seed: int) -> None:
         self.server = server
@@ -240,14 +240,14 @@ class VirtualWorld:
         self._lines: dict[str, EmulatedAccessLink] = {}
 
     def line(self, user: str, path: Path | None = None) -> EmulatedAccessLink:
-        """The network between `user` and the server, with its faults as methods; made as `path` when it is first asked for."""
+        """The network between `user` and the server, with its faults as methods; created with `path` at the first call."""
         if user not in self._lines:
             self._lines[user] = EmulatedAccessLink(user, path or Path(), self._to_server, self._random)
         return self._lines[user]
 
     @contextlib.asynccontextmanager
     async def connect(self, user: str, path: Path | None = None, **options: Any) -> AsyncIterator[Client]:
-        """A client of `user` over its line. `options`: those of `reference.client.connect`."""
+        """A client of `user` over its access link. `options`: those of `reference.client.connect`."""
         line = self.line(user, path)
 
         async def open_stream(host: str, port: int, tls: bool) -> trio.abc.Stream:
@@ -291,7 +291,7 @@ async def open_world(*, seed: int = 1, settings: ServerSettings | None = None) -
             try:
                 yield VirtualWorld(server, run_id, nursery, seed)
             except Exception as error:
-                error_of_body = error  # raised below, as it was: our nursery would put it into a group
+                error_of_body = error  # raised unchanged below: our nursery would put it into a group
             nursery.cancel_scope.cancel()
         if error_of_body is not None:
             raise error_of_body

@@ -1,7 +1,7 @@
-"""A client: it joins over its own line, works through its plan, reads what comes, and leaves when all is over.
+"""A client: it joins over its own access link, carries out its plan, reads all outcomes, and leaves at the end.
 
-It is an ordinary application. It publishes without waiting for answers, so its work goes on while its network does not; it reads
-all the time; and it knows nothing about the faults.
+It is an ordinary application. It publishes without waiting for answers, so its work continues while its network does not; it
+reads all the time; and it does not know the faults.
 """
 
 from dataclasses import dataclass
@@ -61,7 +61,7 @@ class Participant:
             try:
                 recorder.move_cursor(self.plan.name, client, move.data)
             except SessionClosed:
-                return  # the session was ended by the server; the trace says why, and the checkers judge it
+                return  # the server ended the session; the trace has the reason, and the checkers judge it
 
     async def _read(self, recorder: Recorder, client: Client) -> None:
         async for delivery in client:

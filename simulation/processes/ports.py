@@ -1,8 +1,8 @@
-"""Ports for the server and for the clients' lines, which have to be found again after they were closed for a while.
+"""Ports for the server and the clients' access links that can be closed for a while and opened again.
 
-A port from the system's own choice will not do. While nobody listens on it, a client that tries to connect may be given that
-very number for its own end, and is then connected to itself: the port is taken, and the server cannot come back. So these are
-taken from below the range that systems choose from.
+A port chosen by the system is not suitable. While nothing listens on it, a connecting client may get the same number for its own
+end, and is then connected to itself: the port is in use, and the server cannot come back. So these ports are below the range from
+which systems choose.
 """
 
 import os
@@ -19,7 +19,7 @@ class NoFreePort(LocalError):
 
 
 def free_ports(count: int) -> list[int]:
-    """`count` different ports on 127.0.0.1 that nobody listens on now. Raises NoFreePort."""
+    """`count` different ports on 127.0.0.1 on which nothing listens now. Raises NoFreePort."""
     first = os.getpid() * 211 % (LAST - FIRST)  # so that two runs do not look in the same place
     found: list[int] = []
     for step in range(LAST - FIRST):

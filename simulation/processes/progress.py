@@ -24,7 +24,7 @@ class Act(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One client now. `state` None: it has not joined. `round_trip_ms`: the median of its last pings."""
+    """One client at this moment. `state` None: it has not joined. `round_trip_ms`: the median of its last pings."""
 
     name: str
     path: Path
@@ -38,7 +38,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """Everything now. `faults`: those under way."""
+    """The whole state at this moment. `faults`: the active ones."""
 
     act: Act
     at_s: float
@@ -53,23 +53,23 @@ class Scene:
 
 
 class Watcher(Protocol):
-    """Somebody who watches. Neither method may wait."""
+    """An observer of the progress. Neither method may wait."""
 
     def say(self, at_s: float, sentence: str) -> None:
-        """Something has happened, `at_s` seconds after the work began."""
+        """An event, `at_s` seconds after the work began."""
         ...
 
     def show(self, scene: Scene) -> None:
-        """This is how it looks now."""
+        """The present state."""
         ...
 
 
 SHOWN_S_MIN = 1.0
-"""How long a fault is shown that is over in a moment."""
+"""How long an instantaneous fault is shown."""
 
 
 def scene_of(plan: Plan, participants: Sequence[Participant], recorder: Recorder, act: Act, *, server_is_up: bool) -> Scene:
-    """Everything now."""
+    """The present state."""
     now_s, counts = recorder.now_s, recorder.counts
     return Scene(
         act=act,
@@ -86,7 +86,7 @@ def scene_of(plan: Plan, participants: Sequence[Participant], recorder: Recorder
 
 
 def moves(recorder: Recorder) -> Iterator[str]:
-    """Who has changed transport since the last time this was asked, in words."""
+    """The clients that have changed transport since the last call, as text."""
     fallen, returned = [], []
     while recorder.turns:
         name, before, after = recorder.turns.popleft()

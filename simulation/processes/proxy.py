@@ -1,7 +1,7 @@
 """`steadywire proxy`: the emulator as a command, between any TCP client and any TCP server.
 
-Everything that connects to the proxy shares one line: its bandwidth, its queue and its faults. For two clients on two lines, run
-two proxies.
+All connections to the proxy share one access link: its bandwidth, its queue and its faults. For two clients on two links, run two
+proxies.
 """
 
 import contextlib
@@ -54,7 +54,7 @@ def proxy_command(
 
 
 def address_of(text: str, option: str, *, port_min: int = 0) -> Address:
-    """HOST:PORT or [IPV6]:PORT, in parts. Raises ConfigError."""
+    """Host and port of HOST:PORT or [IPV6]:PORT. Raises ConfigError."""
     host, colon, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
     is_number = port.isascii() and port.isdecimal() and len(port) <= 5 and port_min <= int(port) <= 65535
@@ -77,7 +77,7 @@ def resolved(address: Address, option: str) -> Address:
 
 
 def one_client_of(scenario: Scenario, group: str | None, seed: int) -> Scenario:
-    """The scenario of one client of a group (None: the first), with the faults that hit it. Raises ConfigError."""
+    """The scenario of one client of a group (None: the first), with its faults. Raises ConfigError."""
     names = [each.name for each in scenario.groups]
     if group is not None and group not in names:
         raise ConfigError(f"--group {group}: scenario {scenario.name} has no such group; it has {', '.join(names)}")
@@ -117,16 +117,19 @@ async def _run(
 
 
 def _downs_of(scenario: Scenario, seed: int) -> Iterable[Iterable[LineFault]]:
-    from simulation.network.availability import comings_and_goings  # it needs the simulator's clock, and a proxy does not
+    from simulation.network.availability import comings_and_goings  # it needs the simulator's clock, which a proxy does not
 
-    return tuple(comings_and_goings(scenario, RandomStreams(seed)))  # now, while an error can still be said
+    return tuple(comings_and_goings(scenario, RandomStreams(seed)))  # evaluated now, while an error can still be reported
 
 
 async def _listen_for_control(
     emulator: Emulator, line: EmulatedAccessLink, nursery: trio.Nursery, at: Address, about: dict[str, str]
 ) -> str:
     if not is_loopback(at[0]):
-        print(f"steadywire proxy: whoever reaches {at[0]} may use the control API; it has no authentication", file=sys.stderr)
+        print(
+            f"steadywire proxy: every host that can reach {at[0]} may use the control API; it has no authentication",
+            file=sys.stderr,
+        )
     door = ProxyControl(emulator, line, nursery, about).front_door(_report)
     listening: Listening = await nursery.start(_listen, at, door.serve)
     return f"http://{_shown((at[0], listening.port))}"

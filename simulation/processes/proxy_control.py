@@ -1,20 +1,20 @@
-"""The control API of `steadywire proxy`: reads and changes the path of its line, and injects faults, while it runs.
+"""The control API of `steadywire proxy`: reads and changes the path of its access link, and injects faults, while it runs.
 
-    GET    /                 what the proxy does: addresses, path, faults under way, statistics
+    GET    /                 the state of the proxy: addresses, path, active faults, statistics
     GET    /path             the path, every field
-    PUT    /path             a path; what it does not name gets its default
+    PUT    /path             a path; other fields get their defaults
     PATCH  /path             changes of the path (RFC 7396: null restores the default)
-    GET    /faults           the faults under way
+    GET    /faults           the active faults
     POST   /faults           begins a fault: {"kind": "outage", "duration_s": 5}
-    DELETE /faults           ends all faults under way
+    DELETE /faults           ends all active faults
     DELETE /faults/NUMBER    ends one
     GET    /statistics       connections and bytes so far, and the last faults
 
-A fault without `duration_s` lasts until it is deleted, DURATION_S_MAX at the most. All errors are {"error": "what to do"}.
+A fault without `duration_s` lasts until it is deleted, at most DURATION_S_MAX. All errors are {"error": "what to do"}.
 
-There is no authentication, so the API listens on loopback unless told otherwise, and refuses what a web page sends (a request
-with an Origin): a page that somebody looks at must not cut the network of a program on the same machine. Heads, bodies,
-connections and times are limited by the server's front door (`reference.server.wire`), which serves it.
+There is no authentication, so the API listens on loopback by default, and refuses requests of web pages (with an Origin): a web
+page must not cut the network of a program on the same machine. The server's front door (`reference.server.wire`), which serves
+the API, limits heads, bodies, connections and times.
 """
 
 import difflib

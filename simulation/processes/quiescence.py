@@ -1,4 +1,4 @@
-"""Coming to rest: everyone is live over WebSocket, nothing waits for an answer, and everyone has read up to the head."""
+"""Settling: every client is live over WebSocket, no publish waits for an answer, and every client has read up to the head."""
 
 from collections.abc import Iterator, Sequence
 
@@ -9,12 +9,12 @@ from simulation.processes.participant import Participant
 from simulation.processes.recorder import Recorder
 
 REST_S = 0.5
-"""How long everything must have been at rest, so that nothing is on its way any more."""
+"""How long everything must have been settled, so that no data are on their way any more."""
 _LOOK_INTERVAL_S = 0.05
 
 
 async def come_to_rest(participants: Sequence[Participant], recorder: Recorder) -> float:
-    """Return when everything has been at rest for a while; with the time since when, in seconds since the trace began."""
+    """Return when everything has been settled for a while; returns since when, in seconds since the trace began."""
     since_s: float | None = None
     while since_s is None or recorder.now_s - since_s < REST_S:
         if any(unrest(participants, recorder)):
@@ -26,7 +26,7 @@ async def come_to_rest(participants: Sequence[Participant], recorder: Recorder) 
 
 
 def unrest(participants: Sequence[Participant], recorder: Recorder) -> Iterator[str]:
-    """What keeps clients from being at rest, a sentence for each."""
+    """What keeps clients from being settled, a sentence for each."""
     head = recorder.head
     for participant in participants:
         name, client = participant.plan.name, participant.client

@@ -1,9 +1,9 @@
-"""One run, put together: server, emulator, clients, faults, and whoever watches.
+"""One complete run of real processes: server, emulator, clients, faults, and observers.
 
-From the outside in, and ended the other way: the server's process outlives the emulator, which outlives the clients. The run has
-four acts. The server starts. The clients work, and the faults come. Then the network is left in peace, and everyone has a bounded
-time to come back, get rid of what waits, and reach the head over WebSocket. Then the record ends, the clients leave, the server
-is asked to stop, and what its store holds is read from the file. A plan that says how long everyone stays is not judged by that.
+The server's process outlives the emulator, which outlives the clients. The run has four phases. The server starts. The clients
+work, and the faults occur. Then the faults stop, and every client has a limited time to reconnect, get answers to its publishes,
+and reach the head over WebSocket. Then the recording ends, the clients leave, the server is asked to stop, and the contents of
+its store are read from the file. A plan that fixes how long clients stay is not judged by the time of settling.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,7 +28,7 @@ from simulation.random import RandomStreams
 from simulation.trace.trace import Trace
 
 LOOK_INTERVAL_S_MIN, LOOK_INTERVAL_S_PER_CLIENT = 0.2, 0.005
-"""How often the scene is shown; less often when there is much to look at."""
+"""How often the scene is shown; less often for many clients."""
 PULSE_INTERVAL_S = 0.05
 LEAVE_S_MAX = 3.0
 """How long the clients may take to leave; then their connections are cut."""
@@ -36,11 +36,11 @@ LEAVE_S_MAX = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """What came out of a run.
+    """The result of a run.
 
-    round_trips_ms: of every ping that was answered. delays_ms: how late this process was in doing what it wanted to do at a time,
-    which shows whether the machine could keep up. settled_s: how long everyone took to come to rest after the work, None if not
-    within the limit; late: who was not at rest then, a sentence for each.
+    round_trips_ms: of every answered ping. delays_ms: how late the timed actions of this process were, which shows whether the
+    machine could keep up. settled_s: how long everything took to settle after the work, None if not within the limit; late: the
+    clients that had not settled then, a sentence for each.
     """
 
     plan: Plan
@@ -101,7 +101,7 @@ class _RealRun:
     delays_ms: list[float] = field(default_factory=list)
 
     async def perform(self) -> tuple[float | None, tuple[str, ...]]:
-        """Work, come to rest, leave. Returns how long the rest took to come, and who was late, as in Played."""
+        """Work, settle, leave. Returns the time of settling, and the late clients, as in Played."""
         random_source, recorder, is_over = RandomStreams(self.plan.seed), self.recorder, trio.Event()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._look)
@@ -129,7 +129,7 @@ class _RealRun:
         return settled_s, late
 
     async def _look(self) -> None:
-        """Show the scene several times a second; the last one is the one at rest, before the clients leave."""
+        """Show the scene several times a second; the last one is the settled one, before the clients leave."""
         while self.act is not Act.END:
             for sentence in moves(self.recorder):
                 self.watcher.say(self.recorder.now_s, sentence)
@@ -137,7 +137,7 @@ class _RealRun:
             await trio.sleep(max(LOOK_INTERVAL_S_MIN, LOOK_INTERVAL_S_PER_CLIENT * len(self.participants)))
 
     async def _watch_lateness(self) -> None:
-        """Find out how late this process is."""
+        """Measure how late this process is."""
         while self.act is not Act.END:
             due = trio.current_time() + PULSE_INTERVAL_S
             await trio.sleep_until(due)
@@ -149,7 +149,7 @@ class _RealRun:
 
 
 async def _read_store(place: ServerPlace) -> StoredRun:
-    """What the server has left in its file."""
+    """The contents of the store in the server's file."""
     async with open_store(place.store) as store:
         stored = await store.load_run(place.run_id)
     if stored is None:

@@ -1,10 +1,10 @@
-"""The clients' own records, as one trace.
+"""The recorder: one trace from the records of all clients.
 
-Two kinds of witness speak. What an application reads from its client (events, snapshots, presence) is recorded when it reads
-it, so everything that stands between the network and the application is judged too. What it is told otherwise (answers to its
-publishes, changes of state) and what its connections do is recorded from the client's tap, in the order in which it happens.
+There are two sources. Everything that an application reads from its client (events, snapshots, presence) is recorded when it
+reads it, so everything between the network and the application is checked too. Other reports (answers to its publishes, changes
+of state) and the actions on its connections are recorded from the client's tap, in order.
 
-A trace begins when the work begins. When everything is at rest it ends: what a client does when it leaves is no part of it.
+A trace begins with the work and ends when everything has settled: the leaving of clients is not part of it.
 """
 
 import time
@@ -41,7 +41,7 @@ from simulation.trace.trace import (
 from simulation.trace.writer import record_outcomes, record_stored, record_tapped, start_trace
 
 PINGS_REMEMBERED_MAX = 8
-"""Of one client: there is one unanswered at a time, and a few that died with their connections."""
+"""Of one client: there is one unanswered at a time, and a few that were lost with their connections."""
 
 
 class Recorder:
@@ -66,14 +66,14 @@ class Recorder:
         self.positions: dict[str, int] = {}
         """The number of the last event that each application has read."""
         self.turns: deque[tuple[str, ClientState, ClientState]] = deque(maxlen=10_000)
-        """Changes of state that nobody has looked at yet: client, before, after."""
+        """Changes of state not read yet: client, before, after."""
         self._accepted = 0
         self._states: dict[str, ClientState] = {}
         self._is_over = False
         self.begin()
 
     def begin(self) -> None:
-        """The trace begins now. To be called before there is anything to record."""
+        """The trace begins now. Call it before there is anything to record."""
         self._origin = round(trio.current_time() * NS_PER_S)
         self._origin_elsewhere = time.monotonic_ns()  # the same moment, by the clock that all processes share
 
@@ -106,7 +106,7 @@ class Recorder:
             self.trace.add(msgspec.structs.replace(record, at=record.at - self._origin_elsewhere))
 
     def end(self) -> None:
-        """Take no more records, but of what is stored."""
+        """Take no more records, except of the store."""
         self._is_over = True
 
     def stored(self, run: StoredRun) -> None:
@@ -131,7 +131,7 @@ class Recorder:
         self.add(lambda at: ClientStarted(at=at, client=name, client_id=name, user_id=name))
 
     def tap_of(self, name: str) -> Tap:
-        """What records all that goes through the session of this client."""
+        """A tap that records everything of this client's session."""
         pings: dict[tuple[int, int], int] = {}
 
         def tap(now: int, what: object) -> None:
@@ -171,7 +171,7 @@ class Recorder:
                 self.positions[name] = snapshot.sequence_number
 
     def sample(self, name: str, client: Client) -> None:
-        """Record how much waits at this client."""
+        """Record the lengths of this client's queues."""
         waiting, limit = client.queued_messages, self._parameters.client.outbox_messages_max
         self.add(lambda at: QueueSampled(at=at, place=name, queue="outbox", length=waiting, limit=limit))
 
@@ -193,9 +193,9 @@ class Recorder:
                     del pings[next(iter(pings))]
                 pings[connection_id, nonce] = at
             case ResetReceived(snapshot=snapshot):
-                self._accepted = snapshot.sequence_number  # numbers of a history that is gone say nothing about the head
+                self._accepted = snapshot.sequence_number  # numbers of an old history do not tell the head
             case SnapshotReceived(epoch=epoch) if self.trace.epoch_of(name) is None:
-                self.trace.enter_epoch(name, epoch)  # answers may come before the application has read its snapshot
+                self.trace.enter_epoch(name, epoch)  # answers may arrive before the application has read its snapshot
         if isinstance(
             what, ReceivedFrame | LostConnection | StateChanged | PublishAccepted | PublishFailed | Open | Send | Close
         ):

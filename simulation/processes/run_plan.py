@@ -1,6 +1,6 @@
-"""What is decided before real processes play a run: who takes part, what each of them does and when, and which faults come.
+"""The plan of a run of real processes: the clients, what each does and when, and the faults.
 
-A plan is a value. It may be drawn (`simulation.processes.demo.schedule`), or taken over from a simulated run.
+A plan is a value. It is generated (`simulation.processes.demo.schedule`), or taken from a simulated run.
 Times are in seconds from the beginning of the work.
 """
 
@@ -18,7 +18,7 @@ from simulation.scenario.paths import Path
 
 
 class Move(msgspec.Struct, frozen=True):
-    """One thing that a client does: an event that it publishes, or a place for its cursor."""
+    """One action of a client: an event to publish, or a cursor position."""
 
     at_s: float
     event_type: str
@@ -35,11 +35,10 @@ class ClientPlan(msgspec.Struct, frozen=True):
 
 
 class Parameters(msgspec.Struct, frozen=True, kw_only=True):
-    """How clients and server are set.
+    """The settings of clients and server.
 
     wait_max_s: the longest wait of the policy. fallback, heartbeat: None for what the config says. round_trip_max_s: of a request
-    to a server that is well, on the slowest path here and on a machine with other things to do.
-    """
+    to a healthy server, on the slowest path of the plan and on a busy machine."""
 
     client: ClientConfig
     server: ServerConfig
@@ -51,12 +50,12 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def recovery_bound_s(self) -> float:
-        """G6: within this many seconds after the last fault everyone is back."""
+        """G6: within this many seconds after the last fault every client has recovered."""
         return recovery_bound_s(self.client, self.wait_max_s, self.round_trip_max_s, heartbeat=self.heartbeat)
 
     @property
     def settle_s_max(self) -> float:
-        """Until everyone is at the head again, and then over WebSocket: two probes may be needed for that."""
+        """The longest time until every client is at the head again, over WebSocket: two probes may be needed for that."""
         return self.recovery_bound_s + 2 * self.client.probe_interval_max_s
 
     @property
@@ -67,9 +66,9 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """Everything that is decided before a run.
+    """The complete plan of a run.
 
-    seconds: of work. settle_s: how long everyone stays after it; None: until all is at rest, or should be.
+    seconds: of work. settle_s: how long clients stay after it; None: until everything has settled, or the limit has passed.
     """
 
     seed: int

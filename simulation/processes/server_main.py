@@ -1,13 +1,13 @@
-"""The server's process: the ordinary server, one run made for it, and a word to whoever started it.
+"""The server's process: the ordinary server with one run; it reports to its parent process.
 
     python -m simulation.processes.server_main --port 20007 --store sqlite:////tmp/events.sqlite3 --run 01234567-...
 
-It loads its code and waits for `START` on standard input; only then it opens store and port. On standard output stand JSON lines:
-first `ListeningLine`, once connections are accepted, then what the runs let observe, as records of a trace whose `at` is by this
-machine's monotonic clock. Logs go to standard error.
+It loads its code and waits for `START` on standard input before it opens store and port. On standard output it writes JSON lines:
+first `ListeningLine`, once connections are accepted, then the observations of its runs, as records of a trace whose `at` is by
+this machine's monotonic clock. Logs go to standard error.
 
-It ends on SIGTERM, gracefully, and as soon as standard input ends: whoever started it holds the other end, so it cannot be left
-behind, however its parent dies.
+It ends gracefully on SIGTERM, and as soon as standard input ends: the parent holds the other end, so this process never outlives
+its parent.
 """
 
 import argparse
@@ -38,14 +38,14 @@ SAMPLE_INTERVAL_S = 1.0
 
 
 class ListeningLine(msgspec.Struct, frozen=True, tag_field="record", tag="listening"):
-    """Connections are accepted; the run is there, with this history."""
+    """Connections are accepted; the run exists, with this history."""
 
     epoch: str
     head: int
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Serve until told to stop; returns the exit code."""
+    """Serve until asked to stop; returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m simulation.processes.server_main", description="The server process of a rehearsal."
     )
@@ -76,7 +76,7 @@ async def _serve(port: int, store_url: str, run_id: str, config: ServerConfig) -
     await _load_all_code()
     async with trio.lowlevel.FdStream(os.dup(sys.stdin.fileno())) as parent:
         if not await parent.receive_some():
-            return  # nobody needs this process any more
+            return  # the parent does not need this process any more
         async with open_store(store_url) as store, open_server(settings, store=store, observe=_tell) as server:
             with trio.open_signal_receiver(signal.SIGTERM) as signals:
                 await server.create_run(run_id)
@@ -92,7 +92,7 @@ async def _serve(port: int, store_url: str, run_id: str, config: ServerConfig) -
 
 
 async def _sample(server: Server) -> None:
-    """Tell how full the server is, now and then."""
+    """Report the sizes of the server's queues from time to time."""
     while True:
         now, holds = time.monotonic_ns(), server.statistics()
         for queue, length, limit in (
@@ -104,7 +104,7 @@ async def _sample(server: Server) -> None:
 
 
 async def _load_all_code() -> None:
-    """Use a store once: database and migrations load their code only then, which takes longer than all the rest of a start."""
+    """Use a store once: database and migrations load their code only then, which takes longer than the rest of the start."""
     with tempfile.TemporaryDirectory(prefix="steadywire-") as directory:
         async with open_store(f"sqlite:///{directory}/unused.sqlite3"):
             pass
@@ -118,7 +118,7 @@ def _tell(observation: Observation) -> None:
 
 
 def _write(line: bytes) -> None:
-    """At once and whole, so that nothing of it is lost when this process is killed."""
+    """Write at once and completely, so that nothing is lost when this process is killed."""
     os.write(sys.stdout.fileno(), line)
 
 

@@ -1,14 +1,14 @@
-"""The server as a process of its own: started, killed without a warning, started again on the same port and the same store.
+"""Controls the server's process: starts it, kills it, starts it again on the same port and store.
 
-It runs in a session of its own, so Ctrl-C in a terminal reaches only us, and we decide. It is never left behind: it is killed
-when the block ends, however it ends; and should we be killed ourselves, the end of its standard input tells it (server_main).
+It runs in a separate session, so Ctrl-C in a terminal reaches only the parent. It never outlives the parent: it is killed when
+the block ends in any way; and if the parent is killed, the end of its standard input ends it (server_main).
 
 A process takes about a second to load its code, several on a busy machine, and a server that is down for longer than planned is
-another fault than the planned one. So the next process can be prepared before the present one is killed; it is told to start by a
-word on its standard input.
+another fault than the planned one. So the next process can be prepared before the present one is killed; a line on its standard
+input starts it.
 
-What it says on standard output is read line by line and handed on. Standard error goes to a file; its last lines are shown when
-the process ends without having been told to.
+Its standard output is read line by line and passed on. Standard error goes to a file; its last lines are shown when the process
+ends unexpectedly.
 """
 
 import signal
@@ -30,20 +30,20 @@ from simulation.trace.trace import Record
 
 SERVER_COMMAND = (sys.executable, "-m", "simulation.processes.server_main")
 START_S_MAX = 20.0
-"""Until a process that was started accepts connections."""
+"""Until a started process accepts connections."""
 STOP_S_MAX = 5.0
-"""Until a process that was asked to stop has stopped; then it is killed."""
+"""Until a process has stopped after the request; then it is killed."""
 LINE_BYTES_MAX = 1024 * 1024
 STDERR_LINES_SHOWN = 12
 
 
 class ServerFailed(SteadywireError):
-    """The server process did not start, or ended by itself; the message says what it said last."""
+    """The server process did not start, or ended by itself; the message has its last output."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerPlace:
-    """Where a server listens and what it serves; the same for each of its lives."""
+    """The address of a server and its run; the same for each of its processes."""
 
     port: int
     store: str
@@ -54,7 +54,7 @@ class ServerPlace:
 
 
 class ServerProcess:
-    """One server through all its lives. Made by `open_server_process`."""
+    """One server, over several processes. Created by `open_server_process`."""
 
     def __init__(
         self, command: Sequence[str], place: ServerPlace, on_record: Callable[[Record], None], nursery: trio.Nursery
@@ -66,17 +66,17 @@ class ServerProcess:
         self._nursery = nursery
         self._process: trio.Process | None = None
         self._spare: trio.Process | None = None
-        self._standing: Counter[int] = Counter()  # how many pauses hold a process, by its pid
+        self._standing: Counter[int] = Counter()  # how many pauses are active on a process, by its pid
         self.failure: ServerFailed | None = None
         self._decoder: msgspec.json.Decoder[ListeningLine | Record] = msgspec.json.Decoder(ListeningLine | Record)
 
     @property
     def pid(self) -> int | None:
-        """Of the process that serves now."""
+        """Of the present process."""
         return None if self._process is None else self._process.pid
 
     async def prepare(self) -> None:
-        """Have the next process load its code already; it touches neither port nor store before `start`."""
+        """Let the next process load its code; it touches neither port nor store before `start`."""
         if self._spare is None:
             with self.place.log.open("ab") as log:
                 self._spare = await trio.lowlevel.open_process(
@@ -102,7 +102,7 @@ class ServerProcess:
             raise
 
     async def kill(self) -> None:
-        """End it at once, without a warning; returns when it is gone."""
+        """Kill it at once; returns when it is gone."""
         process, self._process = self._process, None
         await _kill(process)
 
@@ -119,7 +119,7 @@ class ServerProcess:
         return False
 
     async def stand_still(self, seconds: float) -> None:
-        """Let the process that runs now stand still for so long (SIGSTOP, SIGCONT). If it is killed meanwhile, it stays dead."""
+        """Pause the present process for so long (SIGSTOP, SIGCONT). If it is killed meanwhile, it stays dead."""
         process = self._process
         if process is None:
             await trio.sleep(seconds)
@@ -140,7 +140,7 @@ class ServerProcess:
         await _kill(spare)
 
     async def _live(self, process: trio.Process, task_status: "trio.TaskStatus[ListeningLine]") -> None:
-        """Listen to one life of it, to its end."""
+        """Read the output of one process to its end."""
         is_listening = False
         try:
             async for message in self._messages(process):
@@ -150,7 +150,7 @@ class ServerProcess:
                 else:
                     self._on_record(message)
             await process.wait()
-            if process is self._process:  # nobody told it to end
+            if process is self._process:  # it ended unexpectedly
                 raise ServerFailed(self._last_words(f"the server process ended by itself, with exit code {process.returncode}"))
         except ServerFailed as failure:
             if not is_listening:
@@ -191,9 +191,9 @@ async def _kill(process: trio.Process | None) -> None:
 async def open_server_process(
     place: ServerPlace, *, command: Sequence[str] = SERVER_COMMAND, on_record: Callable[[Record], None]
 ) -> AsyncIterator[ServerProcess]:
-    """A server process, not started yet; it is gone when the block ends. What it lets observe is given to `on_record`.
+    """A server process, not started yet; it is gone when the block ends. Its observations are given to `on_record`.
 
-    Raises ServerFailed when it ends by itself, at any time, and what the block raises, as it is.
+    Raises ServerFailed when it ends by itself, at any time; exceptions of the block are raised unchanged.
     """
     failure: Exception | None = None
     async with trio.open_nursery() as nursery:

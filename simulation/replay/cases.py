@@ -1,7 +1,8 @@
-"""`steadywire replay FILE`: a kept case, or a scenario, is played once more, and everything that is said is shown.
+"""`steadywire replay FILE`: runs a saved case or a scenario again, and shows all messages.
 
-A case (`simulation.adversary.case`) plays the bare machines over the hostile link, step by step; a scenario plays the simulator.
-With `--notebook` the same is written as a notebook that draws the sequence diagram; it holds the file's text, and can be sent on.
+A case (`simulation.adversary.case`) runs the bare machines over the adversarial network, step by step; a scenario runs in the
+simulator. With `--notebook` the result is also written as a notebook that draws the sequence diagram; it contains the file's
+text.
 """
 
 import json
@@ -26,12 +27,12 @@ HELD, VIOLATED, BAD_INPUT = 0, 1, 2
 
 
 def read(text: str) -> Case | Scenario:
-    """Whichever of both a file holds. Raises ConfigError."""
+    """A case or a scenario, whichever the file has. Raises ConfigError."""
     return parse_case(text) if "schedule" in parse_toml(text) else parse_scenario(text)
 
 
 def log_of_case(played: Case | Scenario) -> tuple[MessageLog, list[str]]:
-    """Play it. Returns what was said, and a sentence for each guarantee that was broken."""
+    """Run it. Returns the message log, and a sentence for each violated guarantee."""
     message_log = MessageLog()
     if isinstance(played, Case):
         return message_log, [
@@ -42,7 +43,7 @@ def log_of_case(played: Case | Scenario) -> tuple[MessageLog, list[str]]:
 
 
 def replay(path: FilePath, notebook: FilePath | None, *, everything: bool) -> int:
-    """Play a file and print it; returns the exit code. `everything`: pings, pongs and heartbeats too."""
+    """Run a file and print it; returns the exit code. `everything`: including pings, pongs and heartbeats."""
     try:
         text = read_text(path)
         played = read(text)
@@ -65,7 +66,7 @@ def replay(path: FilePath, notebook: FilePath | None, *, everything: bool) -> in
 
 
 def _simulate(scenario: Scenario, message_log: MessageLog) -> dict[str, Any]:
-    """What a client says and hears is seen at the client: its messages leave and arrive at once."""
+    """Frames are recorded at the client: its messages are sent and arrive at once."""
     world: World
 
     def listen(client: str, now: int, direction: Literal["sent", "received"], connection_id: int, frame: frames.Frame) -> None:
@@ -99,7 +100,7 @@ def _simulate(scenario: Scenario, message_log: MessageLog) -> dict[str, Any]:
 
 
 def _notebook(played: Case | Scenario, text: str) -> str:
-    """A notebook, as JSON, that plays the same and draws it."""
+    """A notebook, as JSON, that runs the same and draws it."""
     imports = "from simulation.replay.cases import read, log_of_case\nfrom simulation.results.diagrams import sequence_diagram"
     code = (
         f"%matplotlib inline\n{imports}\n\nTEXT = {text!r}",

@@ -1,14 +1,14 @@
-"""What the network did, concluded from what one client met.
+"""The faults of the network, inferred from the observations of one client.
 
-    met                                                     concluded
+    observation                                             inferred fault
     lost, and the next attempt works                        a reset
     gone silent, and the next attempt works                 a half-open connection, since its last sign of life
     lost, and attempts are refused before one works         a reset, and refusals until the network came back
     gone silent, or attempts hang before one works          an outage, since the last sign of life
     attempts fail, and HTTP carries the session meanwhile   WebSocket was blocked
 
-When the network came back is not in the record: not before the last failed attempt was over ("earliest"), and not after the
-attempt that worked was begun ("latest").
+The recording does not show when the network came back: not before the end of the last failed attempt ("earliest"), and not after
+the beginning of the successful one ("latest").
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,18 +30,18 @@ from simulation.trace.trace import (
 )
 
 Assumption = Literal["earliest", "latest"]
-"""When the network is taken to have come back."""
+"""When the network is assumed to have come back."""
 UNSEEN = -1
-"""A connection that was begun before the record was."""
+"""A connection that was opened before the recording began."""
 FIRST_OWN_CODE = 4000
 """Close codes below are WebSocket's own: 1000 is an ordinary end."""
 REFUSED_S_MAX = 1.0
-"""A failed attempt that was over within this time was refused; another one hung."""
+"""A failed attempt that ended within this time was refused; a longer one hung."""
 
 
 @dataclass(slots=True)
 class _Trouble:
-    """Since a connection that carried the session was lost."""
+    """The state since a connection that carried the session was lost."""
 
     since: int
     was_silent: bool
@@ -55,7 +55,7 @@ class _Reader:
     assumption: Assumption
     faults: list[Fault] = field(default_factory=list)
     sign_at: int = 0
-    carrier: int | None = None  # the WebSocket that carries the session, or is on trial
+    carrier: int | None = None  # the WebSocket that carries the session, or is being proven
     tried: dict[int, int] = field(default_factory=dict)
     trouble: _Trouble | None = None
 
@@ -81,7 +81,7 @@ class _Reader:
                 pass
 
     def end(self, at: int) -> None:
-        """The record ends; what is going on then lasts until then."""
+        """The recording ends; active faults last until then."""
         self._over(at)
 
     def _ended(self, ended: ConnectionLeft | ConnectionLost, tried_at: int) -> None:

@@ -1,15 +1,15 @@
-"""Real sessions as a trace, and the same again in the simulator.
+"""Real sessions recorded as a trace, and simulated again.
 
     recording = Recording(scenario, run_id)
-    open_server(..., observe=recording.observe)         # the server tells it who speaks for whom
-    connect(..., tap=recording.tap_of("ada-0"))         # each client tells it everything
+    open_server(..., observe=recording.observe)         # the sessions of connections
+    connect(..., tap=recording.tap_of("ada-0"))         # everything of each client
     await recording.apply(emulator, Outage(...))        # faults go through it
     recording.end(await store.load_run(run_id))
 
     result = replay(recording.trace, scenario)          # SimPy: the same publishes and faults, at the same times
 
-So one trace comes from live sockets and one from virtual time, both in the same words, judged by the same checkers and read as
-the same frames. Whatever differs between them is what the model leaves out.
+So one trace comes from real sockets and one from virtual time, in the same format, checked by the same checkers and shown in the
+same frames. The differences between them are what the model leaves out.
 """
 
 from collections.abc import Callable
@@ -35,13 +35,13 @@ from simulation.trace.writer import record_observations, record_stored, record_t
 from simulation.world import Result, World
 
 MACHINE_S_MAX = 0.5
-"""What a busy machine may add to a round trip, in seconds, before a bound counts as missed."""
+"""What a busy machine may add to a round trip, in seconds, before a bound counts as violated."""
 
 
 class LiveRecording:
     """The trace of a run on real sockets while it grows; used in trio's thread only. Its time begins with the first client.
 
-    `scenario` says who takes part and with which parameters; its workload and its faults are not used.
+    `scenario` has the clients and parameters; its workload and its faults are not used.
     """
 
     def __init__(self, scenario: Scenario, run_id: str) -> None:
@@ -83,7 +83,7 @@ class LiveRecording:
             record_observations(self.trace, [observation], self._now())
 
     async def apply(self, emulator: Emulator, fault: Fault) -> None:
-        """Let a fault happen now, whatever its `at_s`, and return when it is over; cancelled, it is over at once.
+        """Carry out a fault now, whatever its `at_s`, and return when it is over; if cancelled, the fault ends at once.
 
         Raises LocalError before the first client has begun, ConfigError and EmulatorError as the emulator does.
         """
@@ -97,7 +97,7 @@ class LiveRecording:
                 self.trace.add(FaultOver(at=self._now(), fault=fault))
 
     def end(self, stored: StoredRun) -> None:
-        """The trace ends, with what the store holds; what clients do when they leave is no part of it."""
+        """The trace ends, with the contents of the store; the leaving of clients is not part of it."""
         if not self._is_over:
             self._is_over = True
             record_stored(self.trace, parsed(stored), self._now())
@@ -112,7 +112,7 @@ class LiveRecording:
 
 
 def replay(trace: Trace, scenario: Scenario) -> Result:
-    """What was published and what went wrong in `trace`, again, at the same times, in the simulated world of `scenario`.
+    """Simulate the publishes and faults of `trace`, at the same times, in the world of `scenario`.
 
     The scenario's paths, parameters and seed are used; its workload and its faults are not. Everyone arrives at the beginning.
     Raises ConfigError if the trace speaks of clients that the scenario does not have.

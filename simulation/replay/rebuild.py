@@ -1,8 +1,8 @@
 """A recorded run as a scenario: to be simulated as it was, or with other parameters.
 
-Of each client: when it arrived, when it published what type and how much, and the round trips of its pings, half of which is
-taken for each way. Faults are taken over. The server's machine is not known and is taken as never busy; what it cost is
-within the round trips.
+For each client: its arrival, the time, type and size of its publishes, and the round trips of its pings, half of which is used
+for each direction. Faults are copied. The server's machine is unknown and assumed never to be busy; its costs are within the
+round trips.
 """
 
 import msgspec
@@ -23,7 +23,7 @@ from simulation.trace.trace import FaultHappened, FaultOver, Trace
 
 STREAMS = {GRAFT: "graft", PRUNE: "prune", FLAG: "flag", CHAT: "chat"}
 ONE_WAY_S = 0.02
-"""Of a client of which no round trip is known."""
+"""For a client without any known round trip."""
 LAW_VALUES = 200
 
 
@@ -54,7 +54,7 @@ def scenario_of(trace: Trace, *, name: str = "recorded") -> Scenario:
 
 
 def faults_as_they_were(trace: Trace) -> tuple[Fault, ...]:
-    """The faults of a trace, with the times at which they began and ended; those that availability made among them."""
+    """The faults of a trace, with their start and end times, including those of availability."""
     ended: dict[Fault, list[int]] = {}
     for record in trace:
         if isinstance(record, FaultOver):

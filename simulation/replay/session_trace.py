@@ -1,6 +1,6 @@
-"""One client's own recording as the trace of a run, with what the network did concluded from what the client met (`conclusions`).
+"""One client's own recording as the trace of a run, with the inferred faults of the network (`conclusions`).
 
-What others published is seen only when it arrives. In a stretch without a connection their events are taken as evenly spread.
+Publishes of others are seen only when they arrive. During a disconnection their events are assumed to be evenly spread.
 """
 
 import itertools
@@ -27,11 +27,11 @@ from simulation.trace.trace import (
 )
 
 OTHERS = "others"
-"""Everyone but the client that recorded."""
+"""All clients except the one that recorded."""
 
 
 def trace_of(recording: Trace, assumption: Assumption) -> Trace:
-    """The recording of one client among others, with their publishes and the faults that explain it."""
+    """The recording of one client among others, with their publishes and the inferred faults."""
     first, *records = recording
     assert isinstance(first, TraceStarted), "a trace has been read"
     me = next(record.client for record in records if isinstance(record, ClientStarted))
@@ -47,7 +47,7 @@ def trace_of(recording: Trace, assumption: Assumption) -> Trace:
 
 
 def _server_for(client: ClientConfig) -> ServerConfig:
-    """A recording does not tell how its server was set; it has waited for as long as this client may say nothing."""
+    """A recording does not have the server's settings; the server waits at least as long as this client may be silent."""
     usual = ServerConfig()
     return msgspec.structs.replace(usual, silence_max_s=max(usual.silence_max_s, min(2 * client.ping_interval_s, 86_400.0)))
 
@@ -57,7 +57,7 @@ def _happened(fault: Fault) -> FaultHappened:
 
 
 def _of_others(records: Sequence[Record]) -> Iterator[tuple[int, str, int]]:
-    """When others published, as far as can be told: time, type and size."""
+    """When others published, as far as the recording shows it: time, type and size."""
     mine = {(record.epoch, record.sequence_number) for record in records if isinstance(record, AcceptedRecord)}
     cut_at: int | None = None
     for at, group in itertools.groupby(records, key=lambda record: record.at):

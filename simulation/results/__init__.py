@@ -4,7 +4,7 @@
     frames["messages"], frames["summary"]
     latency_and_delivery(frames, "elevator, seed 7")
 
-Read `frames` first; `columns` is how a frame is made, `connection_frames`, `message_frames` and `metric_frames` are the tables.
+Read `frames` first; `columns` builds a frame, `connection_frames`, `message_frames` and `metric_frames` are the tables.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""How a tidy frame is made: columns of known types, whether there are rows or not."""
+"""Building of tidy frames: columns of known types, also without rows."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -9,7 +9,7 @@ _TEXT = {"str": "object"}
 
 
 def rows_of(frame: pd.DataFrame) -> list[dict[Any, Any]]:
-    """Its rows, each by the names of the columns."""
+    """Its rows, each a dict by column name."""
     return frame.to_dict("records")
 
 

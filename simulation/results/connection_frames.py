@@ -1,4 +1,4 @@
-"""Frames of what happens to clients and their connections: states, interruptions, attempts, connections, faults, queues."""
+"""Frames about clients and their connections: states, interruptions, attempts, connections, faults, queues."""
 
 import pandas as pd
 
@@ -11,10 +11,10 @@ from simulation.trace.trace import AttemptMade, ConnectionLeft, ConnectionLost, 
 
 
 def attempts(trace_index: TraceIndex) -> pd.DataFrame:
-    """Every WebSocket that was tried, and every lane of polling that was opened.
+    """Every WebSocket attempt, and every start of polling.
 
-    waited_s: since the client's connection before had ended (NaN for the first). welcomed_s: when the server had taken it; a lane
-    of polling counts as welcomed when it opens. is_measured: tried after the warm-up. outcome: welcomed, failed (ended before a
+    waited_s: since the end of the client's previous connection (NaN for the first). welcomed_s: when the server had accepted it;
+    polling counts as welcomed when it opens. is_measured: tried after the warm-up. outcome: welcomed, failed (ended before a
     welcome), or open (at the end).
     """
     rows = []
@@ -58,7 +58,7 @@ def attempts(trace_index: TraceIndex) -> pd.DataFrame:
 
 
 def connections(trace_index: TraceIndex) -> pd.DataFrame:
-    """Every connection that was welcomed: from when until when, and how it ended.
+    """Every welcomed connection: its start, its end, and how it ended.
 
     ended_by: client, or network (the server included); None while it lasts. duration_s: until it ended, or the trace did.
     """
@@ -99,7 +99,7 @@ def connections(trace_index: TraceIndex) -> pd.DataFrame:
 
 
 def states(trace_index: TraceIndex) -> pd.DataFrame:
-    """is_connected: something carried the session. transport: what."""
+    """is_connected: a transport carried the session. transport: which one."""
     rows = []
     for client in trace_index.clients.values():
         turns = list(client.turns())
@@ -129,7 +129,7 @@ def states(trace_index: TraceIndex) -> pd.DataFrame:
 
 
 def interruptions(trace_index: TraceIndex) -> pd.DataFrame:
-    """has_returned: the stretch ended with a connection, not with the trace. is_measured: it began after the warm-up."""
+    """has_returned: the interruption ended with a connection, not with the trace. is_measured: it began after the warm-up."""
     rows = [
         {
             "client": client.name,
@@ -147,7 +147,7 @@ def interruptions(trace_index: TraceIndex) -> pd.DataFrame:
 
 
 def faults(trace_index: TraceIndex) -> pd.DataFrame:
-    """clients: how many it hit."""
+    """clients: how many it affected."""
     rows = [
         {
             "kind": trouble.kind,
@@ -161,7 +161,7 @@ def faults(trace_index: TraceIndex) -> pd.DataFrame:
 
 
 def samples(trace_index: TraceIndex) -> pd.DataFrame:
-    """place: a client, or server. Between two rows of one queue its length was the same at every look."""
+    """place: a client, or server. Between two rows of one queue its length was the same at every sample."""
     rows = [
         {
             "time_s": sample.at / NS_PER_S,
@@ -176,8 +176,8 @@ def samples(trace_index: TraceIndex) -> pd.DataFrame:
 
 
 def queues(trace_index: TraceIndex) -> pd.DataFrame:
-    """The most that each queue held at any moment of the run (not only when it was looked at), and the most that it may hold.
-    Empty for traces of real processes, which note samples only."""
+    """The maximum of each queue over the whole run (not only at samples), and its limit. Empty for traces of real processes,
+    which record samples only."""
     rows = [
         {"place": peak.place, "queue": peak.queue, "length_max": peak.length, "limit": peak.limit} for peak in trace_index.peaks
     ]
@@ -185,8 +185,8 @@ def queues(trace_index: TraceIndex) -> pd.DataFrame:
 
 
 def work(trace_index: TraceIndex) -> pd.DataFrame:
-    """What the server's machine did in the time up to each look, if it has a capacity: `WorkSampled`. waited_mean_s: of the jobs
-    that were taken up, NaN if there were none."""
+    """The work of the server's machine between samples, if it has a capacity: `WorkSampled`. waited_mean_s: of the started jobs,
+    NaN if there were none."""
     rows = [
         {
             "time_s": sample.at / NS_PER_S,
@@ -205,7 +205,7 @@ def work(trace_index: TraceIndex) -> pd.DataFrame:
 
 
 def round_trips(trace_index: TraceIndex) -> pd.DataFrame:
-    """time_s: when the server heard of it, which is with the next ping. is_measured: after the warm-up."""
+    """time_s: when the report reached the server, with the next ping. is_measured: after the warm-up."""
     rows = [
         {
             "time_s": report.at / NS_PER_S,

@@ -1,4 +1,4 @@
-"""What happened, in numbers: the counts that reports show beside the verdicts."""
+"""Counts of one trace, which reports show with the verdicts."""
 
 from collections import Counter
 
@@ -13,12 +13,11 @@ from simulation.trace.trace import BeginningGiven, Delivered, ResetTaken, Snapsh
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
     """Of one trace, over all clients.
 
-    published: queued by an application. failed: given up, visibly. unsettled: neither, when the trace ended.
-    delivered: handed to an application. duplicates: numbers that an application was given again; gaps: deliveries that skipped a
-    number; out_of_order: deliveries below the highest before. lost: accepted publishes that are missing from the stored log, or
-    from what a client was given that is live at the end. reconnections: times that a client was carried again.
-    fallbacks: times that polling took over; returns_to_websocket: times that it handed back. server_restarts: starts after the
-    first.
+    published: queued by an application. failed: given up and reported. unsettled: neither, when the trace ended. delivered: to an
+    application. duplicates: numbers delivered again; gaps: deliveries that skipped a number; out_of_order: deliveries below the
+    highest before. lost: accepted publishes that are missing from the stored log, or from the deliveries of a client that is live
+    at the end. reconnections: how often a client got a transport again. fallbacks: how often polling took over;
+    returns_to_websocket: how often it ended with a WebSocket. server_restarts: starts after the first.
     """
 
     published: int
@@ -38,15 +37,15 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     returns_to_websocket: int
     server_restarts: int
     lost_with_store: int = 0
-    """Accepted publishes of a history that is gone, because the store was lost."""
+    """Accepted publishes of a history that is lost, because the store was lost."""
 
 
 class _Deliveries:
-    """What one client was given, and how it broke the order, if it did."""
+    """The deliveries of one client, and their violations of the order."""
 
     def __init__(self, client: ClientIndex) -> None:
         self.delivered = self.snapshots = self.resets = self.duplicates = self.gaps = self.out_of_order = 0
-        self.numbers: set[tuple[str | None, int]] = set()  # only ever asked, never iterated
+        self.numbers: set[tuple[str | None, int]] = set()  # only tested for membership, never iterated
         self._covered: dict[str | None, list[tuple[int, int]]] = {}
         epoch, highest, position = None, 0, 0
         for record in client.records:
@@ -77,7 +76,7 @@ class _Deliveries:
             epoch, position = record.epoch, number
 
     def has(self, epoch: str | None, number: int) -> bool:
-        """Whether this client was given that event, or a snapshot over it, or began after it."""
+        """Whether this client got that event, or a snapshot over it, or began after it."""
         return (epoch, number) in self.numbers or any(low <= number <= high for low, high in self._covered.get(epoch, ()))
 
 
@@ -117,7 +116,7 @@ def count(trace_index: TraceIndex) -> Counts:
 
 
 def _measured(measured: MessagesMeasured, moves: Counter[str], starts: int) -> Counts:
-    """From the sums of a trace that kept no messages. What was given again cannot be told from what came out of order; whether
+    """From the sums of a trace that kept no messages. Duplicates and deliveries out of order are not distinguished; whether
     anything was lost is not known there, and counted as 0."""
     clients = measured.clients.values()
     published, accepted, failed = (sum(getattr(one, name) for one in clients) for name in ("published", "accepted", "failed"))
@@ -150,7 +149,7 @@ def _lost_with_store(trace_index: TraceIndex) -> int:
 
 def _lost(trace_index: TraceIndex, deliveries: dict[str, _Deliveries]) -> int:
     lost = 0
-    # Who was given nothing at all may have begun at the head, behind everything; whether that is so is for G6.
+    # A client without any delivery may have begun at the head, after everything; G6 checks whether that is right.
     readers = [deliveries[name] for name, client in trace_index.clients.items() if client.is_live and client.epoch is not None]
     for client in trace_index.clients.values():
         for ticket, answers in client.accepted.items():
@@ -168,7 +167,7 @@ def _lost(trace_index: TraceIndex, deliveries: dict[str, _Deliveries]) -> int:
 
 
 def moves_of(client: ClientIndex) -> Counter[str]:
-    """How often something new began to carry this client."""
+    """How often a client got a new transport."""
     moves: Counter[str] = Counter()
     before, is_carried, was_carried = ClientState.NEW, False, False
     for turn in client.turns():

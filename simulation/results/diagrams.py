@@ -1,4 +1,4 @@
-"""Message-sequence diagrams of a trace: which frame went from whom to whom, and what happened meanwhile.
+"""Message-sequence diagrams of a trace: the frames between clients and server, with notes about other events.
 
     log = message_log_of(trace, 20.0, 25.0, clients=("mobile-0",))
     print("\n".join(log.lines()))
@@ -50,7 +50,7 @@ _BOX = {"facecolor": "white", "edgecolor": "none", "pad": 0.4, "alpha": 0.85}
 
 
 def sequence_diagram(message_log: MessageLog, *, title: str = "", rows_max: int = ROWS_MAX) -> Figure:
-    """Draw a tape. Each sending, arrival and note has a row of its own, so rows are in order of time, and not to its scale.
+    """Draw a message log. Each sending, arrival and note has its own row, so rows are in order of time, but not to scale.
 
     Beyond `rows_max` rows (the first are kept) nothing is drawn; the figure says so.
     """
@@ -118,7 +118,7 @@ SERVER = "server"
 
 
 def message_log_of(trace: Trace, start_s: float = 0.0, end_s: float | None = None, clients: Iterable[str] = ()) -> MessageLog:
-    """What was sent or happened from `start_s` until `end_s` (None: the end), by these clients (none: all) and the server.
+    """The frames and events from `start_s` until `end_s` (None: the end), by these clients (none: all) and the server.
 
     Raises ConfigError for a client that the trace does not know, and for a stretch that ends before it begins.
     """
@@ -131,7 +131,7 @@ def message_log_of(trace: Trace, start_s: float = 0.0, end_s: float | None = Non
         if client not in known:
             raise ConfigError(f"the trace knows no client {client!r}; there are {', '.join(sorted(known)[:10])}, ...")
     message_log = MessageLog()
-    given: list[Delivered] = []  # at one instant to one client; told as one
+    given: list[Delivered] = []  # at one instant to one client; shown as one
 
     def tell_given() -> None:
         if given:
@@ -149,7 +149,7 @@ def message_log_of(trace: Trace, start_s: float = 0.0, end_s: float | None = Non
                 continue
             ends = (record.client, SERVER) if record.way == "up" else (SERVER, record.client)
             if record.moment == "arrived":
-                message_log.arrived(way, at)  # of one that was sent before the stretch there is nothing to tell
+                message_log.arrived(way, at)  # a frame sent before the interval is not shown
             elif is_within:
                 message_log.sent(way, *ends, record.words, at)
         elif isinstance(record, Delivered):
@@ -164,7 +164,7 @@ def message_log_of(trace: Trace, start_s: float = 0.0, end_s: float | None = Non
 
 
 def _in_order(trace: Trace) -> Iterator[tuple[int, int, Record]]:
-    """Each record with its time; for a frame also the number of its message, the same when it is sent and when it arrives.
+    """Each record with its time; for a frame also the number of its message, equal for sending and arrival.
 
     What a connection carries one way arrives in order or not at all.
     """
@@ -184,7 +184,7 @@ def _in_order(trace: Trace) -> Iterator[tuple[int, int, Record]]:
 
 
 def _note(record: Record) -> tuple[str, str]:
-    """Where something happened, and what; no words for what the frames tell anyway."""
+    """The place of an event, and its text; no text for records that repeat frames."""
     match record:
         case StateTurned(client=client, state=state, is_carried=is_carried):
             return client, f"{state.value}, carried" if is_carried and state.is_polling else state.value

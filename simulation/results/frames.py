@@ -1,28 +1,28 @@
 """Results as tidy pandas frames: one row per thing, one column per property, SI units in the column names.
 
     messages       one row per publish and client: when it was published, and when that client was given it
-    publishes      one row per publish: what became of it for its sender
-    states         one row per stretch of time that a client spent in one state
-    interruptions  one row per stretch in which nothing carried a client that had been connected
-    attempts       one row per attempt to connect: how long it had waited, and what came of it
+    publishes      one row per publish: its result for the sender
+    states         one row per interval that a client spent in one state
+    interruptions  one row per interval in which a client that had been connected had no transport
+    attempts       one row per attempt to connect: its wait, and its result
     connections    one row per connection that was welcomed: how long it lasted, and how it ended
-    faults         one row per fault: from when until when
-    queues         one row per queue: the most that it ever held
-    samples        one row per look at the length of a queue that had changed
-    work           one row per look at a server with a capacity: what it did since the last, how long work waited, who was shed
+    faults         one row per fault: its start and end
+    queues         one row per queue: its maximum
+    samples        one row per sample of a queue whose length had changed
+    work           one row per sample of a server with a capacity: its work since the last, the waits of jobs, refused clients
     round_trips    one row per answered ping
     clients        one row per client: the brief's health of a connection (`measures`)
     minutes        one row per minute: reconnections, fallbacks, delivery rate, latency
-    alerts         one row per stretch in which one of the brief's alerts would have fired
+    alerts         one row per interval in which one of the brief's alerts would have fired
     groups         one row per group of clients: its publishes, latency as its clients see it, interruptions, fallback
     metrics        one row per series, under the server's names (`metric_frames`)
     summary        one row: counts, and every latency beside the share of messages that have one
 
-A message that was never delivered has no latency; it has its row all the same, and stands in every count. Whoever looks only at
-what arrived sees the survivors, which are fast. Figures leave out what happened in the warm-up; counts and guarantees do not.
+A message that was never delivered has no latency; it still has its row, and is in every count. Delivered messages alone would
+look too fast. Figures leave out what happened in the warm-up; counts and guarantees do not.
 
-Of a run with `record = "histograms"` there is no row for a message; the summary's latencies come from its histograms, within the
-relative error that stands beside them.
+Of a run with `record = "histograms"` there are no rows for messages; the summary's latencies come from its histograms, within the
+relative error given with them.
 """
 
 import json
@@ -60,7 +60,7 @@ from simulation.trace.measured import MessagesMeasured
 
 UNITS = "*_s: seconds of the run; *_ms: milliseconds; *_per_s, *_per_min: a second, a minute; *_share, *_rate: 0 to 1"
 CSV_HEAD_LINES = 8
-"""Lines with metadata on top of a CSV file, before the one with the names of the columns."""
+"""Lines with metadata at the top of a CSV file, before the line with the column names."""
 HIGH_WATER = {
     "outbox": "outbox_max",
     "application": "application_queue_max",
@@ -71,12 +71,12 @@ HIGH_WATER = {
     "commit under way": "commit_events_max",
     "open requests": "open_requests_max",
 }
-"""The queues whose marks stand in the summary, and the names of their columns."""
+"""The queues whose maxima are in the summary, and their column names."""
 QUANTILES = ((0.5, "p50"), (0.95, "p95"), (0.99, "p99"))
 
 
 class Frames:
-    """The frames of one trace, each built when it is first asked for: `frames["messages"]`."""
+    """The frames of one trace, each built when it is first used: `frames["messages"]`."""
 
     def __init__(self, trace_index: TraceIndex) -> None:
         self._trace_index = trace_index
@@ -89,8 +89,7 @@ class Frames:
         return self._built[name]
 
     def measured(self, name: str) -> pd.DataFrame:
-        """The rows of a frame that figures are made of: without what happened in the warm-up. Raises KeyError for a frame of
-        which nothing is left out."""
+        """The rows of a frame that figures use: without the warm-up. Raises KeyError for a frame that has no warm-up."""
         frame = self[name]
         return frame[frame["is_measured"]]
 
@@ -104,7 +103,7 @@ class Frames:
         return paths
 
     def metadata(self, scenario: str = "") -> dict[str, str]:
-        """What a file should say of where it comes from."""
+        """Metadata about the origin of a file."""
         started = self._trace_index.started
         return {
             "steadywire.version": package_version(),
@@ -118,7 +117,7 @@ class Frames:
         }
 
     def _repr_html_(self) -> str:
-        """The summary, and which frames there are."""
+        """The summary, and the list of frames."""
         table = self["summary"].T.to_html(header=False, float_format=lambda value: f"{value:.4g}")
         return f"<p>Frames: {', '.join(BUILDERS)}</p>{table}"
 
@@ -127,7 +126,7 @@ class Frames:
 
 
 def write_parquet(frame: pd.DataFrame, path: FilePath, metadata: Mapping[str, str] | None = None) -> None:
-    """Write a frame to one file; equal frames give equal bytes. `metadata`: beside what pandas writes. Raises OSError."""
+    """Write a frame to one file; equal frames give equal bytes. `metadata`: in addition to what pandas writes. Raises OSError."""
     table = pa.Table.from_pandas(frame, preserve_index=False)
     if metadata:
         table = table.replace_schema_metadata({**(table.schema.metadata or {}), **metadata})
@@ -147,7 +146,7 @@ def write_json(frame: pd.DataFrame, path: FilePath, metadata: Mapping[str, str])
 
 
 def package_version() -> str:
-    """Of the installed package; "unknown" where the sources are used without being installed."""
+    """Of the installed package; "unknown" if the sources are used without installation."""
     try:
         return version("steadywire")
     except PackageNotFoundError:
@@ -237,7 +236,7 @@ def _of_messages(frames: Frames) -> dict[str, Any]:
 
 
 def _of_sums(measured: MessagesMeasured, trace_index: TraceIndex) -> dict[str, Any]:
-    """How many messages were owed to whom is not known there; what was delivered is."""
+    """The number of expected deliveries per client is unknown there; the number of deliveries is known."""
     accepted = sum(client.accepted for client in measured.clients.values())
     failed = sum(client.failed for client in measured.clients.values())
     latency, round_trip = measured.latency.histogram(), measured.round_trip.histogram()

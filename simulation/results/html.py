@@ -1,6 +1,6 @@
-"""Self-contained HTML pages: text, tables and figures in one file that can be sent to a colleague.
+"""Self-contained HTML pages: text, tables and figures in one file.
 
-Figures are embedded as PNG, styles stand in the page, and nothing is loaded from elsewhere. Every text is escaped.
+Figures are embedded as PNG, styles are in the page, and nothing is loaded from elsewhere. Every text is escaped.
 """
 
 import base64
@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 ROWS_MAX = 500
-"""Rows of a table that are shown; the rest is counted."""
+"""Rows of a table that are shown; the others are counted."""
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8881; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
@@ -59,7 +59,7 @@ def code(text: str) -> str:
 
 
 def figure(drawn: Figure, caption: str) -> str:
-    """A matplotlib figure as an embedded PNG; the caption is its text for readers that see no pictures, too."""
+    """A matplotlib figure as an embedded PNG; the caption is also its text for screen readers."""
     FigureCanvasAgg(drawn)
     content = io.BytesIO()
     drawn.savefig(content, format="png", dpi=150, metadata={"Software": None})
@@ -67,7 +67,7 @@ def figure(drawn: Figure, caption: str) -> str:
 
 
 def image(png: bytes, caption: str) -> str:
-    """The same of a PNG that was made before."""
+    """The same for an existing PNG."""
     data = base64.b64encode(png).decode("ascii")
     text = html.escape(caption)
     return f'<figure><img alt="{text}" src="data:image/png;base64,{data}"><figcaption>{text}</figcaption></figure>'
@@ -89,7 +89,7 @@ def table(frame: pd.DataFrame, *, marked: Iterable[int] = ()) -> str:
 
 
 def shown(value: object) -> str:
-    """A value for a reader: four significant digits, yes or no, a dash for what is not there."""
+    """A value for a reader: four significant digits, yes or no, a dash for a missing value."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if value is None or (isinstance(value, float) and math.isnan(value)):

@@ -1,12 +1,11 @@
-"""The brief's measures of a connection, and the lines at which its alerts would have fired.
+"""The brief's measures of a connection, and the intervals in which its alerts would have fired.
 
-    clients   what each client's health says at the end: status, quality, round trips, reconnections, delivery rate
-    minutes   the same things per minute, over everyone
+    clients   each client's health at the end: status, quality, round trips, reconnections, delivery rate
+    minutes   the same per minute, over all clients
     alerts    high reconnection rate (> 10/min), poor delivery (< 95 %), high latency (p95 > 500 ms), frequent fallback (> 1/min)
 
-An alert is looked at every `STEP_S` over the `WINDOW_S` before, as a Prometheus rule would be, without a time for which it must
-hold. Latency is judged twice: from publish to delivery, which is what people wait for, and by the round trips that clients
-measure, which is what the server's metric shows.
+An alert is evaluated every `STEP_S` over the `WINDOW_S` before, like a Prometheus rule with no `for` time. Latency is judged
+twice: from publish to delivery, which users notice, and by the round trips that clients measure, which the server's metric shows.
 """
 
 from collections.abc import Callable, Iterator
@@ -29,7 +28,7 @@ ROUND_TRIPS_KEPT = 100
 
 
 def clients(trace_index: TraceIndex) -> pd.DataFrame:
-    """One row per client, at the end of the trace. round_trip_*: of its last 100 pings, as the server heard of them.
+    """One row per client, at the end of the trace. round_trip_*: of its last 100 pings, as reported to the server.
 
     quality_score: the brief's, 0.4 latency + 0.3 reconnections + 0.3 * 100 * delivery rate; NaN without a round trip.
     """
@@ -85,7 +84,7 @@ def clients(trace_index: TraceIndex) -> pd.DataFrame:
 
 @dataclass(frozen=True, slots=True)
 class _Series:
-    """Things at times, in s: times ascending, and what each is worth."""
+    """Values at ascending times, in s."""
 
     at_s: np.ndarray
     values: np.ndarray
@@ -118,7 +117,7 @@ def minutes(trace_index: TraceIndex) -> pd.DataFrame:
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """One figure over a stretch of time, and the line beyond which the brief wants an alert."""
+    """One figure over an interval, and the threshold of the brief's alert."""
 
     series: str
     read: Callable[[np.ndarray], float]
@@ -151,8 +150,9 @@ MEASURES: dict[str, Measure] = {
 
 
 def alerts(trace_index: TraceIndex) -> pd.DataFrame:
-    """One row per stretch in which a line was crossed. fired_s: when it was first seen; until_s: when it was last seen; worst:
-    the value furthest beyond. is_judged False: the trace kept no messages, so this line could not be looked at at all."""
+    """One row per interval in which a threshold was crossed. fired_s: when it was first detected; until_s: when it was last
+    detected; worst: the value furthest beyond. is_judged False: the trace kept no messages, so this threshold could not be
+    checked."""
     series = _all_series(trace_index)
     rows = []
     unknown = () if trace_index.measured is None else ("settled", "latency", "round_trip")
@@ -225,7 +225,7 @@ def _settled(trace_index: TraceIndex, client: ClientIndex) -> tuple[int, int]:
 
 
 def _reconnected(client: ClientIndex) -> list[int]:
-    """When something carried this client again, in ns."""
+    """When this client got a transport again, in ns."""
     times = []
     was_carried, is_carried = False, False
     for turn in client.turns():
@@ -248,7 +248,7 @@ def _fell_back(client: ClientIndex) -> list[int]:
 
 
 def _status(client: ClientIndex, reconnections: int) -> str:
-    """The brief's words."""
+    """The brief's status names."""
     if not client.is_carried:
         return "Disconnected"
     if client.state.is_polling:

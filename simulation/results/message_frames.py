@@ -12,15 +12,15 @@ from simulation.trace.index import ClientIndex, TraceIndex
 from simulation.trace.trace import Delivered, ResetTaken, SnapshotTaken
 
 MESSAGES_MAX = 20_000_000
-"""Rows; of a larger run, keep histograms."""
+"""Maximum number of rows; for a larger run, use histograms."""
 
 
 def messages(trace_index: TraceIndex) -> pd.DataFrame:
-    """Every publish that was queued, for every client, its sender included.
+    """Every queued publish, for every client, including its sender.
 
-    latency_s: from the publish to its delivery, the time in the sender's outbox included; NaN if it was not delivered.
-    is_covered: not delivered, but contained in a snapshot that this client was given, or before the place where it chose to
-    begin. has_left: neither, and its reader had left of its own will. is_measured: published after the warm-up.
+    latency_s: from the publish to its delivery, including the time in the sender's outbox; NaN if it was not delivered.
+    is_covered: not delivered, but contained in a snapshot that this client got, or before the position where it chose to begin.
+    has_left: neither, and its reader had left deliberately. is_measured: published after the warm-up.
     """
     sent = [
         (publish.publish_id, client.name, publish)
@@ -69,8 +69,8 @@ def messages(trace_index: TraceIndex) -> pd.DataFrame:
 
 
 def publishes(trace_index: TraceIndex) -> pd.DataFrame:
-    """outcome: accepted, failed or unsettled (when the trace ended). answered_s: when its sender was told. is_measured: made
-    after the warm-up."""
+    """outcome: accepted, failed or unsettled (when the trace ended). answered_s: when its sender got the answer. is_measured:
+    made after the warm-up."""
     rows = []
     for client in trace_index.clients.values():
         for ticket, publish in client.published.items():
@@ -104,7 +104,7 @@ def publishes(trace_index: TraceIndex) -> pd.DataFrame:
 
 
 def _numbers(trace_index: TraceIndex) -> dict[str | None, tuple[str | None, int]]:
-    """Epoch and sequence number of every publish of which one is known."""
+    """Epoch and sequence number of every publish for which they are known."""
     numbers: dict[str | None, tuple[str | None, int]] = {}
     for client in trace_index.clients.values():
         for ticket, answers in client.accepted.items():
@@ -117,7 +117,7 @@ def _numbers(trace_index: TraceIndex) -> dict[str | None, tuple[str | None, int]
 
 
 def _covered(reader: ClientIndex) -> dict[str | None, int]:
-    """By epoch: the number up to which this client was given a snapshot, or before which it began."""
+    """By epoch: the number up to which this client got a snapshot, or before which it began."""
     covered: dict[str | None, int] = {}
     has_begun = False
     for record in reader.progress():

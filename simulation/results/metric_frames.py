@@ -1,7 +1,7 @@
-"""What the server's metrics would show at the end of a run, under the server's names (`reference.protocol.metrics`).
+"""The server's metrics at the end of a run, computed from a trace, under the server's names (`reference.protocol.metrics`).
 
-Only what a trace tells: the counters of connections, publishes and fallbacks, the log, and the histograms of round trips,
-recovery and resumes with the server's own buckets. What the server alone sees of its sockets and its HTTP door is not here.
+Only metrics that a trace can show: the counters of connections, publishes and fallbacks, the log, and the histograms of round
+trips, recovery and resumes with the server's own buckets. Metrics of the server's sockets and its HTTP front door are missing.
 """
 
 import json
@@ -61,7 +61,7 @@ def _histogram(metric: Metric, values: Iterable[float]) -> list[_Row]:
 
 
 def _by_code(left: list[SessionLeft]) -> list[tuple[Metric, dict[str, str], float]]:
-    """By the code of the server's close; what was cut, or closed by a client, has none in a trace."""
+    """By the code of the server's close; a cut, or a close by a client, has none in a trace."""
     codes = Counter("none" if record.code is None else str(record.code) for record in left)
     return [
         (table.DISCONNECTIONS, {"code": code, "by": "client" if code == "none" else "server"}, number)

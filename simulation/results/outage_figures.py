@@ -1,7 +1,7 @@
 """Figures of an outage and of the storm after it: interruptions, attempts per second, when everyone was back, share of fallback.
 
-All are read from the trace. A client is *back* as G6 has it: carried until the end, and at least where the head was when the last
-fault ended.
+All are computed from the trace. A client is *back* as defined by G6: it has a transport until the end, and is at least where the
+head was when the last fault ended.
 """
 
 import math
@@ -26,7 +26,7 @@ def of_interruptions(gone: pd.DataFrame) -> dict[str, float | None]:
 
 
 def busiest_second(times_s: Iterable[float]) -> int:
-    """The most that happened within any one second."""
+    """The largest number of events within any one second."""
     ascending = np.sort(np.array([at for at in times_s if not math.isnan(at)]))
     if not len(ascending):
         return 0
@@ -59,7 +59,7 @@ def until_back(trace_index: TraceIndex) -> dict[str, float | None]:
 
 
 def fallback_share(states: pd.DataFrame, from_s: float = 0.0) -> float | None:
-    """The share of the clients' time from `from_s` on in which polling carried them."""
+    """The share of the clients' time from `from_s` on in which they polled."""
     lasted = (states["end_s"] - states["start_s"].clip(lower=from_s)).clip(lower=0.0)
     total = float(lasted.sum())
     return float(lasted[states["transport"] == "polling"].sum()) / total if total else None

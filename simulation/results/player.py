@@ -1,8 +1,8 @@
-"""The player: a trace shown over its own time, in a notebook. Clients as lanes, faults, queues, and events on their way.
+"""The player: a trace animated in a notebook, with clients as rows, faults, queues, and events on their way.
 
     player = Player(result)          # of `simulation.world.run`, or any Trace, or the path of a trace file
     player                           # in a notebook: play, speed, a slider
-    player.time_s = 12.5             # from Python, too; and it says where the reader has moved it
+    player.time_s = 12.5             # also from Python; it follows the slider
 
 `picture_of` makes what is drawn, as plain values; `player.js` draws it. A picture is bounded: of a large run the first lanes and
 the first events are shown, and it says what is left out. Times are in s since the run began.
@@ -49,7 +49,7 @@ Stretch = tuple[float, float, str]
 
 
 class HasTrace(Protocol):
-    """Such as the result of a simulated run."""
+    """For example the result of a simulated run."""
 
     @property
     def trace(self) -> Trace: ...
@@ -89,7 +89,7 @@ class Picture(msgspec.Struct, frozen=True):
 
 
 class Player(anywidget.AnyWidget):
-    """Plays a run. Its time, speed and whether it plays can be read and set from Python."""
+    """Plays a run. Its time, speed and state can be read and set from Python."""
 
     _esm = SCRIPT
     picture = traitlets.Dict().tag(sync=True)
@@ -118,7 +118,7 @@ class Player(anywidget.AnyWidget):
 
 
 def picture_of(trace: Trace) -> Picture:
-    """What there is to see of a trace. Raises ConfigError if it keeps no messages."""
+    """The values to draw. Raises ConfigError if the trace keeps no messages."""
     records = list(trace)
     if not records or not isinstance(records[0], TraceStarted):
         raise ConfigError("this is no trace: it does not begin with trace_started")
@@ -166,7 +166,7 @@ def _word(state: ClientState) -> str:
 
 
 class _Course:
-    """What became of one client, collected record by record."""
+    """The history of one client, collected record by record."""
 
     def __init__(self) -> None:
         self.states: list[tuple[float, str]] = []

@@ -1,4 +1,4 @@
-"""Figures, one function each: frames in, a matplotlib figure out. None of them shows or keeps anything by itself.
+"""Figures, one function each: they take frames and return a matplotlib figure, which is neither shown nor saved.
 
 A figure is made without pyplot, so it needs no display and leaves nothing open. `save` writes it as PNG.
 """
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 BLUE, ORANGE, GREEN, GREY, RED = "#0072b2", "#e69f00", "#009e73", "#666666", "#c44e52"
-"""Told apart by people who see colours differently, too (after Okabe and Ito)."""
+"""Distinguishable for colour-blind readers too (after Okabe and Ito)."""
 POINTS_MAX = 20_000
 """More single messages than this are thinned out, evenly."""
 FAULT_ROWS_MAX = 8
@@ -34,7 +34,7 @@ def save(figure: Figure, path: FilePath) -> None:
 
 
 def latency_and_delivery(frames: Frames, title: str) -> Figure:
-    """How long messages took, how many arrived, and what carried the clients, over time; faults are shaded.
+    """Latency of messages, deliveries, and the clients' transports, over time; faults are shaded.
 
     The upper panel shows every message after the warm-up at the time of its publish, the median and the 95th percentile per
     second; the middle one how many messages were published and delivered in each second; the lower one the clients by what
@@ -153,7 +153,7 @@ def _draw_carriers(axes: "Axes", states: pd.DataFrame, end_s: float) -> None:
 
 
 def _end_of_events(messages: pd.DataFrame, faults: pd.DataFrame, states: pd.DataFrame) -> float:
-    """Where to stop: a little after the last thing that happened, for the run goes on quietly for much longer."""
+    """The end of the plot: a little after the last event, because the run goes on without events for much longer."""
     last = [messages["published_s"].max(), messages["delivered_s"].max(), faults["end_s"].max(), states["start_s"].max()]
     return max(1.0, 1.03 * float(np.nanmax([1.0, *last])))
 

@@ -1,7 +1,7 @@
 """Recoveries: how long a client was cut off each time, read from a trace.
 
-A recovery is the time from the moment at which nothing carries a client any more, until something carries it again and it has
-been given everything that anyone had seen when that began.
+A recovery is the time from the moment at which a client loses its transport until it has one again and has received everything
+that any client had received when it began.
 """
 
 from bisect import bisect_right
@@ -13,7 +13,7 @@ from simulation.trace.trace import Delivered, ResetTaken, SnapshotTaken, StateTu
 
 
 def recoveries(trace_index: TraceIndex) -> Iterator[tuple[str, float]]:
-    """Every time that a client was cut off and came back: its name, and how long it took, in seconds."""
+    """Every time that a client was cut off and recovered: its name, and the duration in seconds."""
     epoch = None if trace_index.log is None else trace_index.log.epoch
     seen = sorted((at, number) for (seen_epoch, number), at in trace_index.visible_at.items() if seen_epoch == epoch)
     times, heads, head = [at for at, _ in seen], [], 0

@@ -1,8 +1,8 @@
-"""The report of one simulated run: an HTML page in one file, to read or to send to a colleague.
+"""The report of one simulated run: an HTML page in one file.
 
-What was simulated, whether the guarantees held, the figures that fit (`scenario_figures`), the faults, tables by group and by
-client, and what happened to the client that was away the longest. Figures are embedded; the page loads nothing and runs no
-script, and it follows the reader's light or dark colours (`html`).
+It has the scenario, the guarantees, the figures that fit (`scenario_figures`), the faults, tables by group and by client, and the
+history of the client with the longest interruption. Figures are embedded; the page loads nothing and runs no script, and it
+follows the reader's light or dark colours (`html`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +18,7 @@ from simulation.scenario.faults import describe
 from simulation.scenario.scenario import Scenario
 
 EVENTS_MAX = 200
-"""Lines of the worst client's timeline; the rest is counted."""
+"""Lines of the worst client's timeline; the others are counted."""
 CLIENTS_SHOWN = 20
 _SUMMARY = (
     ("clients", "clients"),
@@ -47,7 +47,7 @@ _SUMMARY = (
 
 
 class Judged(Protocol):
-    """What the page says of a guarantee: `simulation.checks.verdicts.Verdict`, which results do not import."""
+    """A guarantee for the page: `simulation.checks.verdicts.Verdict`, which results do not import."""
 
     @property
     def guarantee(self) -> str: ...

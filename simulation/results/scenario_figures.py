@@ -1,7 +1,7 @@
-"""Figures that fit a scenario: which ones have something to show in a run, and how each is drawn.
+"""Figures for a scenario: chooses those that have something to show in a run, and draws them.
 
-    storm          attempts and welcomes per second, attempts that wait for an answer, and who is back    (many clients come back)
-    outbox         what waits to be sent, and until when                                                  (somebody's queue grows)
+    storm          attempts and welcomes per second, attempts that wait for an answer, and connected clients    (many reconnects)
+    outbox         publishes that wait, and for how long                                                  (a queue grows)
     groups         latency and connection of each group, apart                                            (several groups)
     worst_client   one client's states, attempts, queue and latencies over time                           (always)
 
@@ -39,10 +39,10 @@ SERIES = (
 )
 """Colour, dash pattern and mark of the n-th line."""
 STORM_SHARE = 0.5
-"""When so many of the clients reconnected, a run is about a storm."""
+"""From this share of reconnected clients on, a run is about a storm."""
 STORM_CLIENTS_MIN = 5
 OUTBOX_MIN = 3
-"""A queue of so many publishes is worth a figure."""
+"""A queue of this many publishes is worth a figure."""
 OUTBOXES_SHOWN = 5
 GROUPS_SHOWN = len(SERIES)
 ATTEMPTS_SHOWN = 2000
@@ -58,7 +58,7 @@ class Drawn(NamedTuple):
 
 
 def figures_of(frames: Frames, title: str, groups: tuple[str, ...]) -> Iterator[Drawn]:
-    """The figures that have something to show, the most telling first. `groups`: their names in the scenario."""
+    """The figures that have something to show, the most informative first. `groups`: their names in the scenario."""
     if is_storm(frames):
         yield Drawn(
             "storm", "How clients came back: attempts, what waited for an answer, and who was connected.", storm(frames, title)
@@ -77,11 +77,11 @@ def figures_of(frames: Frames, title: str, groups: tuple[str, ...]) -> Iterator[
         yield Drawn("worst_client", f"The client that was away the longest: {client}.", timeline(frames, client, title))
 
 
-# Which.
+# Selection.
 
 
 def is_storm(frames: Frames) -> bool:
-    """Whether many clients came back, not one after the other's private trouble."""
+    """Whether many clients reconnected together, and not one after the other."""
     again = frames["attempts"]
     again = again[again["waited_s"].notna()]
     clients = max(1, frames["states"]["client"].nunique())
@@ -97,7 +97,7 @@ def outbox_peaks(frames: Frames) -> "pd.Series[int]":
 
 
 def worst_client(frames: Frames) -> str | None:
-    """Who was away the longest in one go; else who had the longest queue; else the first. None without clients."""
+    """The client with the longest single interruption; else with the longest queue; else the first. None without clients."""
     away = frames["interruptions"]
     if len(away):
         return str(away["client"].to_numpy()[away["duration_s"].to_numpy().argmax()])
@@ -273,7 +273,7 @@ def timeline(frames: Frames, client: str, title: str) -> Figure:
     return figure
 
 
-# Parts of them.
+# Helpers.
 
 
 def _panels(frames: Frames, title: str, heights: tuple[float, ...]) -> tuple[Figure, list["Axes"], tuple[float, float]]:
@@ -291,7 +291,7 @@ def _panels(frames: Frames, title: str, heights: tuple[float, ...]) -> tuple[Fig
 
 
 def _shown(frames: Frames) -> tuple[float, float]:
-    """From the start to a little after the last thing that happened."""
+    """From the start to a little after the last event."""
     last = [
         frames["faults"]["end_s"].max(),
         frames["states"]["start_s"].max(),
@@ -320,13 +320,13 @@ def _legend(axes: "Axes", where: Any = "upper right", columns: int = 3) -> None:
 
 
 def _open_attempts(attempts: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """How many attempts have been made and have neither been welcomed nor failed, over time."""
+    """The number of attempts that are neither welcomed nor failed, over time."""
     until = attempts[["welcomed_s", "ended_s"]].min(axis=1).fillna(np.inf)
     return _steps(attempts["attempted_s"], until)
 
 
 def _steps(starts: "pd.Series[float]", ends: "pd.Series[float]") -> tuple[np.ndarray, np.ndarray]:
-    """The number of stretches that are under way, at each time at which it changes."""
+    """The number of active intervals, at each time at which it changes."""
     changes = np.concatenate([starts.to_numpy(dtype=float), ends.to_numpy(dtype=float)])
     signs = np.concatenate([np.ones(len(starts)), -np.ones(len(ends))])
     known = np.isfinite(changes)

@@ -1,7 +1,7 @@
-"""What notebooks show: one thing seen in several worlds, each world in its own colour everywhere.
+"""Comparisons of several worlds in notebooks, each world in its own colour.
 
-Notebooks define no functions; what more than one of their cells needs stands here. Figures are made as in `plots`, without
-pyplot; a notebook shows them as the value of a cell.
+Notebooks define no functions; code that several of their cells need is here. Figures are made as in `plots`, without pyplot; a
+notebook displays them as the value of a cell.
 """
 
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ _STYLES: dict[str, dict[str, Any]] = {
 
 
 def waiting(publishes: pd.DataFrame, sender: str) -> pd.DataFrame:
-    """How many publishes of `sender` had no answer yet, each time that it changed: columns time_s, waiting."""
+    """How many publishes of `sender` had no answer, at each change: columns time_s, waiting."""
     own = publishes[publishes["sender"] == sender]
     changes = pd.concat([pd.Series(1, own["published_s"]), pd.Series(-1, own["answered_s"].dropna())])
     steps = changes.groupby(level=0).sum().cumsum()
@@ -57,7 +57,7 @@ def side_by_side(worlds: Mapping[str, Frames], rows: tuple[str, ...]) -> pd.Data
 
 
 def health_table(healths: Mapping[str, Health]) -> pd.DataFrame:
-    """What each client says about its connection, one column per client."""
+    """Each client's health, one column per client."""
     return pd.DataFrame(
         {
             client: {
@@ -75,7 +75,7 @@ def health_table(healths: Mapping[str, Health]) -> pd.DataFrame:
 
 
 def one_clients_cut(worlds: Mapping[str, Frames], client: str) -> Figure:
-    """One client's line was cut, in one world or several: when it knew, what waited, and how late every message was.
+    """One client's link was cut, in one or several worlds: when it detected it, what waited, and the latency of every message.
 
     `worlds`: frames by the name of their world, REAL or SIMULATED; the first one's faults are shaded.
     """
@@ -110,7 +110,7 @@ def one_clients_cut(worlds: Mapping[str, Frames], client: str) -> Figure:
 
 
 def _draw_interruptions(axes: "Axes", worlds: Mapping[str, Frames], client: str) -> None:
-    """When the client knew that nothing carried it, one bar for each world."""
+    """When the client had no transport, one bar for each world."""
     for place, (world, frames) in enumerate(worlds.items()):
         gone = frames["interruptions"].query("client == @client")
         axes.barh(-place, gone["duration_s"], left=gone["start_s"], height=0.62, color=_STYLES[world]["color"], lw=0)

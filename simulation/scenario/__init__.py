@@ -1,1 +1,2 @@
-"""What is simulated, as frozen values: population, workload, paths, faults, server, parameters, seed. `scenario` is the whole."""
+"""The parts of a scenario, as frozen values: population, workload, paths, faults, server, parameters, seed. Read `scenario`
+first."""

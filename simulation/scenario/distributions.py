@@ -1,7 +1,7 @@
-"""Laws of chance for times and sizes: each turns one uniform draw into one value by its inverse distribution function.
+"""Distributions of times and sizes: each converts one uniform sample to one value with its inverse distribution function.
 
-One draw for one value keeps draws aligned: two scenarios that differ in a law alone still draw the n-th value of an entity from
-the same number (common random numbers). All values are finite and not negative; in seconds where they are times.
+One sample per value keeps samples aligned: two scenarios that differ only in a distribution use the same uniform number for the
+n-th value of an entity (common random numbers). All values are finite and not negative; times are in seconds.
 
     law.at(u)     the value at probability u, from [0, 1)
     law.mean      the expected value
@@ -57,7 +57,7 @@ class Uniform(_Distribution, frozen=True, kw_only=True, tag="uniform"):
 
 
 class Exponential(_Distribution, frozen=True, kw_only=True, tag="exponential"):
-    """Exponential with the mean `scale`, on top of `least`."""
+    """Exponential with the mean `scale`, added to `least`."""
 
     scale: PositiveValue
     least: Value = 0.0
@@ -71,7 +71,7 @@ class Exponential(_Distribution, frozen=True, kw_only=True, tag="exponential"):
 
 
 class LogNormal(_Distribution, frozen=True, kw_only=True, tag="log_normal"):
-    """exp(N(ln median, sigma**2)), on top of `least`."""
+    """exp(N(ln median, sigma**2)), added to `least`."""
 
     median: PositiveValue
     sigma: Annotated[float, msgspec.Meta(ge=0, le=5)]
@@ -86,7 +86,7 @@ class LogNormal(_Distribution, frozen=True, kw_only=True, tag="log_normal"):
 
 
 class Pareto(_Distribution, frozen=True, kw_only=True, tag="pareto"):
-    """P(X > x) = (scale / x)**shape from `scale` on, cut at `most`: what would be above counts as `most`."""
+    """P(X > x) = (scale / x)**shape from `scale` on, cut at `most`: larger values become `most`."""
 
     scale: PositiveValue
     shape: Annotated[float, msgspec.Meta(gt=0, le=100)]

@@ -1,4 +1,4 @@
-"""Random fault schedules: faults whose times, durations and clients are drawn anew in each replication.
+"""Random fault schedules: faults whose times, durations and clients are sampled in each replication.
 
     [[drawn_faults]]
     name = "deploys"
@@ -6,7 +6,7 @@
     duration = { kind = "uniform", low = 1, high = 10 }
     fault = { kind = "server_restart", at_s = 30, duration_s = 5 }
 
-The n-th fault of a name and everything about it are draws of (name, n): two settings of a sweep meet the same faults.
+The n-th fault of a name and its properties are samples of (name, n): all settings of a sweep have the same faults.
 """
 
 from collections.abc import Iterator
@@ -20,15 +20,15 @@ from simulation.scenario.distributions import Distribution
 from simulation.scenario.faults import Failover, Fault, ServerFault
 
 DRAWN_MAX = 100_000
-"""Of one name, in one run."""
+"""Faults of one name, in one run."""
 
 
 class DrawnFaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Faults like `fault`, again and again. Times in seconds.
+    """Repeated faults like `fault`. Times in seconds.
 
-    The first comes a draw of `every` after `fault.at_s`, each other that long after the one before, before the horizon; `times`:
-    so many at the most. duration: in place of the fault's own; nothing lasts beyond the horizon. share: each of the clients that
-    `fault` names (none: everyone) is hit with this probability, by a draw for each fault.
+    The first begins a sample of `every` after `fault.at_s`, each other one that long after the one before, until the horizon;
+    `times`: at most so many. duration: replaces the fault's own; no fault lasts beyond the horizon. share: each of the clients
+    that `fault` names (none: everyone) is affected with this probability, sampled for each fault.
     """
 
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.-]+$")]
@@ -47,7 +47,7 @@ class DrawnFaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 def drawn(process: DrawnFaults, clients: tuple[str, ...], until_s: float, random_source: RandomStreams) -> Iterator[Fault]:
-    """The faults of one name, in order. `clients`: those that it may hit, by their own names; `until_s`: the horizon."""
+    """The faults of one name, in order. `clients`: the names of the clients that may be affected; `until_s`: the horizon."""
     own = random_source.of(f"faults {process.name}")
     at_s = process.fault.at_s
     for index in range(process.times):

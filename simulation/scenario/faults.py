@@ -1,14 +1,14 @@
-"""What happens to connections and to the server at a time: one vocabulary for the simulator, the emulator and the property tests.
+"""Faults of connections, server, devices and names at given times, for simulator, emulator and property tests.
 
-    faults of lines        Outage, Stall, Reset, HalfOpen, Refuse, BlockUpgrade, LoadBalancerCut
+    faults of links        Outage, Stall, Reset, HalfOpen, Refuse, BlockUpgrade, LoadBalancerCut
     faults of the server   ServerRestart, RollingDeploy, Pause, SlowStore, ClockStep
     faults of devices      Suspend, BackgroundTab, NetworkChange   (the simulator only)
     faults of names        DnsFailure, Failover                    (the simulator only)
 
-A path is the standing property of one way between a client and the server (`simulation.scenario.paths`); a fault is something
-that happens to paths, or to the server, at a time. Everything here is what TCP can do: stall, reset, half-open, refuse, slow.
+A path is the permanent property of the network between a client and the server (`simulation.scenario.paths`); a fault happens to
+paths, or to the server, at a time. All faults are what TCP can do: stall, reset, half-open, refuse, slow.
 
-Times are seconds from the start of the run. `clients` names whom a fault hits, by client name; empty means everyone.
+Times are seconds from the start of the run. `clients` names the affected clients; empty means everyone.
 """
 
 from collections.abc import Sequence
@@ -52,16 +52,16 @@ __all__ = [
 NAMES_SHOWN_MAX = 6
 
 Direction = Literal["both", "up", "down"]
-"""Of a black hole: up is from the client to the server."""
+"""Of an outage: up is from the client to the server."""
 UpgradeHandling = Literal["pass", "block", "strip", "hang"]
-"""What becomes of a request for a WebSocket: it passes, is answered with 403, loses its header, is never answered."""
+"""What happens to an upgrade request: it passes, is answered with 403, loses its header, is never answered."""
 
 
 class _Fault(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", forbid_unknown_fields=True):
     at_s: Seconds
     """When it begins, in seconds from the start of the run."""
     clients: tuple[str, ...] = ()
-    """Names of clients or groups that it hits; empty: everyone. A fault of the server hits everyone."""
+    """Names of clients or groups that it affects; empty: everyone. A fault of the server affects everyone."""
 
     @property
     def end_s(self) -> float:
@@ -72,12 +72,12 @@ class _Fault(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", forbid
         return not self.clients or client in self.clients
 
 
-# Of lines.
+# Of links.
 
 
 class Outage(_Fault, frozen=True, kw_only=True, tag="outage"):
-    """The line is a black hole: nothing passes, in both directions or in one, and new connections hang. Bytes in flight are sent
-    again when it is back up."""
+    """The access link is a black hole: no data pass, in both directions or in one, and new connections hang. Data in flight are
+    sent again when the link is up."""
 
     duration_s: Seconds
     """How long it lasts."""
@@ -86,32 +86,33 @@ class Outage(_Fault, frozen=True, kw_only=True, tag="outage"):
 
 
 class Stall(_Fault, frozen=True, kw_only=True, tag="stall"):
-    """Bytes from the server are held back and then all delivered; the other direction flows."""
+    """Data from the server are held back and then all delivered; the other direction works."""
 
     duration_s: Seconds
     """How long it lasts."""
 
 
 class Reset(_Fault, frozen=True, kw_only=True, tag="reset"):
-    """Every connection is cut at once; both ends notice. New connections work."""
+    """Every connection is reset; both ends notice. New connections work."""
 
 
 class HalfOpen(_Fault, frozen=True, kw_only=True, tag="half_open"):
-    """Every connection that stands at `at_s` goes silent for ever, in both directions or in one, and neither end is told."""
+    """Every connection that exists at `at_s` becomes silent for ever, in both directions or in one, and neither end is
+    notified."""
 
     direction: Direction = "both"
     """Which direction is silent; up is towards the server."""
 
 
 class Refuse(_Fault, frozen=True, kw_only=True, tag="refuse"):
-    """New connections are refused; the ones that stand are left alone."""
+    """New connections are refused; existing ones are not affected."""
 
     duration_s: Seconds
     """How long it lasts."""
 
 
 class BlockUpgrade(_Fault, frozen=True, kw_only=True, tag="block_upgrade"):
-    """A proxy that lets HTTP pass but no WebSocket upgrade, and cuts the WebSockets that stand at `at_s`.
+    """A proxy that lets HTTP pass but no WebSocket upgrade, and cuts the WebSockets that exist at `at_s`.
 
     how: "block" answers 403; "strip" removes the header, so that the server answers as to plain HTTP (426); "hang" never answers.
     """
@@ -122,8 +123,8 @@ class BlockUpgrade(_Fault, frozen=True, kw_only=True, tag="block_upgrade"):
 
 
 class LoadBalancerCut(_Fault, frozen=True, kw_only=True, tag="load_balancer_cut"):
-    """A load balancer goes away and comes back: this share of the connections (a draw for each client decides) is reset, and for
-    `duration_s` new ones are refused to everyone."""
+    """A load balancer restarts: this share of the connections (sampled for each client) is reset, and for `duration_s` new
+    connections are refused to everyone."""
 
     share: Probability = 1.0
     """The probability with which a connection is reset."""
@@ -146,9 +147,9 @@ class _ServerFault(_Fault, frozen=True, kw_only=True):
 class ServerRestart(_ServerFault, frozen=True, kw_only=True, tag="server_restart"):
     """The server process ends and is started again after `duration_s`.
 
-    Killed hard, or `is_graceful`: it sends its clients away with a wait and a spread, stores what it has accepted, and then ends.
-    It keeps what its store holds, unless it `loses_state`: then the store is gone as well, and history begins anew (another
-    epoch). A process that is still stopping after `duration_s` is waited for.
+    It is killed, or `is_graceful`: it sends its clients away with a wait and a spread, stores what it has accepted, and then
+    ends. Its store survives, unless it `loses_state`: then the store is lost as well, and a new history begins (another epoch).
+    If the process is still stopping after `duration_s`, its end is awaited.
     """
 
     duration_s: Seconds
@@ -167,18 +168,18 @@ class ServerRestart(_ServerFault, frozen=True, kw_only=True, tag="server_restart
 class RollingDeploy(_ServerFault, frozen=True, kw_only=True, tag="rolling_deploy"):
     """The server's instances are replaced one after the other within `duration_s`.
 
-    Each in turn sends the clients that are connected to it away (with a wait and a spread if it `is_graceful`, else by a reset)
-    and takes no new ones until it is the next one's turn.
+    Each in turn sends its clients away (with a wait and a spread if it `is_graceful`, else by a reset) and takes no new ones
+    until the next one's turn.
     """
 
     duration_s: PositiveSeconds
     """How long it takes in all."""
     is_graceful: bool = True
-    """Whether clients are sent away, and not reset."""
+    """Whether clients are sent away, not reset."""
 
 
 class Pause(_ServerFault, frozen=True, kw_only=True, tag="pause"):
-    """The server process stands still (a garbage collection, a suspended machine); what comes meanwhile waits in its buffers."""
+    """The server process is paused (a garbage collection, a suspended machine); arriving data wait in its buffers."""
 
     duration_s: Seconds
     """How long it lasts."""
@@ -190,12 +191,12 @@ class SlowStore(_ServerFault, frozen=True, kw_only=True, tag="slow_store"):
     duration_s: Seconds
     """How long it lasts."""
     factor: Annotated[float, msgspec.Meta(ge=1, le=1_000_000)]
-    """How many times as long."""
+    """The factor of the commit time."""
 
 
 class ClockStep(_ServerFault, frozen=True, kw_only=True, tag="clock_step"):
-    """The server's wall clock jumps by `step_s`, forwards or backwards. Its monotonic time does not, and a process reads the wall
-    clock when it starts, so the jump is felt after the next restart: by the times of events, and by tokens."""
+    """The server's wall clock jumps by `step_s`, forwards or backwards. Its monotonic clock does not, and a process reads the
+    wall clock when it starts, so the jump has effects after the next restart: on the times of events, and on tokens."""
 
     step_s: Annotated[float, msgspec.Meta(ge=-86_400 * 366, le=86_400 * 366)]
 
@@ -207,10 +208,10 @@ ServerFault = ServerRestart | RollingDeploy | Pause | SlowStore | ClockStep
 
 
 class Suspend(_Fault, frozen=True, kw_only=True, tag="suspend"):
-    """The machine of a client sleeps: its lid is closed. Nothing passes, no timer goes off, and its user does nothing.
+    """The machine of a client sleeps, like a closed laptop. No data pass, no timer goes off, and its user does nothing.
 
-    clock: whether the clock that the client's timers go by counts the time of the sleep ("counts": Windows, CLOCK_BOOTTIME on
-    Linux, which our clients use) or stands still ("stops": CLOCK_MONOTONIC on Linux, most timers of macOS). Times in seconds.
+    clock: whether the clock of the client's timers counts the time of the sleep ("counts": Windows, CLOCK_BOOTTIME on
+    Linux, which our clients use) or stops ("stops": CLOCK_MONOTONIC on Linux, most timers of macOS). Times in seconds.
     """
 
     duration_s: Seconds
@@ -218,9 +219,9 @@ class Suspend(_Fault, frozen=True, kw_only=True, tag="suspend"):
 
 
 class BackgroundTab(_Fault, frozen=True, kw_only=True, tag="background_tab"):
-    """A browser's tab is in the background: its timers go off at most every `timers_every_s`, at ticks of the browser's own.
+    """A browser's tab is in the background: its timers go off at most every `timers_every_s`, at the browser's ticks.
 
-    Messages that arrive wake it as always. Browsers take 1 s, and Chromium 60 s after five minutes out of sight. Times in
+    Arriving messages wake it as always. Browsers use 1 s, and Chromium 60 s after five minutes in the background. Times in
     seconds.
     """
 
@@ -229,11 +230,11 @@ class BackgroundTab(_Fault, frozen=True, kw_only=True, tag="background_tab"):
 
 
 class NetworkChange(_Fault, frozen=True, kw_only=True, tag="network_change"):
-    """A client changes from one network to another, or its NAT gives it another address: the connections that stand are dead,
-    and new ones work after a gap of `duration_s` seconds (0: at once).
+    """A client changes from one network to another, or its NAT gives it another address: existing connections are dead, and new
+    ones work after a gap of `duration_s` seconds (0: at once).
 
-    is_told: the client's operating system ends its sockets at once (Android, iOS); otherwise they go silent and nobody is told.
-    The server is never told. path: the path from then on; None: one like the one before.
+    is_told: the client's operating system closes its sockets at once (Android, iOS); otherwise they become silent without a
+    notification. The server is never notified. path: the path from then on; None: one like the one before.
     """
 
     duration_s: Seconds = 0.0
@@ -248,18 +249,18 @@ DeviceFault = Suspend | BackgroundTab | NetworkChange
 
 
 class DnsFailure(_Fault, frozen=True, kw_only=True, tag="dns_failure"):
-    """No name is resolved, but from a cache (`path.dns`). how: a query is answered with an error ("error"), or never ("timeout").
-    Times in seconds."""
+    """No name is resolved, except from a cache (`path.dns`). how: a query is answered with an error ("error"), or never
+    ("timeout"). Times in seconds."""
 
     duration_s: Seconds
     how: Literal["timeout", "error"] = "timeout"
 
 
 class Failover(_ServerFault, frozen=True, kw_only=True, tag="failover"):
-    """The server's address dies, and another takes over, with the same log. After `duration_s` seconds the name (`path.dns`) says
-    so; until an answer with the old address has expired, clients go on to dial that.
+    """The server's address is gone, and another takes over, with the same log. After `duration_s` seconds the name (`path.dns`)
+    has the new address; until an answer with the old address has expired, clients continue to use that.
 
-    old_address: it is silent, or "refuses" (connections that stand are reset). A client without `path.dns` has a floating
+    old_address: it is silent, or "refuses" (existing connections are reset). A client without `path.dns` has a floating
     address: it loses its connection, and a new one works at once.
     """
 
@@ -272,7 +273,7 @@ Fault = LineFault | ServerFault | DeviceFault | NameFault
 
 
 def describe(fault: Fault) -> str:
-    """A fault in words, as it begins."""
+    """A text about a fault, for its beginning."""
     whom = enumerate_names(fault.clients) if fault.clients else "everyone"
     match fault:
         case Outage(duration_s=lasts_s, direction=direction):
@@ -284,7 +285,7 @@ def describe(fault: Fault) -> str:
             return f"{whom}: every connection is reset"
         case HalfOpen(direction=direction):
             way = {"both": "", "up": " towards the server", "down": " towards the client"}[direction]
-            return f"{whom}: every connection goes silent{way} for good, and nobody is told"
+            return f"{whom}: every connection becomes silent{way} for ever, without a notification"
         case Refuse(duration_s=lasts_s):
             return f"{whom}: new connections are refused for {lasts_s:.1f} s"
         case BlockUpgrade(duration_s=lasts_s, how=how):
@@ -320,7 +321,7 @@ def describe(fault: Fault) -> str:
 
 
 def enumerate_names(names: Sequence[str]) -> str:
-    """Names as one writes them, not too many."""
+    """A list of names as text, shortened if there are many."""
     if len(names) > NAMES_SHOWN_MAX:
         return f"{', '.join(names[: NAMES_SHOWN_MAX - 1])} and {len(names) - NAMES_SHOWN_MAX + 1} more"
     return ", ".join(names)

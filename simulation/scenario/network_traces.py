@@ -1,13 +1,13 @@
-"""Recordings of real networks, from files.
+"""Network traces: recordings of real networks, read from files.
 
-    read_outages(path)     CSV, `from_s,until_s`: when a line was down
+    read_outages(path)     CSV, `from_s,until_s`: when a link was down
     read_latencies(path)   CSV, `at_s,latency_s`: one-way latency, each until the next
-    read_mahimahi(path)    one whole number of ms a line: when a packet of 1500 bytes could leave (mahimahi's mm-link)
+    read_mahimahi(path)    one whole number of ms a line: when a packet of 1500 bytes could be sent (mahimahi's mm-link)
 
-CSV has that head line; empty lines, and lines that begin with "#", are left out. Every mistake is a ConfigError that says in
-which file and line, what is wrong and what to do. In a scenario's file `{ file = "lat.csv" }` may stand where these values
-belong; it is found from the folder of the scenario, and is read into the scenario when that is loaded, so a scenario is complete
-and its digest says all.
+CSV has that header line; empty lines, and lines that begin with "#", are ignored. Every mistake is a ConfigError with file, line,
+what is wrong and what to do. In a scenario's file `{ file = "lat.csv" }` may stand in place of these values; the file is found
+relative to the scenario, and is read when the scenario is loaded, so a loaded scenario is complete and its digest covers
+everything.
 """
 
 import math
@@ -22,7 +22,7 @@ FILE_BYTES_MAX = 64 * 1024 * 1024
 
 
 def read_outages(path: FilePath) -> tuple[tuple[float, float], ...]:
-    """For RecordedAvailability.outages: from, until, in seconds, in order and apart."""
+    """For RecordedAvailability.outages: from, until, in seconds, in order and without overlap."""
     rows: list[tuple[float, float]] = []
     last = -1.0
     for number, begins_s, ends_s in _pairs(path, "from_s,until_s"):
@@ -38,7 +38,7 @@ def read_outages(path: FilePath) -> tuple[tuple[float, float], ...]:
 
 
 def read_latencies(path: FilePath) -> tuple[tuple[float, float], ...]:
-    """For Path.recorded_latency: since when, how long one way, in seconds. The first time becomes 0."""
+    """For Path.recorded_latency: (start time, one-way latency), in seconds. The first time becomes 0."""
     rows: list[tuple[float, float]] = []
     first = 0.0
     for number, at_s, latency_s in _pairs(path, "at_s,latency_s"):
@@ -75,11 +75,11 @@ _READERS: dict[str, Callable[[FilePath], Any]] = {
     "outages": read_outages,
 }
 FILE_KEYS = frozenset(_READERS)
-"""The fields in whose place `{ file = "..." }` may stand."""
+"""The fields for which `{ file = "..." }` may stand."""
 
 
 def read_in(table: Any, folder: FilePath | None, place: str = "") -> Any:
-    """A scenario's table with the recordings that it names as files in their place. `folder` None: it has no file of its own."""
+    """A scenario's table with named network traces read in. `folder` None: the scenario is not a file."""
     if isinstance(table, dict):
         return {
             key: _recording(key, value["file"], folder, f"{place}{key}")
@@ -123,7 +123,7 @@ def _seconds(path: FilePath, number: int, text: str) -> float:
 
 
 def _lines(path: FilePath) -> Iterator[tuple[int, str]]:
-    """Number and text of each line that says something, at the most RECORDED_MAX and a head."""
+    """Number and text of each line that is not empty or a comment, at most RECORDED_MAX and a header."""
     try:
         size = path.stat().st_size
         if size > FILE_BYTES_MAX:

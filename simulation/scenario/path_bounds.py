@@ -1,11 +1,11 @@
-"""How long a path may take: the stated bounds that guarantees about time are judged by.
+"""How long a path may take: the declared bounds with which guarantees about time are checked.
 
     round_trip_max_s(path)          a packet and its answer, with nothing else in the queue of a bottleneck
     direction_max_s(path, is_up=...)  one direction of it
     is_bounded(path)                whether the path never takes longer (an empty queue given)
 
-Where chance has no near end (loss, a distribution with a tail), a bound covers what happens to all but UNUSUAL packets. Each time
-a path takes longer than that, a simulated run says so in its trace (`PathTroubled`).
+If random values have no near maximum (loss, a distribution with a tail), a bound covers all but UNUSUAL packets. Each time a path
+takes longer than that, a simulated run records it in its trace (`PathTroubled`).
 """
 
 import itertools
@@ -16,11 +16,11 @@ from simulation.scenario.distributions import Constant, Distribution, Empirical,
 from simulation.scenario.paths import BernoulliLoss, FadingLoss, GilbertElliottLoss, Loss, Path
 
 UNUSUAL = 1e-3
-"""What a path does with less than this probability (for one packet) is not covered by its stated bound, and is reported."""
+"""Behaviour of a path with a lower probability (for one packet) is not covered by its bound, and is recorded."""
 RTO_AT_FIRST_S = 1.0
 """The retransmission timeout before the first round trip was measured, in seconds (RFC 6298, section 2.1)."""
 RETRANSMITTED_AFTER_MS = 200.0
-"""What passes at the least before a timeout sends a packet again."""
+"""The least time before a timeout sends a packet again."""
 _IN_A_ROW_MAX = 3
 
 
@@ -28,7 +28,7 @@ Time = TypeVar("Time", int, float)
 
 
 def timeouts(count: int, rto: Time, rto_max: Time) -> Time:
-    """How long `count` timeouts in a row take, the first of them `rto`, in its unit."""
+    """The duration of `count` timeouts in a row, the first of them `rto`, in its unit."""
     total, timeout = 0 * rto, rto
     for _ in range(count):
         total += timeout
@@ -42,18 +42,18 @@ def is_lossy(path: Path) -> bool:
 
 
 def is_bounded(path: Path) -> bool:
-    """Whether no packet takes longer than the stated bound while queues are empty."""
+    """Whether no packet takes longer than the declared bound while queues are empty."""
     return not is_lossy(path) and isinstance(path.delay, Constant | Uniform | Empirical | None)
 
 
 def acknowledgement_s(path: Path, *, is_up: bool) -> float:
-    """What an acknowledgement of what is sent in one direction takes on average, in seconds: the latency back, half the jitter
-    and the mean of the added delay."""
+    """The mean time of an acknowledgement of data sent in one direction, in seconds: the latency back, half the jitter and the
+    mean of the added delay."""
     return mean_latency_s(path, is_up=not is_up) + path.jitter_s / 2 + (0.0 if path.delay is None else path.delay.mean)
 
 
 def mean_latency_s(path: Path, *, is_up: bool) -> float:
-    """The one-way propagation, or the mean of the recorded one, in seconds."""
+    """The one-way propagation, or the mean of the network trace, in seconds."""
     recorded = path.recorded_latency_of(is_up=is_up)
     if not recorded:
         return path.latency_s
@@ -65,19 +65,19 @@ def mean_latency_s(path: Path, *, is_up: bool) -> float:
 
 
 def delivery_gap_s(path: Path, *, is_up: bool) -> float:
-    """The longest time without a recorded delivery, in seconds; 0 without a recording."""
+    """The longest time without a recorded delivery, in seconds; 0 without a network trace."""
     times = path.deliveries_ms_of(is_up=is_up)
     return max([later - at for at, later in itertools.pairwise(times)] + [times[0]]) / 1000 if times else 0.0
 
 
 def propagation_max_s(path: Path, *, is_up: bool) -> float:
-    """The longest way through the path without loss and queues, in seconds."""
+    """The longest one-way time without loss and queues, in seconds."""
     latest = max((latency for _, latency in path.recorded_latency_of(is_up=is_up)), default=path.latency_s)
     return latest + path.jitter_s + (0.0 if path.delay is None else _usual_most(path.delay))
 
 
 def direction_max_s(path: Path, *, is_up: bool) -> float:
-    """One way, for a queue that is empty, in seconds, without the wait for a recorded delivery."""
+    """One way with an empty queue, in seconds, without the wait for a recorded delivery."""
     one_way_s = propagation_max_s(path, is_up=is_up)
     if not is_lossy(path):
         return one_way_s
@@ -87,12 +87,12 @@ def direction_max_s(path: Path, *, is_up: bool) -> float:
 
 
 def round_trip_max_s(path: Path) -> float:
-    """How long a packet and its answer take at the most, in seconds, with nothing else in the queue of a bottleneck."""
+    """The longest time of a packet and its answer, in seconds, with nothing else in the queue of a bottleneck."""
     return sum(direction_max_s(path, is_up=is_up) + delivery_gap_s(path, is_up=is_up) for is_up in (True, False))
 
 
 def _usual_most(distribution: Distribution) -> float:
-    """The largest value of a distribution that has one near, else what all but UNUSUAL draws stay below."""
+    """The largest value of a distribution if it has a near maximum, else the value above all but UNUSUAL samples."""
     match distribution:
         case Constant(value=value):
             return value
@@ -105,7 +105,7 @@ def _usual_most(distribution: Distribution) -> float:
 
 
 def unbroken_losses(loss: Loss | None, probability: float) -> int:
-    """How many times in a row the same packet is lost with at least this probability; at the most 3."""
+    """How many times in a row the same packet is lost with at least this probability; at most 3."""
     match loss:
         case None:
             return 0

@@ -1,11 +1,11 @@
-"""Paths: what the way between a client and the server is like when nothing happens to it, and how it comes and goes.
+"""Paths: the network between a client and the server without faults, and its availability.
 
     Path           propagation, bandwidth and queue, loss, TCP and TLS, middleboxes on the way
-    Availability   a process of ups and downs, of one client's path, of a whole group's, or of everyone's
+    Availability   a process of uptimes and downtimes, of one client's path, of a whole group's, or of everyone's
 
-A path is a standing property (an impairment); what happens at one time is a fault (`simulation.scenario.faults`). Everything
-here is what TCP can do: stall, reset, half-open, refuse, slow. A single lost message on a WebSocket cannot happen: a lost packet
-is sent again by TCP, and what came after it waits for it (head-of-line blocking).
+A path is a permanent property (an impairment); an event at one time is a fault (`simulation.scenario.faults`). Everything here is
+what TCP can do: stall, reset, half-open, refuse, slow. A single message on a WebSocket cannot be lost: TCP sends a lost packet
+again, and later data wait for it (head-of-line blocking).
 """
 
 import itertools
@@ -21,7 +21,7 @@ PositiveSeconds = Annotated[float, msgspec.Meta(gt=0, le=1_000_000)]
 Probability = Annotated[float, msgspec.Meta(ge=0, le=1)]
 BytesPerSecond = Annotated[float, msgspec.Meta(gt=0, le=1e12)]
 RECORDED_MAX = 1_000_000
-"""Times in one recording."""
+"""Entries of one network trace."""
 
 
 class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -40,8 +40,8 @@ class BernoulliLoss(_Part, frozen=True, kw_only=True, tag_field="kind", tag="ber
 class FadingLoss(_Part, frozen=True, kw_only=True, tag_field="kind", tag="fading"):
     """Loss in bursts, in time: the default model for bursts. The link is good for an exponential time of mean `good_ms`, then bad
     for one of mean `bad_ms`, and so on (Gilbert-Elliott in continuous time; it begins stationary). A packet, sent for the first
-    time or again, is lost with `loss_in_good` or `loss_in_bad`, by the state when it leaves. All connections of a client meet the
-    same states, each direction its own.
+    time or again, is lost with `loss_in_good` or `loss_in_bad`, by the state when it is sent. All connections of a client have
+    the same states, separately for each direction.
     """
 
     good_ms: Annotated[float, msgspec.Meta(ge=1, le=1e9)]
@@ -51,10 +51,10 @@ class FadingLoss(_Part, frozen=True, kw_only=True, tag_field="kind", tag="fading
 
 
 class GilbertElliottLoss(_Part, frozen=True, kw_only=True, tag_field="kind", tag="gilbert_elliott"):
-    """Loss in bursts, in packets: a chain of two states that takes one step with each packet, retransmissions included.
+    """Loss in bursts, in packets: a chain of two states with one step per packet, including retransmissions.
 
     It describes losses of a busy link, packet by packet. On a sparse stream a burst of n packets lasts for n retransmissions,
-    whose timeouts double: minutes. Take FadingLoss for fades, which pass by themselves.
+    whose timeouts double: minutes. Use FadingLoss for fades, which end by themselves.
 
     good_to_bad, bad_to_good: the probabilities of a step (p and r). A packet is lost with `loss_in_good` (1 - k) or
     `loss_in_bad` (1 - h). Source: Gilbert 1960, Elliott 1963.
@@ -69,14 +69,14 @@ class GilbertElliottLoss(_Part, frozen=True, kw_only=True, tag_field="kind", tag
 Loss = BernoulliLoss | GilbertElliottLoss | FadingLoss
 
 
-# TCP, TLS and what stands in between.
+# TCP, TLS and middleboxes.
 
 
 class TcpKeepalive(_Part, frozen=True, kw_only=True):
-    """TCP's own probes of an idle connection, by each endpoint's kernel (SO_KEEPALIVE). Linux's defaults are 7200, 75 and 9.
+    """TCP's probes of an idle connection, by each endpoint's kernel (SO_KEEPALIVE). Linux's defaults are 7200, 75 and 9.
 
-    After `idle_s` without anything from the other endpoint a probe leaves, and another every `interval_s`; when `probes` of them
-    were not answered, the kernel gives the connection up. A probe that passes a middlebox counts there.
+    After `idle_s` without data from the other endpoint a probe is sent, and another every `interval_s`; when `probes` of them
+    were not answered, the kernel gives the connection up. Probes also keep a middlebox from closing the connection.
     """
 
     idle_s: PositiveSeconds = 7200.0
@@ -87,10 +87,10 @@ class TcpKeepalive(_Part, frozen=True, kw_only=True):
 class Dns(_Part, frozen=True, kw_only=True):
     """How a client finds the server's address, before it dials. Times in seconds.
 
-    lookup: what an answer takes, for a client whose own answer is older than `ttl_s`. Its resolver is one that many ask: it
-    fetches the record each time that its copy has expired, at a phase of its own, so a change is seen after U(0, ttl_s). stale_s:
-    when the record cannot be fetched, an answer that has expired is good for so much longer (RFC 8767). A query without an answer
-    is asked again after `repeat_s`, `tries` times in all (the resolver of glibc: 5 s and 2).
+    lookup: the time of an answer, for a client whose own answer is older than `ttl_s`. Its resolver is a shared one: it fetches
+    the record each time that its copy has expired, with a random phase, so a change is seen after U(0, ttl_s). stale_s: when the
+    record cannot be fetched, an expired answer is used for this much longer (RFC 8767). A query without an answer is sent again
+    after `repeat_s`, `tries` times in all (the resolver of glibc: 5 s and 2).
     """
 
     lookup: Distribution = Constant(value=0.03)
@@ -101,11 +101,11 @@ class Dns(_Part, frozen=True, kw_only=True):
 
 
 class PortPool(_Part, frozen=True, kw_only=True):
-    """The ports of one address, of a NAT or a load balancer: each connection through it takes one.
+    """The ports of one address, of a NAT or a load balancer: each connection through it uses one.
 
-    time_wait_s: a port is not given again for so many seconds after its connection was closed; after a reset it is free at once
-    (RFC 9293 and 5382). when_exhausted: a SYN that finds none is dropped (a NAT) or answered by a reset (a balancer). Linux has
-    28232 ports (ip_local_port_range) and waits for 60 s.
+    time_wait_s: a port is not reused for this many seconds after its connection was closed; after a reset it is free at once
+    (RFC 9293 and 5382). when_exhausted: a SYN without a free port is dropped (a NAT) or answered by a reset (a balancer). Linux
+    has 28232 ports (ip_local_port_range) and waits for 60 s.
     """
 
     ports: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)] = 28_232
@@ -114,18 +114,18 @@ class PortPool(_Part, frozen=True, kw_only=True):
 
 
 class Tcp(_Part, frozen=True, kw_only=True):
-    """What the transport does about loss, silence and congestion.
+    """How TCP handles loss, silence and congestion.
 
-    congestion: "none" sends at once what there is; "linux" begins with `initial_window_packets` in flight, doubles that per round
+    congestion: "none" sends everything at once; "linux" begins with `initial_window_packets` in flight, doubles that per round
     trip, halves it when idle, and backs off after losses (`simulation.network.congestion`), with `receive_window_bytes` in flight
-    at the most. user_timeout_s: TCP_USER_TIMEOUT, after which unacknowledged data ends the connection, in place of `retries`.
-    resumes: after an outage, "at_once" (the emulator's way: bytes wait at the gap) or "rto" (as kernels do: at the next
+    at most. user_timeout_s: TCP_USER_TIMEOUT, after which unacknowledged data ends the connection, in place of `retries`.
+    resumes: after an outage, "at_once" (as the emulator: data wait at the gap) or "rto" (as kernels do: at the next
     retransmission, whose time has been doubling since the silence began). syn: when a connection attempt repeats its SYN,
     "classic" (at 0 1 3 7 15 31 63 s, given up at 127 s) or "linux_6_5" (0 1 2 3 4 5 7 11 19 35 67, given up at 131 s).
-    rto_min_s: the least that is added to the smoothed round trip, RTO = SRTT + max(rto_min, 4 mdev), as Linux has it. retries: of
-    data, after which the kernel gives the connection up (15: 924.6 s, reckoned with rto_min, as Linux does). tls: round trips of
-    the handshake after TCP's: none 0, "1.3" 1, "1.2" 2. tls_ticket_s: for so long after a handshake the client can resume it
-    (None: never), without certificates: 1.3 in one round trip still, 1.2 in one.
+    rto_min_s: the least addition to the smoothed round trip, RTO = SRTT + max(rto_min, 4 mdev), as in Linux. retries: of
+    data, after which the kernel gives the connection up (15: 924.6 s, computed with rto_min, as in Linux). tls: round trips of
+    the handshake after TCP's: none 0, "1.3" 1, "1.2" 2. tls_ticket_s: how long after a handshake the client can resume it
+    (None: never), without certificates: 1.3 still in one round trip, 1.2 in one.
     """
 
     mss_bytes: Annotated[int, msgspec.Meta(ge=100, le=9000)] = 1460
@@ -150,12 +150,12 @@ class Tcp(_Part, frozen=True, kw_only=True):
 
 
 class Middlebox(_Part, frozen=True, kw_only=True):
-    """A NAT, proxy or load balancer on the way, in its normal working.
+    """A NAT, proxy or load balancer on the way, in normal operation.
 
-    idle_timeout_s: a connection on which nothing passes for so long is forgotten: "silent" (both endpoints keep a half-open
-    connection) or "reset" (both are told). What passes it counts, data and TCP's keepalives. place: where it stands, as a share
-    of the latency from the client (0: at the client, a NAT; 1: at the server, a load balancer). idle_sweep_s: it looks for idle
-    connections every so often (at a random phase), and not at the very moment (0). connection_age_max_s: every connection is
+    idle_timeout_s: a connection without data for this long is forgotten: "silent" (both endpoints keep a half-open connection) or
+    "reset" (both are notified). Data and TCP's keepalives count. place: its position, as a share of the latency from the client
+    (0: at the client, a NAT; 1: at the server, a load balancer). idle_sweep_s: it looks for idle connections at this interval
+    (with a random phase), and not continuously (0). connection_age_max_s: every connection is
     closed at this age; websocket_age_max_s: every WebSocket, from its upgrade on. upgrades: "pass"; "block" answers 403 to each;
     "strip" removes the header, so that the server answers as to plain HTTP (426); "hang" never answers.
     """
@@ -170,16 +170,16 @@ class Middlebox(_Part, frozen=True, kw_only=True):
 
 
 class Path(_Part, frozen=True):
-    """The way between a client and the server, the same in both directions unless it says otherwise, without faults.
+    """The network between a client and the server without faults, equal in both directions unless stated otherwise.
 
-    latency_s: one-way propagation. jitter_s: added per chunk, uniform on [0, jitter_s). delay: a law whose draw, in seconds, is
-    added per chunk as well. Order is kept, as TCP does. recorded_latency: (since when, one-way seconds) in place of latency_s,
+    latency_s: one-way propagation. jitter_s: added per chunk, uniform on [0, jitter_s). delay: a distribution whose sample, in
+    seconds, is added per chunk as well. TCP keeps the order. recorded_latency: (start, one-way seconds) in place of latency_s,
     each until the next, repeated from its beginning when it ends; the last lasts as long as the one before it.
-    bandwidth_bytes_per_s: the bottleneck, in each direction; None is unlimited; up_bandwidth_bytes_per_s: another one towards
-    the server. deliveries_ms: in place of a bandwidth, the times at which one packet of 1500 bytes can leave the bottleneck, in
-    ms, repeated from the beginning when they end (the Mahimahi format). up_recorded_latency, up_deliveries_ms: other ones towards
-    the server. queue_bytes: what may wait at the bottleneck; a packet that finds no room is lost. dns: how the server's address
-    is found; None: it is known.
+    bandwidth_bytes_per_s: the bottleneck, in each direction; None is unlimited; up_bandwidth_bytes_per_s: a different one towards
+    the server. deliveries_ms: in place of a bandwidth, the times at which the bottleneck can send one packet of 1500 bytes, in
+    ms, repeated from the beginning when they end (the Mahimahi format). up_recorded_latency, up_deliveries_ms: different ones
+    towards the server. queue_bytes: the size of the bottleneck's queue; a packet without room is lost. dns: how the server's
+    address is found; None: it is known.
     """
 
     latency_s: Seconds = 0.02
@@ -195,9 +195,9 @@ class Path(_Part, frozen=True):
     loss: Loss | None = None
     """How packets are lost."""
     tcp: Tcp = Tcp()
-    """What the two kernels do."""
+    """The behaviour of both kernels."""
     middlebox: Middlebox = Middlebox()
-    """A NAT, proxy or load balancer in between."""
+    """A NAT, proxy or load balancer on the path."""
     dns: Dns | None = None
 
     def __post_init__(self) -> None:
@@ -225,7 +225,7 @@ class Path(_Part, frozen=True):
 
 
 class SharedBottleneck(_Part, frozen=True, kw_only=True):
-    """A cell or an uplink that the clients of a group share: of those that have something to send each gets the same share of
+    """A cell or an uplink that the clients of a group share: those that have something to send get equal shares of
     `bandwidth_bytes_per_s`, in each direction, or of `up_bandwidth_bytes_per_s` towards the server."""
 
     bandwidth_bytes_per_s: BytesPerSecond
@@ -236,8 +236,8 @@ class SharedBottleneck(_Part, frozen=True, kw_only=True):
 
 
 class _Availability(_Part, frozen=True, kw_only=True, tag_field="kind"):
-    """scope: each client has its own process, or the whole group (for the scenario's own: everyone) shares one. effect: when it
-    goes down it is an outage (silence), or a cut (connections are reset and new ones refused at once).
+    """scope: each client has its own process, or the whole group (for the scenario's own: everyone) shares one. effect: a
+    downtime is an outage (silence), or a cut (connections are reset and new ones refused at once).
     """
 
     scope: Literal["client", "shared"] = "client"
@@ -245,10 +245,10 @@ class _Availability(_Part, frozen=True, kw_only=True, tag_field="kind"):
 
 
 class AlternatingRenewal(_Availability, frozen=True, kw_only=True, tag="alternating"):
-    """Up for a draw of `up`, down for a draw of `down`, in seconds, and so on; it begins up. Each lasts 1 ms at the least.
+    """Up for a sample of `up`, down for a sample of `down`, in seconds, and so on; it begins up. Each lasts at least 1 ms.
 
-    up_from: what the time up counts from: the end of the one down ("end"), or when something carries the client again
-    ("reconnect": what breaks is the connection, not the line: an access point that expels, a proxy that leaks).
+    up_from: the start of an uptime: the end of the downtime ("end"), or when the client has a transport again ("reconnect": for
+    problems of the connection, not of the link, such as an access point that drops clients or a proxy that leaks).
     """
 
     up: Distribution
@@ -261,7 +261,7 @@ class AlternatingRenewal(_Availability, frozen=True, kw_only=True, tag="alternat
 
 
 class OnOffMarkov(_Availability, frozen=True, kw_only=True, tag="on_off"):
-    """Exponential times up and down; it begins in its stationary state."""
+    """Exponential uptimes and downtimes; it begins in its stationary state."""
 
     up_mean_s: PositiveSeconds
     down_mean_s: PositiveSeconds
@@ -282,7 +282,7 @@ class PeriodicAvailability(_Availability, frozen=True, kw_only=True, tag="period
 
 
 class RecordedAvailability(_Availability, frozen=True, kw_only=True, tag="recorded"):
-    """Down in each of these stretches: (from, until) in seconds, in order and apart."""
+    """Down in each of these intervals: (from, until) in seconds, in order and without overlap."""
 
     outages: Annotated[tuple[tuple[Seconds, Seconds], ...], msgspec.Meta(min_length=1, max_length=RECORDED_MAX)]
 

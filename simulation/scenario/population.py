@@ -1,11 +1,11 @@
-"""Who takes part: how many clients arrive when, how long they stay, and whether they come again.
+"""The population: how many clients arrive when, how long they stay, and whether they return.
 
     arrivals   Uniformly (within a time), PoissonArrivals, FlashCrowd, RecordedArrivals
-    stay       how long a client stays before it leaves with a bye, how long it is away, and how often it comes
+    stay       how long a client stays before it leaves with a bye, how long it is away, and how often it visits
 
-Every visit is a client of its own, for a program that was started anew knows nothing of its life before: the first visit of the
-third client of group `g` is `g-2`, its second `g-2.2`. When everyone comes and goes are draws of the client, known before the
-run begins and the same whatever happens in it.
+Every visit is a separate client, because a restarted program knows nothing of its earlier run: the first visit of the third
+client of group `g` is `g-2`, its second `g-2.2`. The times of every visit are samples of the client, known before the run begins
+and independent of what happens in it.
 """
 
 import itertools
@@ -31,7 +31,7 @@ class _Arrivals(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", for
 
 
 class Uniformly(_Arrivals, frozen=True, kw_only=True, tag="uniformly"):
-    """Each at a time of its own within `within_s`."""
+    """Each at a random time within `within_s`."""
 
     within_s: Seconds
 
@@ -44,7 +44,7 @@ class PoissonArrivals(_Arrivals, frozen=True, kw_only=True, tag="poisson"):
 
 
 class FlashCrowd(_Arrivals, frozen=True, kw_only=True, tag="flash_crowd"):
-    """Something happens at `at_s`, and everyone comes; each after a draw of `delay`, in seconds."""
+    """An event at `at_s` makes everyone connect, each after a sample of `delay`, in seconds."""
 
     at_s: Seconds
     delay: Distribution = Constant(value=0.0)
@@ -60,7 +60,7 @@ Arrivals = Uniformly | PoissonArrivals | FlashCrowd | RecordedArrivals
 
 
 class Stay(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How long a visit lasts, in seconds, and, if there are several, the time away between two. Whoever leaves says bye."""
+    """How long a visit lasts, in seconds, and, for several visits, the time away between two. Leaving clients send bye."""
 
     lasts: Distribution
     away: Distribution = Constant(value=60.0)
@@ -77,13 +77,13 @@ class Visit:
 
 
 def check_arrivals(name: str, clients: int, arrivals: Arrivals) -> None:
-    """Raises ConfigError where they do not fit the group."""
+    """Raises ConfigError if they do not fit the group."""
     if isinstance(arrivals, RecordedArrivals) and len(arrivals.times_s) != clients:
         raise ConfigError(f"group {name} has {clients} clients and {len(arrivals.times_s)} times_s; give one for each client")
 
 
 def visit_names(name: str, clients: int, visits: int) -> Iterator[str]:
-    """The clients of a group: everyone's first visit, then everyone's second, and so on."""
+    """The clients of a group: the first visits of all, then the second visits, and so on."""
     for visit in range(1, visits + 1):
         for number in range(clients):
             yield _named(name, number, visit)

@@ -1,21 +1,21 @@
-"""How well-known systems connect again, fall back and find a dead connection, by name: the formulas of
-`reference.protocol.policies` with their numbers, read from the systems' sources and documents in 2026.
+"""Presets: how well-known systems reconnect, fall back and detect dead connections, by name, as formulas of
+`reference.protocol.policies` with parameters from the systems' sources and documentation (read in 2026).
 
-    PRESETS["socket.io-js"].policy               # when to connect again; .source says where it was read
-    HEARTBEATS["akka"].policy                    # when to ping, and when silence is death
+    PRESETS["socket.io-js"].policy               # when to reconnect; .source names the source
+    HEARTBEATS["akka"].policy                    # when to ping, and when a silent connection is dead
     FALLBACKS["brief"].policy                    # when polling takes over
-    client_part("brief-as-documented")           # a scenario's client part: with the fallback and heartbeat that belong to it
+    client_part("brief-as-documented")           # a scenario's client part: with the fallback and heartbeat of that system
 
-In a scenario: `policy = { preset = "socket.io-js" }`, and likewise `heartbeat` and `fallback`. One of your own is an object with
+In a scenario: `policy = { preset = "socket.io-js" }`, and likewise `heartbeat` and `fallback`. Your own policy is an object with
 the methods of `ReconnectPolicy`, `HeartbeatPolicy` or `FallbackPolicy`, registered under a name:
 
     register("mine", MyPolicy(), source="our client, version 3", wait_max_s=20.0)
     register_heartbeat("mine", MyHeartbeat(), source="the same")
     register_fallback("mine", MyFallback(), source="the same")
 
-A preset is a formula and nothing else. What else these systems do (what counts as a failure, when a count begins anew,
-what they resume) is not theirs here: every client speaks our protocol and forgets failures as ours does, so what differs between
-two presets in one scenario is the wait. `resets_on_open` is noted where it is known to matter, and `client_part` follows it.
+A preset is only a formula. Other behaviour of these systems (what counts as a failure, when the count restarts, what they resume)
+is not included: every client uses our protocol and resets its failures as ours does, so two presets in one scenario differ only
+in the wait. `resets_on_open` is noted where it is known to matter, and `client_part` follows it.
 """
 
 import math
@@ -66,7 +66,7 @@ NAME_PATTERN = r"^[a-z0-9][a-z0-9.-]*$"
 class Preset:
     """One system's policy. wait_max_s: the longest wait of a policy that has no `range_s`; None for those that have one.
 
-    fallback, heartbeat: what the system does beside, where it is known; None: as the scenario says.
+    fallback, heartbeat: the system's other policies, if known; None: as the scenario says.
     """
 
     policy: ReconnectPolicy
@@ -136,12 +136,12 @@ PRESETS: dict[str, Preset] = {
 }
 
 SHIPPED = frozenset(PRESETS)
-"""The names above, without what was registered since; only ever asked, never iterated."""
+"""The shipped names, without registered ones; only used for membership tests."""
 
 
 @dataclass(frozen=True)
 class HeartbeatPreset:
-    """How one system finds a dead connection."""
+    """How one system detects a dead connection."""
 
     policy: HeartbeatPolicy
     source: str
@@ -149,7 +149,7 @@ class HeartbeatPreset:
 
 @dataclass(frozen=True)
 class FallbackPreset:
-    """When one system goes over to polling."""
+    """When one system changes to polling."""
 
     policy: FallbackPolicy
     source: str
@@ -174,7 +174,8 @@ HEARTBEATS: dict[str, HeartbeatPreset] = {
         PhiExponential(1.0, 8.0, 1000), "Cassandra, FailureDetector: phi_convict_threshold 8, 1000 samples, gossip every second"
     ),
 }
-"""How well-known systems find a dead connection, by their defaults; "openssh" by its manual's example, since off by default."""
+"""How well-known systems detect a dead connection, by their defaults; "openssh" by its manual's example, because its default is
+off."""
 
 FALLBACKS: dict[str, FallbackPreset] = {
     "steadywire": FallbackPreset(AfterFailures(5), "ours: ClientConfig.fallback_after_failures"),
@@ -186,9 +187,8 @@ _SHIPPED_HEARTBEATS, _SHIPPED_FALLBACKS = frozenset(HEARTBEATS), frozenset(FALLB
 
 
 class PresetPolicy(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="preset", forbid_unknown_fields=True):
-    """A policy by its name, as a scenario has it. first_spread: the first wait after a live session was lost is drawn from the
-    spread that the server asks for, whatever the policy's own jitter is. Raises ConfigError for a name that nothing was
-    registered under."""
+    """A policy by its name, as in a scenario. first_spread: the first wait after a live session was lost is sampled from the
+    spread that the server asks for, whatever the policy's own jitter. Raises ConfigError for an unknown name."""
 
     preset: str
     """The name of a preset, such as "socket.io-js"."""
@@ -199,7 +199,7 @@ class PresetPolicy(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", 
 
     @property
     def formula(self) -> ReconnectPolicy:
-        """What the name stands for."""
+        """The policy of that name."""
         policy = find(self.preset).policy
         is_ours = isinstance(policy, Policy) and hasattr(policy, "first_spread")
         return msgspec.structs.replace(policy, first_spread=True) if self.first_spread and is_ours else policy  # type: ignore[type-var]
@@ -210,11 +210,11 @@ class PresetPolicy(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", 
         return after_first_spread(policy.wait_s, attempt) if shifts else policy.wait_s(attempt)
 
     def range_s(self, failures: int) -> tuple[float, float] | None:
-        """Between which seconds the wait after so many failures lies; None: it has given up."""
+        """Bounds in seconds of the wait after this many failures; None: the policy has given up."""
         policy, wait_max_s = self.formula, find(self.preset).wait_max_s
         shifts = self.first_spread and not isinstance(policy, Policy)
         if shifts and failures == 0:
-            return 0.0, 0.0  # the server's, and counted as none
+            return 0.0, 0.0  # the server's spread, which is not counted
         if wait_max_s is not None:
             return 0.0, wait_max_s
         ranged: tuple[float, float] | None = policy.range_s(failures - shifts)  # type: ignore[attr-defined]  # or wait_max_s is set
@@ -222,7 +222,7 @@ class PresetPolicy(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", 
 
 
 class PresetHeartbeat(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="preset", forbid_unknown_fields=True):
-    """A heartbeat policy by its name. Raises ConfigError for a name that nothing was registered under."""
+    """A heartbeat policy by its name. Raises ConfigError for an unknown name."""
 
     preset: str
 
@@ -231,7 +231,7 @@ class PresetHeartbeat(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind
 
     @property
     def formula(self) -> HeartbeatPolicy:
-        """What the name stands for."""
+        """The policy of that name."""
         return find_heartbeat(self.preset).policy
 
     @property
@@ -251,7 +251,7 @@ class PresetHeartbeat(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind
 
 
 class PresetFallback(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="preset", forbid_unknown_fields=True):
-    """A fallback policy by its name. Raises ConfigError for a name that nothing was registered under."""
+    """A fallback policy by its name. Raises ConfigError for an unknown name."""
 
     preset: str
 
@@ -260,7 +260,7 @@ class PresetFallback(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"
 
     @property
     def formula(self) -> FallbackPolicy:
-        """What the name stands for."""
+        """The policy of that name."""
         return find_fallback(self.preset).policy
 
     def wait_s(self, trouble: Disconnection) -> float | None:
@@ -291,8 +291,8 @@ def register(
     fallback: Fallback | PresetFallback | None = None,
     heartbeat: Heartbeat | PresetHeartbeat | None = None,
 ) -> None:
-    """Add a preset. `wait_max_s`: its longest wait in seconds, unless it has a `range_s`. Raises ConfigError for a name that is
-    taken, for what is no policy, or for a policy of which nobody knows how long it may wait."""
+    """Add a preset. `wait_max_s`: its longest wait in seconds, unless it has a `range_s`. Raises ConfigError for a name in use,
+    for an object that is not a policy, or for a policy without a known longest wait."""
     _check_new(name, policy, PRESETS, "preset", ("wait_s",))
     if wait_max_s is None and not hasattr(policy, "range_s"):
         raise ConfigError(f"{name}: give wait_max_s, or the policy a range_s; the bound on recovery (G6) needs the longest wait")
@@ -304,7 +304,7 @@ def register(
 
 def register_heartbeat(name: str, policy: HeartbeatPolicy, *, source: str) -> None:
     """Add a heartbeat policy, for `heartbeat = { preset = NAME }`. All clients share it, so it must have no memory: what a client
-    has seen is in the `Signs`. Raises ConfigError for a name that is taken, or for what is no heartbeat policy."""
+    has observed is in the `Signs`. Raises ConfigError for a name in use, or an object that is not a heartbeat policy."""
     _check_new(name, policy, HEARTBEATS, "heartbeat", ("due", "notice_max_s", "quiet_max_s"))
     notice_s, quiet_s = policy.notice_max_s, policy.quiet_max_s
     if notice_s is None:
@@ -329,8 +329,8 @@ def register_heartbeat(name: str, policy: HeartbeatPolicy, *, source: str) -> No
 
 
 def register_fallback(name: str, policy: FallbackPolicy, *, source: str) -> None:
-    """Add a fallback policy, for `fallback = { preset = NAME }`. Raises ConfigError for a name that is taken, or for what is no
-    fallback policy: one that more failures or more time make later."""
+    """Add a fallback policy, for `fallback = { preset = NAME }`. Raises ConfigError for a name in use, or an object that is not a
+    fallback policy: more failures or more time must not make it later."""
     _check_new(name, policy, FALLBACKS, "fallback", ("wait_s",))
     for lasts_s in (0.0, 1.0, 60.0, 3600.0):
         before_s = math.inf
@@ -347,21 +347,21 @@ def register_fallback(name: str, policy: FallbackPolicy, *, source: str) -> None
 
 @dataclass(frozen=True)
 class Registered:
-    """What a user has registered, for other processes to know it too."""
+    """The presets that a user has registered, for use in other processes."""
 
     policies: Mapping[str, Preset]
     heartbeats: Mapping[str, HeartbeatPreset]
     fallbacks: Mapping[str, FallbackPreset]
 
     def adopt(self) -> None:
-        """Know these here, beside what is known already."""
+        """Register these here, in addition to the known ones."""
         _add(self.policies, PRESETS)
         _add(self.heartbeats, HEARTBEATS)
         _add(self.fallbacks, FALLBACKS)
 
     @property
     def modules(self) -> frozenset[str]:
-        """Where the classes of what was registered are defined."""
+        """The modules that define the classes of the registered policies."""
         policies: list[object] = [preset.policy for preset in self.policies.values()]
         policies += [preset.policy for preset in self.heartbeats.values()]
         policies += [preset.policy for preset in self.fallbacks.values()]
@@ -369,7 +369,7 @@ class Registered:
 
 
 def registered() -> Registered:
-    """What has been added to those that are shipped."""
+    """The presets added to the shipped ones."""
     return Registered(
         {name: preset for name, preset in PRESETS.items() if name not in SHIPPED},
         {name: preset for name, preset in HEARTBEATS.items() if name not in _SHIPPED_HEARTBEATS},
@@ -378,7 +378,7 @@ def registered() -> Registered:
 
 
 class _Half:
-    """A random source for looking at a policy."""
+    """A random source for inspecting a policy."""
 
     def uniform(self, purpose: str, index: int) -> float:
         return 0.5
@@ -412,7 +412,7 @@ def _check_new(name: str, policy: object, known: Mapping[str, Any], what: str, p
 def _asked(name: str, ask: Any, facts: object) -> Any:
     try:
         return ask(facts)
-    except Exception as error:  # whatever somebody's own class does
+    except Exception as error:  # any exception of the user's own class
         raise ConfigError(f"{name}: {ask.__name__}({facts}) raised {type(error).__name__}: {error}") from error
 
 

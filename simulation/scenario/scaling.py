@@ -1,15 +1,15 @@
-"""Smaller worlds: population and capacity divided by one factor, so that a thousand clients stand for a hundred thousand.
+"""Scaled worlds: population and capacity divided by one factor, so that a thousand clients represent a hundred thousand.
 
     small = scaled(load_scenario("load_balancer_cut"), 10)          # 1,000 clients, 500 accepts/s in place of 10,000 and 5,000
 
-What is divided: the clients of each group, accepts per second and the accept backlog, processors, shared bottlenecks. Where
-processors cannot be divided (there is one), work costs so much more. Deliveries and replays grow with the square of the
-clients, so their costs grow with the square of the factor. All times stay: waits, timeouts, latencies, faults, the work of
-one client.
+Divided are: the clients of each group, accepts per second and the accept backlog, processors, shared bottlenecks. If processors
+cannot be divided (there is only one), jobs cost that much more. Deliveries and replays grow with the square of the clients, so
+their costs grow with the square of the factor. All times stay the same: waits, timeouts, latencies, faults, the workload of one
+client.
 
 A queue of a hundred behaves like a tenth of a queue of a thousand as long as both are long, so waits and shares keep their
-values, and counts (`EXTENSIVE`) are the factor times as large in the full world. What is not kept: the granularity of one client,
-random fluctuations (larger by the root of the factor) and the largest of many. Therefore a scaled answer is checked at several
+values, and counts (`EXTENSIVE`) are larger by the factor in the full world. Not preserved are: the granularity of one client,
+random fluctuations (larger by the root of the factor) and maxima over many. Therefore a scaled result is checked at several
 factors and at full size (`simulation.studies.tuning.scale_check`).
 """
 
@@ -43,15 +43,15 @@ EXTENSIVE = frozenset(
         "unsettled",
     }
 )
-"""Figures that count clients or what they do: in the full world they are the factor times as large."""
+"""Figures that count clients or their actions: they are larger by the factor in the full world."""
 
 
 _LIMITS = ("clients_per_run_max", "connections_per_run_max", "sessions_per_run_max")
 
 
 def scaled(scenario: Scenario, factor: float) -> Scenario:
-    """The scenario with population and capacity divided by `factor`; below 1 the world grows, and the server's limits on clients
-    with it. Raises ConfigError if a group is too small for it, or a fault names a client that is no longer there."""
+    """The scenario with population and capacity divided by `factor`; below 1 the world grows, including the server's limits on
+    clients. Raises ConfigError if a group is too small for it, or a fault names a client that no longer exists."""
     if not 1 / FACTOR_MAX <= factor <= FACTOR_MAX:
         raise ConfigError(f"scale = {factor:g}: from {1 / FACTOR_MAX:g} to {FACTOR_MAX:g}; 1 is the full world")
     if factor == 1:
@@ -69,7 +69,7 @@ def scaled(scenario: Scenario, factor: float) -> Scenario:
 
 def _group(group: Group, factor: float) -> Group:
     if group.clients < 2:
-        return group  # one client is one client: a tablet among its colleagues
+        return group  # a group of one client is not scaled
     clients = round(group.clients / factor)
     if clients < 1:
         raise ConfigError(f"scale = {factor:g} leaves nobody of the {group.clients} clients of group {group.name}; lower it")
@@ -103,7 +103,7 @@ def _capacity(capacity: Capacity, factor: float) -> Capacity:
 
 
 _SCALES = ("value", "low", "high", "scale", "least", "median", "most")
-"""Fields of a distribution that are in the unit of its values."""
+"""Fields of a distribution that have the unit of its values."""
 
 
 def times(distribution: Distribution, factor: float) -> Distribution:

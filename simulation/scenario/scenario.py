@@ -1,23 +1,23 @@
-"""A scenario: everything that a simulated run is made of, as one frozen value.
+"""A scenario: everything that defines a simulated run, as one frozen value.
 
-    scenario = load_scenario(path)                  # TOML or JSON, every mistake named with its place
+    scenario = load_scenario(path)                  # TOML or JSON; errors name the place
     scenario = scenario.replace(seed=7)             # a variation
     scenario = scenario.replace({"client.policy.cap_s": 10.0})
-    scenario.to_toml()                              # and back; equal scenarios give equal text
+    scenario.to_toml()                              # equal scenarios give equal text
 
     version, name, about, seed
-    groups      who takes part: so many clients on such a path; they are called `name-0`, `name-1`, ... (`population`)
-    workload    what each of them does until `horizon_s` (`work`)
-    faults      what happens to their connections and to the server, from simulation.scenario.faults
-    server      its parameters, and what its machine costs
-    client      its parameters, and its policies for connecting again, for falling back to polling and for its heartbeat
-    drawn_faults  the same, drawn anew in each replication
-    availability  how all lines come and go by themselves; regions: those of several groups together
-    horizon_s   how long the clients work, in seconds; warm_up_s: how much of that is left out of the figures
-    settle_s    how long the run goes on after the work and the faults have ended, so that everyone can come back
+    groups      the clients: their number and path; they are called `name-0`, `name-1`, ... (`population`)
+    workload    what each of them does until `horizon_s`
+    faults      what happens to connections and to the server (`simulation.scenario.faults`)
+    server      its parameters, and the costs of its machine
+    client      its parameters, and its policies for reconnect, fallback and heartbeat
+    drawn_faults  random faults, sampled in each replication
+    availability  uptimes and downtimes of all links; regions: of several groups together
+    horizon_s   how long the clients work, in seconds; warm_up_s: the part of it that figures leave out
+    settle_s    how long the run continues after work and faults have ended, so that everyone can reconnect
 
-A fault names the clients that it hits, or whole groups. A key that the scenario does not know is refused, for a misspelt
-parameter that is silently ignored makes a figure wrong.
+A fault names the clients that it affects, or whole groups. An unknown key is refused, because a misspelt parameter that is
+ignored would make a figure wrong.
 """
 
 import math
@@ -66,10 +66,10 @@ __all__ = [
 
 FORMAT_VERSION: Literal[1] = 1
 NEARLY_ALWAYS = 0.999
-"""A bound on what a law gives: its value at this probability, for most laws have no largest."""
+"""The bound of a distribution: its value at this probability, because most distributions have no maximum."""
 
 GUESSED_MAX = 50
-"""Above so many clients an error names groups only."""
+"""Above this many clients an error names groups only."""
 
 SecondsToSpend = Annotated[float, msgspec.Meta(ge=0, le=1_000_000)]
 SecondsOfADay = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
@@ -81,11 +81,11 @@ class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class ClientPart(_Part, frozen=True, kw_only=True):
-    """How the clients behave. fallback, heartbeat: None for what the config's own fields say.
+    """The behaviour of clients. fallback, heartbeat: None for what the config's own fields say.
 
     timer_granularity_s: their timers go off at multiples of it (0: exactly); timer_slack_s: and up to this much later, uniformly
-    (Linux: 50 us, a busy or a sleeping machine: much more). takes_per_s: how many events (and snapshots) an application takes per
-    second; None: each at once. outcomes_waiting_max: how many may wait for it before its session slows the server down.
+    (Linux: 50 us; much more on a busy machine). takes_per_s: how many events (and snapshots) an application takes per
+    second; None: all at once. outcomes_waiting_max: how many may wait for it before its session slows the server down.
     """
 
     config: ClientConfig = ClientConfig()
@@ -117,8 +117,8 @@ class ClientPart(_Part, frozen=True, kw_only=True):
 
 
 def client_part(preset: str, config: ClientConfig | None = None) -> ClientPart:
-    """Clients that connect again as a well-known system does, with the fallback and the heartbeat that belong to it where they
-    are known. Raises ConfigError for a name that no preset has."""
+    """Clients that reconnect as a well-known system does, with that system's fallback and heartbeat if they are known. Raises
+    ConfigError for an unknown name."""
     found = find(preset)
     config = config or ClientConfig()
     if found.resets_on_open:
@@ -127,11 +127,11 @@ def client_part(preset: str, config: ClientConfig | None = None) -> ClientPart:
 
 
 class Group(_Part, frozen=True, kw_only=True):
-    """Clients on equal paths.
+    """Clients with equal paths.
 
-    shared_bottleneck: a cell or uplink that they share, beside the bottleneck of each path. stay: how long they stay; None: to
-    the end. availability: how their lines come and go by themselves, beside the scenario's faults. workload, client: in place of
-    the scenario's own.
+    shared_bottleneck: a cell or uplink that they share, in addition to the bottleneck of each path. stay: how long they stay;
+    None: to the end. availability: uptimes and downtimes of their links, in addition to the scenario's faults. workload, client:
+    in place of the scenario's own.
     """
 
     name: Name
@@ -158,7 +158,7 @@ class Group(_Part, frozen=True, kw_only=True):
 
     @property
     def client_names(self) -> tuple[str, ...]:
-        """Of every visit."""
+        """The clients of all visits."""
         return tuple(visit_names(self.name, self.clients, 1 if self.stay is None else self.stay.visits))
 
     def visits(self, random_source: RandomStreams) -> tuple[Visit, ...]:
@@ -168,10 +168,10 @@ class Group(_Part, frozen=True, kw_only=True):
 
 
 class Shedding(_Part, frozen=True, kw_only=True):
-    """When the server turns clients away, and what it tells them.
+    """When the server refuses clients because of overload, and when they may return.
 
     queue_wait_max_s: a hello that has waited this long for the server's processors is answered OVERLOADED (503 over HTTP)
-    instead of being served. retry_after_s, spread_s: come back after retry_after + U(0, spread).
+    instead of being served. retry_after_s, spread_s: they return after retry_after + U(0, spread).
     """
 
     queue_wait_max_s: SecondsToSpend = 1.0
@@ -180,14 +180,15 @@ class Shedding(_Part, frozen=True, kw_only=True):
 
 
 class Capacity(_Part, frozen=True, kw_only=True):
-    """What the server's machine can do. All work waits in one queue for `processors` equal processors, first come first served.
+    """The capacity of the server's machine. All jobs wait in one queue for `processors` equal processors, first come, first
+    served.
 
-    accepts_per_s: connections that the listener takes; accept_backlog_max: how many may wait for that, the rest is dropped as by
-    a kernel (their SYN is sent again). syn_backlog_max: how many SYNs may wait for the client's part of the handshake, one round
-    trip (None: any number); beyond that the kernel answers without noting the connection (syn_cookies), or drops. Costs in
-    seconds of a processor: of a TLS handshake, of one that is resumed (None: as much), of the authentication of a client, of one
-    frame or request that comes in, of one frame handed to one reader, of one event of a replay (docs/simulation-model.md says
-    when). shedding None: never.
+    accepts_per_s: the rate at which the listener accepts connections; accept_backlog_max: how many may wait for that; others are
+    dropped as by a kernel (their SYN is sent again). syn_backlog_max: how many SYNs may wait for the client's part of the
+    handshake, one round trip (None: any number); above that the kernel answers without noting the connection (syn_cookies), or
+    drops it. Costs in seconds of a processor: of a TLS handshake, of a resumed one (None: as much), of the authentication of a
+    client, of one incoming frame or request, of one frame sent to one reader, of one event of a replay (docs/simulation-model.md
+    says when). shedding None: never.
     """
 
     processors: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 1
@@ -204,17 +205,17 @@ class Capacity(_Part, frozen=True, kw_only=True):
     shedding: Shedding | None = None
 
     def storm_s(self, clients: int) -> float:
-        """How long it takes on average to let in so many clients that come at once, in seconds."""
+        """The mean time for accepting this many clients that connect at once, in seconds."""
         distributions = (self.handshake_cost, self.authentication_cost, self.frame_cost, self.frame_cost, self.delivery_cost)
         accept_s = 0.0 if self.accepts_per_s is None else 1 / self.accepts_per_s
         return clients * (math.fsum(distribution.mean for distribution in distributions) / self.processors + accept_s)
 
 
 class Region(_Part, frozen=True, kw_only=True):
-    """Groups that go down together: what is above their own lines (a cell, a provider, a part of the country). A client may be
-    down by its own line, by its group's and by each region that its group is in.
+    """Groups that go down together, for a cause beyond their own links (a cell, a provider, a part of the country). A client may
+    be down because of its own link, its group's and each region of its group.
 
-    availability: how the region comes and goes; its scope is "shared".
+    availability: the region's uptimes and downtimes; its scope is "shared".
     """
 
     name: Name
@@ -227,20 +228,20 @@ class Region(_Part, frozen=True, kw_only=True):
 
 
 Balancing = Literal["least_connections", "draw"]
-"""Which instance gets a new connection: the one with the fewest, or by a draw."""
+"""Which instance gets a new connection: the one with the fewest, or a random one."""
 
 
 class ServerPart(_Part, frozen=True, kw_only=True):
-    """How the server behaves, and its machine.
+    """The server's behaviour, and its machine.
 
-    commit_time_s: of one transaction of its store; batches that come meanwhile share the next one. commit_time: a law for it, in
-    seconds, in its place. commit_event_time_s: and for each event in the transaction. send_buffer_bytes: what the operating
+    commit_time_s: of one transaction of its store; batches that arrive meanwhile share the next one. commit_time: a distribution
+    for it, in seconds, in its place. commit_event_time_s: additional, for each event. send_buffer_bytes: what the operating
     system takes for one connection, until it has arrived, before the server has to wait. capacity None: a machine that is never
     busy. token_lifetime_s: clients bring tokens that expire after this (None: never) and get a new one within
     token_refresh_time_s when they are asked to, if their config has `refreshes_token`; otherwise the session ends with the token.
     instances: processes behind one load balancer that share the run and the capacity; what a rolling deploy replaces one by one.
     balancing: which of them gets a new connection. timer_granularity_s, timer_slack_s: of its timers, as a client's.
-    go_away_retry_after_s, go_away_spread_s: what a graceful stop asks of clients. balancer: the ports that its load balancer has
+    go_away_retry_after_s, go_away_spread_s: what a graceful stop asks clients for. balancer: the ports that its load balancer has
     towards it. keeps_ticket_keys: a process that is started again can resume the TLS sessions of the one before it.
     """
 
@@ -267,7 +268,7 @@ class Scenario(_Part, frozen=True, kw_only=True):
     """See the module."""
 
     version: Literal[1] = FORMAT_VERSION
-    """The version of this format. A file must say it."""
+    """The version of this format. Required in a file."""
     name: Name
     """The name of the scenario: letters, digits, `_`, `.` and `-`."""
     about: str = ""
@@ -275,29 +276,29 @@ class Scenario(_Part, frozen=True, kw_only=True):
     seed: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] = 1
     """The seed of all randomness. Equal scenarios with equal seeds give equal traces."""
     horizon_s: Annotated[float, msgspec.Meta(gt=0, le=1_000_000)] = 60.0
-    """For how long the clients work."""
+    """How long the clients work."""
     settle_s: SecondsToSpend | None = None
-    """None: as long as recovery may take at the most (guarantee G6)."""
+    """None: the longest time that recovery may take (guarantee G6)."""
     sample_interval_s: Annotated[float, msgspec.Meta(gt=0, le=1_000_000)] = 1.0
-    """How often the lengths of queues are looked at."""
+    """How often the lengths of queues are sampled."""
     warm_up_s: SecondsToSpend = 0.0
     """What happens before is left out of the figures (never of the guarantees)."""
     record: Literal["full", "histograms"] = "full"
-    """Whether a trace keeps each message, or, for runs too large for that, histograms with a stated error in their place."""
+    """Whether a trace keeps each message, or, for large runs, histograms with a known error in their place."""
     record_frames: bool = False
     """Whether a trace keeps every frame too, for sequence diagrams (`diagram`)."""
     groups: Annotated[tuple[Group, ...], msgspec.Meta(min_length=1)]
-    """The clients that take part."""
+    """The clients."""
     availability: Availability | None = None
-    """Of everyone's lines, beside that of their groups."""
+    """Of all clients' links, in addition to that of their groups."""
     workload: Workload = Workload()
     """What each client does until the horizon."""
     regions: tuple[Region, ...] = ()
-    """Of groups that go down together, beside all that."""
+    """Groups that go down together, in addition to that."""
     faults: tuple[Fault, ...] = ()
-    """What happens to connections and to the server, at a time."""
+    """What happens to connections and to the server, at given times."""
     drawn_faults: tuple[DrawnFaults, ...] = ()
-    """Faults that are drawn anew in each replication."""
+    """Faults that are sampled in each replication."""
     server: ServerPart = ServerPart()
     """The server's settings, and its machine."""
     client: ClientPart = ClientPart()
@@ -308,7 +309,7 @@ class Scenario(_Part, frozen=True, kw_only=True):
         visits = sum(group.clients * (1 if group.stay is None else group.stay.visits) for group in self.groups)
         if visits > CLIENTS_MAX:
             raise ConfigError(f"{visits} clients; the limit is {CLIENTS_MAX}")
-        clients: set[str] = set()  # a million names take a second, and mostly nobody asks for them
+        clients: set[str] = set()  # a million names take a second, and usually they are not needed
         if len(names) > 1 or any(fault.clients for _, fault in self._placed_faults):
             clients.update(client for group in self.groups for client in group.client_names)
             if len(set(names)) < len(names) or len(clients) < visits:
@@ -344,28 +345,28 @@ class Scenario(_Part, frozen=True, kw_only=True):
 
     @property
     def _placed_faults(self) -> tuple[tuple[str, Fault], ...]:
-        """All faults, drawn ones as they are described, and where each stands."""
+        """All faults, random ones by their template, each with its place in the file."""
         own = [(f"faults[{number}]", fault) for number, fault in enumerate(self.faults)]
         return (*own, *((f"drawn_faults.{each.name}.fault", each.fault) for each in self.drawn_faults))
 
     @property
     def fault_kinds(self) -> tuple[Fault, ...]:
-        """One of each that may happen: its faults, and the ones that its drawn faults are like."""
+        """One of each kind that may happen: its faults, and the templates of its random faults."""
         return tuple(fault for _, fault in self._placed_faults)
 
     def _members(self, names: tuple[str, ...]) -> tuple[str, ...]:
-        """Clients, in place of their groups."""
+        """The clients in these groups and names."""
         members = {group.name: group.client_names for group in self.groups}
         return tuple(dict.fromkeys(client for name in names for client in members.get(name, (name,))))
 
     @property
     def resolved_faults(self) -> tuple[Fault, ...]:
-        """The faults in the order in which they begin, each with the names of its clients in place of their groups."""
+        """The faults in the order of their beginning, with clients in place of groups."""
         named = [msgspec.structs.replace(fault, clients=self._members(fault.clients)) for fault in self.faults]
         return tuple(sorted(named, key=lambda fault: fault.at_s))
 
     def faults_of(self, random_source: RandomStreams) -> tuple[Fault, ...]:
-        """All faults of one replication, in the order in which they begin: its own, and the drawn ones."""
+        """All faults of one replication in the order of their beginning: the scenario's own, and the random ones."""
         found = list(self.resolved_faults)
         for process in self.drawn_faults:
             clients = self._members(process.fault.clients) or self.client_names
@@ -373,44 +374,44 @@ class Scenario(_Part, frozen=True, kw_only=True):
         return tuple(sorted(found, key=lambda fault: fault.at_s))
 
     def paths_of(self, group: Group) -> tuple[Path, ...]:
-        """Its own, and those that its clients may change to."""
+        """The group's path, and those to which its clients may change."""
         names = {group.name, *group.client_names}
         changes = [fault for fault in self.fault_kinds if isinstance(fault, NetworkChange) and fault.path is not None]
         others = [fault.path for fault in changes if fault.path and (not fault.clients or names.intersection(fault.clients))]
         return (group.path, *others)
 
     def client_of(self, group: Group) -> ClientPart:
-        """How the clients of a group behave."""
+        """The behaviour of a group's clients."""
         return group.client or self.client
 
     def workload_of(self, group: Group) -> Workload:
-        """What the clients of a group do."""
+        """The workload of a group's clients."""
         return group.workload or self.workload
 
     @property
     def round_trip_max_s(self) -> float:
-        """How long an answer may take when nothing is wrong, in seconds, not counting what waits in queues (`way`)."""
+        """The longest time of an answer without faults, in seconds, not counting waits in queues (`path_bounds`)."""
         server = self.server
         commit_s = server.commit_time_s if server.commit_time is None else server.commit_time.at(NEARLY_ALWAYS)
         return max(path_round_trip_max_s(path) for group in self.groups for path in self.paths_of(group)) + 2 * commit_s
 
     @property
     def recovery_bound_s(self) -> float:
-        """G6: within this many seconds after the last fault everyone is back."""
+        """G6: within this many seconds after the last fault everyone has recovered."""
         return max(self._recovery_bound_s(group) for group in self.groups)
 
     @property
     def tail_bound_s(self) -> float:
-        """G13: how long a live connection may leave its client behind with nothing arriving, in seconds."""
+        """G13: how long a live connection may leave its client behind without anything arriving, in seconds."""
         tail_s = max(self.client_of(group).config.tail_timeout_s for group in self.groups)
         return self.server.config.heartbeat_interval_s + tail_s + self.round_trip_max_s + self._batch_max_s
 
     @property
     def notice_bound_s(self) -> float:
-        """How long a dead connection may look alive, in seconds."""
+        """How long a dead connection may go unnoticed, in seconds."""
         notice_s = max(self.client_of(group).heartbeat_policy.notice_max_s for group in self.groups)
         if any(isinstance(fault, HalfOpen) and fault.direction == "up" for fault in self.fault_kinds):
-            # The client still hears the server, which has to find out that it does not hear the client.
+            # The client still receives from the server, which has to notice that it receives nothing from the client.
             notice_s = max(notice_s, self.server.config.silence_max_s)
         return notice_s + self.round_trip_max_s
 
@@ -420,16 +421,16 @@ class Scenario(_Part, frozen=True, kw_only=True):
         return self._trouble_end_s + (self.recovery_bound_s if self.settle_s is None else self.settle_s)
 
     def replace(self, paths: Mapping[str, Any] | None = None, **changes: Any) -> "Scenario":
-        """A variation, checked like one that was read: fields by name, or anything inside by its path.
+        """A variation, checked like a scenario that was read: fields by name, or any value by its path.
 
-        `scenario.replace({"client.policy.cap_s": 10.0, "groups.mobile.path.latency_s": 0.2}, seed=7)`. Raises ConfigError if it
-        makes no sense, or a path leads nowhere.
+        `scenario.replace({"client.policy.cap_s": 10.0, "groups.mobile.path.latency_s": 0.2}, seed=7)`. Raises ConfigError for an
+        invalid scenario or path.
         """
         table = plain(msgspec.structs.replace(self, **changes))
         return converted(changed(table, paths or {}), Scenario)
 
     def to_toml(self) -> str:
-        """Every parameter, the defaults included, in a form that `parse_scenario` reads back."""
+        """Every parameter, including defaults, in a form that `parse_scenario` reads."""
         return toml_of(self.replace())
 
     def to_json(self) -> str:
@@ -437,12 +438,12 @@ class Scenario(_Part, frozen=True, kw_only=True):
         return json_of(self.replace())
 
     def digest(self) -> str:
-        """A short name for exactly this scenario, in hex."""
+        """A hash of this scenario, in hex."""
         return blake2b(self.to_toml().encode(), digest_size=16).hexdigest()
 
     @property
     def _batch_max_s(self) -> float:
-        """How long one batch of events may be on its way over the thinnest line: it is given out when all of it has come."""
+        """The longest time of one batch of events on the slowest link: a batch is delivered when all of it has arrived."""
         rates = [path.bandwidth_bytes_per_s for group in self.groups for path in self.paths_of(group)]
         cells = [(group.shared_bottleneck, group.clients) for group in self.groups]
         rates += [cell.bandwidth_bytes_per_s / clients for cell, clients in cells if cell is not None]
@@ -451,7 +452,7 @@ class Scenario(_Part, frozen=True, kw_only=True):
     @property
     def _trouble_end_s(self) -> float:
         dns = [path.dns for group in self.groups for path in self.paths_of(group) if path.dns is not None]
-        old_s = max((each.ttl_s + each.stale_s for each in dns), default=0.0)  # for so long some may go to an old address
+        old_s = max((each.ttl_s + each.stale_s for each in dns), default=0.0)  # how long some may still use an old address
         ends = [fault.end_s + (old_s if isinstance(fault, Failover) else 0.0) for fault in self.faults]
         if any(isinstance(each.fault, Failover) for each in self.drawn_faults):
             ends.append(self.horizon_s + old_s)
@@ -462,19 +463,19 @@ class Scenario(_Part, frozen=True, kw_only=True):
         wait_s = longest_wait_s(part.policy, self._trouble_end_s)
         bound_s = recovery_bound_s(part.config, wait_s, self.round_trip_max_s, heartbeat=part.heartbeat)
         if any(box.upgrades != "pass" or box.websocket_age_max_s is not None for box in boxes):
-            # Then nobody is back before polling has taken over.
+            # Then no client has recovered before polling has taken over.
             attempt_s = wait_s + part.config.connect_timeout_s + max(box.websocket_age_max_s or 0.0 for box in boxes)
             bound_s += longest_until_fallback_s(part.fallback or part.config.fallback_policy, attempt_s)
-        if self.server.capacity is not None:  # some are too late for their turn, and have to come once more
+        if self.server.capacity is not None:  # some are refused because they waited too long, and have to try once more
             bound_s += 2 * self.server.capacity.storm_s(len(self.client_names))
-        if self.server.token_lifetime_s is not None:  # a token may turn out to be too old: a new one, and another attempt
+        if self.server.token_lifetime_s is not None:  # a token may have expired: a new one, and another attempt
             bound_s += self.server.token_refresh_time_s + wait_s + 2 * part.config.connect_timeout_s
         return bound_s
 
 
 def longest_until_fallback_s(policy: FallbackPolicy, attempt_s: float) -> float:
-    """How long it can take until polling takes over if every attempt fails, within `attempt_s` each, its wait included; 0 for a
-    policy under which it never does."""
+    """The longest time until polling takes over if every attempt fails within `attempt_s`, including its wait; 0 for a policy
+    that never falls back."""
     for failures in range(_FAILURES_MAX):
         wait_s = policy.wait_s(FallbackTrouble(failures, failures * attempt_s))
         if wait_s is not None:
@@ -483,9 +484,9 @@ def longest_until_fallback_s(policy: FallbackPolicy, attempt_s: float) -> float:
 
 
 def longest_wait_s(policy: Policy | PresetPolicy, trouble_s: float) -> float:
-    """The longest wait that a policy can be in when trouble that lasted `trouble_s` is over, if attempts fail at once.
+    """The longest wait of a policy when a disconnection of `trouble_s` ends, if attempts fail at once.
 
-    It is that of the last attempt which can have begun by then; for a policy with a cap, the cap.
+    It is the wait of the last attempt that can have begun by then; for a policy with a cap, the cap.
     """
     elapsed_s = longest_s = 0.0
     for failures in range(_FAILURES_MAX):
@@ -497,7 +498,7 @@ def longest_wait_s(policy: Policy | PresetPolicy, trouble_s: float) -> float:
     return longest_s
 
 
-_FAILURES_MAX = 2000  # no formula here is still growing then
+_FAILURES_MAX = 2000  # no formula here still grows after that many failures
 
 
 def load_scenario(path: FilePath) -> Scenario:
@@ -510,7 +511,7 @@ def load_scenario(path: FilePath) -> Scenario:
 
 
 def parse_scenario(text: str, folder: FilePath | None = None) -> Scenario:
-    """A scenario from TOML, or from JSON. `folder`: where the recordings are that it names. Raises ConfigError."""
+    """A scenario from TOML or JSON. `folder`: of the network traces that it names. Raises ConfigError."""
     table = table_of(text)
     version = table.get("version")
     if version != FORMAT_VERSION:

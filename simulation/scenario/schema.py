@@ -1,10 +1,10 @@
-"""What a scenario file may hold, read off the types: a JSON Schema for editors, and the meaning of each field.
+"""The schema of scenario files, from the types: a JSON Schema for editors, and the meaning of each field.
 
-    json_schema()           the schema (draft 2020-12), as `steadywire scenario-schema` prints it
+    json_schema()           the schema (draft 2020-12), printed by `steadywire scenario-schema`
     parts()                 every part of a scenario by its name: the types that the schema and the reference page list
-    described(Path)         the text about a part, and the meaning of each of its fields
+    described(Path)         the description of a part, and the meaning of each of its fields
 
-The meaning of a field stands in the source: as a string below the field, or in the docstring of its class as `field: meaning`.
+The meaning of a field is in the source: as a string below the field, or in the docstring of its class as `field: meaning`.
 """
 
 import ast
@@ -27,7 +27,7 @@ POLICIES_WITHOUT_KIND = ("FullJitter", "PresetPolicy")
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema of a scenario file. It takes what `parse_scenario` takes, except for rules between two fields."""
+    """The JSON Schema of a scenario file. It accepts what `parse_scenario` accepts, except for rules between two fields."""
     schema = msgspec.json.schema(Scenario)
     definitions: dict[str, Any] = schema["$defs"]
     structs = parts()
@@ -51,7 +51,7 @@ def json_schema() -> dict[str, Any]:
 
 @cache
 def parts() -> dict[str, type[msgspec.Struct]]:
-    """Every part that a scenario can have, by the name of its type, in the order in which a reader meets them."""
+    """Every part that a scenario can have, by the name of its type, in reading order."""
     found: dict[str, type[msgspec.Struct]] = {}
     _collect(msgspec.inspect.type_info(Scenario), found)
     return found
@@ -59,7 +59,7 @@ def parts() -> dict[str, type[msgspec.Struct]]:
 
 @cache
 def described(part: type[msgspec.Struct]) -> tuple[str, dict[str, str]]:
-    """The text about a part, and the meaning of each field that has one."""
+    """The description of a part, and the meaning of each field that has one."""
     fields = {field.name for field in msgspec.structs.fields(part)}
     meanings: dict[str, str] = {}
     about = ""
@@ -88,7 +88,7 @@ def _collect(kind: msgspec.inspect.Type, found: dict[str, type[msgspec.Struct]])
 
 
 def _property(field: str, kind: dict[str, Any], meaning: str | None) -> dict[str, Any]:
-    """A field's schema as a file has it: words for nothing, network traces from files, and no nulls, which TOML has not."""
+    """The schema of a field in a file: words for None, network traces from files, and no nulls, which TOML does not have."""
     kind = {key: value for key, value in kind.items() if key != "discriminator" and (key != "default" or value is not None)}
     if field == MAY_BE_NOTHING:
         kind = {"anyOf": [*kind["anyOf"], {"const": NEVER}], "default": kind["default"]}
@@ -98,7 +98,7 @@ def _property(field: str, kind: dict[str, Any], meaning: str | None) -> dict[str
 
 
 def _split(text: str, fields: set[str]) -> tuple[str, dict[str, str]]:
-    """A docstring as what it says of the class, and what it says of fields: `field, field: text. field: text.`"""
+    """Split a docstring into the text about the class, and the texts about fields: `field, field: text. field: text.`"""
     if not fields:
         return " ".join(text.split()), {}
     name = "|".join(sorted(fields, key=len, reverse=True))

@@ -1,8 +1,8 @@
-"""A still world: a scenario without heartbeats, timeouts and workload, to which one adds what one wants to measure.
+"""A still world: a scenario without heartbeats, timeouts and workload, to which a measurement adds what it needs.
 
     scenario = still_world("mine", 100, Path(latency_s=0.05), faults=(Reset(at_s=5.0),), horizon_s=60.0)
 
-Every closed form needs one, and `steadywire verify` measures in them. All of it is set by parameters that every scenario has.
+Closed forms need such a world, and `steadywire verify` measures in them. It uses only ordinary parameters of a scenario.
 """
 
 from typing import Any
@@ -12,12 +12,12 @@ from simulation.scenario.paths import Path
 from simulation.scenario.scenario import Group, Scenario, ServerPart, Workload
 
 NEVER_S = 86_400.0
-"""The longest time that a parameter takes, in seconds."""
+"""The largest value of a time parameter, in seconds."""
 AT_ONCE = Path(latency_s=0.0)
 QUIET = Workload(graft_per_s=0, prune_per_s=0, flag_per_s=0, chat_per_s=0, cursor_per_s=0)
 PATIENT_CLIENT = ClientConfig(
     connect_timeout_s=NEVER_S,
-    ping_interval_s=NEVER_S - 1.0,  # below what the server allows, or it would ping more often
+    ping_interval_s=NEVER_S - 1.0,  # below the server's limit, which would cause additional pings
     ping_timeout_s=NEVER_S,
     steady_after_s=1e-9,
     fallback_after_failures=None,
@@ -35,11 +35,11 @@ PATIENT_SERVER = ServerConfig(
 
 
 def still_world(name: str, clients: int, path: Path = AT_ONCE, **changes: Any) -> Scenario:
-    """A scenario in which nothing happens but what `changes` ask for (fields, or paths, as for `Scenario.replace`).
+    """A scenario in which nothing happens except `changes` (fields, or paths, as for `Scenario.replace`).
 
-    `clients` are called c-0, c-1, ... on such paths, and arrive at time 0. Nobody pings, beats, falls back, gives up waiting,
-    comes and goes in the presence, or publishes; commits take no time; nothing is sampled. Where a closed form leaves something
-    out, the world has to leave it out too.
+    `clients` are called c-0, c-1, ... on such paths, and arrive at time 0. There are no pings, heartbeats, fallback, timeouts,
+    presence changes or publishes; commits take no time; nothing is sampled. A world must leave out everything that the closed
+    form leaves out.
     """
     return Scenario(
         name=name,

@@ -1,7 +1,7 @@
-"""Scenarios as text: TOML and JSON in and out, changes by dotted paths, and every error with its place.
+"""Scenarios as text: reads and writes TOML and JSON, applies changes by dotted paths, and reports errors with their place.
 
-`to_toml` writes the subset that a scenario needs: tables of numbers, strings, booleans and lists, and lists of tables (the
-standard library reads TOML but does not write it). Equal values give equal text.
+`to_toml` writes the subset of TOML that a scenario needs: tables of numbers, strings, booleans and lists, and lists of tables
+(the standard library reads TOML but does not write it). Equal values give equal text.
 """
 
 import json
@@ -17,7 +17,7 @@ from reference.toml_files import parse_toml
 
 
 def to_toml(table: Mapping[str, object]) -> str:
-    """The text of a document. Raises TypeError for what TOML has no word for."""
+    """The text of a document. Raises TypeError for values that TOML cannot represent."""
     return "\n".join(_lines(table, ())).strip() + "\n"
 
 
@@ -65,13 +65,13 @@ def _value(value: object) -> str:
 
 
 NEVER = "never"
-"""What a scenario says for `fallback_after_failures = None`: TOML has no word for nothing."""
+"""The value for `fallback_after_failures = None`, because TOML has no null."""
 MAY_BE_NOTHING = "fallback_after_failures"
 T = TypeVar("T")
 
 
 def table_of(text: str) -> dict[str, Any]:
-    """The table that a text holds: JSON if it begins with a brace, else TOML. Raises ConfigError."""
+    """The table in a text: JSON if it begins with a brace, else TOML. Raises ConfigError."""
     text = text.removeprefix("\ufeff")
     if text.lstrip().startswith("{"):
         try:
@@ -86,13 +86,14 @@ def table_of(text: str) -> dict[str, Any]:
 
 
 def converted(table: Mapping[str, Any], kind: type[T]) -> T:
-    """The value that a table describes, words for nothing taken back. Raises ConfigError with the place of the first mistake."""
+    """The value that a table describes, with words for None converted back. Raises ConfigError with the place of the first
+    mistake."""
     _check_finite(table, "")
     return value_of(_read(table), kind)
 
 
 def toml_of(value: object) -> str:
-    """Every parameter, the defaults included."""
+    """Every parameter, including defaults."""
     return to_toml(_written(msgspec.to_builtins(value)))
 
 
@@ -104,8 +105,8 @@ def json_of(value: object) -> str:
 def changed(table: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """A table with values replaced by path: "client.policy.cap_s", "groups.0.clients", "groups.mobile.path.latency_s".
 
-    An item of a list is named by its place from 0, or by its `name`. A part that is None becomes one with its defaults when
-    something in it is set. Raises ConfigError for a path that leads nowhere.
+    An item of a list is named by its index from 0, or by its `name`. If a value inside a part that is None is set, the part gets
+    its defaults. Raises ConfigError for an invalid path.
     """
     for path, value in changes.items():
         steps = path.split(".")
@@ -117,7 +118,7 @@ def changed(table: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
             holder = holder[key]
             if not isinstance(holder, dict | list):
                 raise ConfigError(f"{path}: {'.'.join(steps[: depth + 1])} is {holder!r} and has no parts")
-        is_new = isinstance(holder, dict) and steps[-1] not in holder  # conversion knows whether it may be there
+        is_new = isinstance(holder, dict) and steps[-1] not in holder  # the conversion checks whether the key is allowed
         holder[steps[-1] if is_new else _key_in(holder, steps[-1], path)] = msgspec.to_builtins(value)
     return table
 
@@ -138,7 +139,7 @@ def _key_in(holder: Any, step: str, path: str) -> Any:
 
 
 def plain(value: object) -> Any:
-    """What it is made of, in dicts and lists that may be changed."""
+    """The value as dicts and lists that may be changed."""
     built = msgspec.to_builtins(value)
     return _listed(built)
 
@@ -152,8 +153,8 @@ def _listed(value: Any) -> Any:
 
 
 def _read(value: Any, key: str = "") -> Any:
-    """Words for nothing are taken back, and a policy that does not say its kind is a preset if it names one; of reconnect
-    policies, else ours."""
+    """Convert words for None back, and add the kind of a policy without one: preset if it names one, else, for reconnect
+    policies, ours."""
     if isinstance(value, dict):
         table = {name: _read(item, name) for name, item in value.items()}
         if key == "policy":
@@ -167,7 +168,7 @@ def _read(value: Any, key: str = "") -> Any:
 
 
 def _written(value: Any) -> Any:
-    """Leave out what is None by default; the one None that is not has a word of its own."""
+    """Leave out values that are None by default; the one None that is not has a word."""
     if isinstance(value, dict):
         words = {}
         for key, item in value.items():

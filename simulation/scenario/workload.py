@@ -1,11 +1,11 @@
-"""What clients do, as a part of a scenario: when events of each type are made, and how large they are.
+"""The workload of clients, as a part of a scenario: when events of each type are published, and their size.
 
-    Poisson          at a rate, without memory (what `graft_per_s` and its like are short for)
+    Poisson          at a rate, without memory (`graft_per_s` and the like are a short form)
     OnOff            bursts: at a rate while on, nothing while off
-    Periodic         like a clock, each client at a phase of its own
+    Periodic         at fixed intervals, each client with a random phase
     RecordedTimes    at these times
 
-`simulation.hosts.workload_driver` carries it out.
+`simulation.hosts.workload_driver` executes it.
 """
 
 import itertools
@@ -36,7 +36,7 @@ class Poisson(_Timing, frozen=True, kw_only=True, tag="poisson"):
 
 
 class OnOff(_Timing, frozen=True, kw_only=True, tag="on_off"):
-    """Poisson at `per_s` while on; on for a draw of `on`, then off for a draw of `off`, in seconds, beginning on."""
+    """Poisson at `per_s` while on; on for a sample of `on`, then off for a sample of `off`, in seconds, beginning on."""
 
     per_s: PositiveRate
     on: Distribution
@@ -48,14 +48,14 @@ class OnOff(_Timing, frozen=True, kw_only=True, tag="on_off"):
 
 
 class Periodic(_Timing, frozen=True, kw_only=True, tag="periodic"):
-    """Every `every_s`; the first after `first_s`, or, None, after a share of `every_s` that is drawn for each client."""
+    """Every `every_s`; the first after `first_s`, or, if None, after a random part of `every_s`, sampled for each client."""
 
     every_s: PositiveSeconds
     first_s: Seconds | None = None
 
 
 class RecordedTimes(_Timing, frozen=True, kw_only=True, tag="recorded"):
-    """At these seconds after the client began, in order, and again from the beginning every `repeat_s` (None: once)."""
+    """At these seconds after the client began, in order, and repeated every `repeat_s` (None: once)."""
 
     times_s: Annotated[tuple[Seconds, ...], msgspec.Meta(min_length=1, max_length=RECORDED_MAX)]
     repeat_s: PositiveSeconds | None = None
@@ -71,16 +71,16 @@ Timing = Poisson | OnOff | Periodic | RecordedTimes
 
 
 class Stream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The events of one type of one client. size_bytes: of each event's data as JSON, filled up to that; None: as it is."""
+    """The events of one type of one client. size_bytes: of each event's data as JSON, padded to that; None: not padded."""
 
     timing: Timing
     size_bytes: Distribution | None = None
 
 
 class Workload(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What one client does: for each type of event a rate, as a Poisson process in events per second, or a stream in its place.
+    """What one client does: for each type of event a rate (a Poisson process, in events per second), or a stream in its place.
 
-    size_bytes: as in `Stream`, for every type whose stream does not say.
+    size_bytes: as in `Stream`, for every type whose stream does not set it.
     """
 
     graft_per_s: Rate = 0.1
@@ -98,7 +98,7 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     size_bytes: Distribution | None = None
 
     def streams(self) -> dict[str, Stream]:
-        """What is to be done, by event type; types of which there are none are left out."""
+        """The streams by event type, without types that have no events."""
         named = {
             GRAFT: (self.graft_per_s, self.graft),
             PRUNE: (self.prune_per_s, self.prune),
@@ -116,4 +116,4 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 IDLE = Workload(graft_per_s=0, prune_per_s=0, flag_per_s=0, chat_per_s=0, cursor_per_s=0)
-"""Nothing at all."""
+"""No events."""

@@ -1,10 +1,10 @@
-"""Many runs of a scenario: experiments, their designs and statistics, figures of several runs.
+"""Experiments of many runs: designs, execution, statistics, figures, tuning.
 
     outcome = Experiment(scenario, grid({"client.policy.cap_s": [5, 10, 30]}), replications=20).run(workers=-1)
     outcome.points, outcome.pairs("interruption_p99_s")
 
-Read `experiment` first; `design` says which points are run, `execution` where, `statistics` what may be concluded; `study` is the
-file that `steadywire sweep` reads, `fluid` a storm without machines. `tuning` stands on them.
+Read `experiment` first; `design` chooses the points, `execution` runs them, `statistics` computes intervals; `study` is the file
+that `steadywire sweep` reads, `fluid` a storm without machines. `tuning` builds on them.
 """
 
 from typing import TYPE_CHECKING

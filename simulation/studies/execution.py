@@ -1,8 +1,8 @@
-"""Where the runs of an experiment are carried out: in this process, on all cores, or on a Dask cluster; and how they resume.
+"""Execution of an experiment's runs: in this process, on all cores, or on a Dask cluster; and how they resume.
 
-A run is a function of its scenario, seed and replication. So the rows do not depend on where it ran, on how many workers there
-were or on the order in which they finished. Finished rows are written to Parquet files in a folder as they come, each under the
-digest of its task; an interrupted experiment that is started again with the same folder runs only the rest.
+A run is a function of its scenario, seed and replication. So the rows do not depend on the machine, the number of workers or the
+order in which they finish. Finished rows are written to Parquet files in a folder at intervals, each under the digest of its
+task; an interrupted experiment that is started again with the same folder runs only the rest.
 """
 
 import contextlib
@@ -28,9 +28,9 @@ from simulation.scenario.presets import registered
 
 VERSION = importlib.metadata.version("steadywire")
 CHECKPOINT_S = 5.0
-"""How often finished rows are written; so much work is lost at most when everything is killed."""
+"""How often finished rows are written; at most this much work is lost when everything is killed."""
 CHUNKS_PER_WORKER = 8
-"""Into how many pieces the work of one worker is cut: enough to balance, few enough that sending them costs nothing."""
+"""Into how many pieces the work of one worker is split: enough for balance, few enough that sending them costs nothing."""
 CHUNK_MAX = 64
 CONNECT_TIMEOUT_S = 10.0
 """How long a Dask scheduler may take to answer."""
@@ -55,7 +55,8 @@ class Task(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Progress:
-    """How far an experiment is. `resumed`: of `done`, those found in the folder. `remaining_s`: None before the first run."""
+    """The progress of an experiment. `resumed`: of `done`, those found in the folder. `remaining_s`: None before the first
+    run."""
 
     done: int
     total: int
@@ -72,8 +73,8 @@ Run = Callable[[Task], Row]
 
 @dataclass
 class Backend:
-    """`workers`: processes on this machine; 1 is this process itself, -1 one for each core. `dask`: the address of a scheduler
-    (`tcp://host:8786`), or "local" for a cluster of worker processes on this machine; it takes the place of `workers`."""
+    """`workers`: processes on this machine; 1 is this process itself, -1 one per core. `dask`: the address of a scheduler
+    (`tcp://host:8786`), or "local" for a cluster of worker processes on this machine; it replaces `workers`."""
 
     workers: int = 1
     dask: str | None = None
@@ -88,7 +89,7 @@ class Backend:
         return (os.cpu_count() or 1) if self.workers == -1 else self.workers
 
     def map(self, run: Run, tasks: Sequence[Task]) -> Iterator[list[tuple[str, Row]]]:
-        """Rows under the digests of their tasks, in chunks, as they are finished."""
+        """Rows under the digests of their tasks, in chunks, as they finish."""
         if self.dask is not None:
             yield from self._on_dask(run, tasks)
         elif self.processes == 1:
@@ -152,7 +153,7 @@ class Rows:
             self.write()
 
     def write(self) -> None:
-        """Write what has been added since the last time, in one new file. Raises ConfigError if that is not possible."""
+        """Write the rows added since the last time, in one new file. Raises ConfigError if that is not possible."""
         self._written_at = time.monotonic()
         if self._folder is None or not self._waiting:
             return
@@ -181,7 +182,7 @@ def carry_out(
 ) -> list[Row]:
     """The rows of all tasks, in their order; those in the folder are not run again. Raises ConfigError.
 
-    An interruption (KeyboardInterrupt) leaves what is finished in the folder.
+    An interruption (KeyboardInterrupt) leaves finished rows in the folder.
     """
     rows = Rows(folder)
     digests = [task.digest for task in tasks]
@@ -209,14 +210,14 @@ def carry_out(
 
 
 def _chunk(run: Run, tasks: Sequence[Task], own_presets: bytes | None = None) -> list[tuple[str, Row]]:
-    """Some runs one after the other, in whatever process."""
+    """Some runs one after the other, in any process."""
     if own_presets is not None:
         pickle.loads(own_presets).adopt()
     return [(task.digest, run(task)) for task in tasks]
 
 
 def _pickled_presets() -> bytes:
-    """What a user has registered, with its classes: another process may not be able to import the file where they are."""
+    """The presets that a user has registered, with their classes: another process may not be able to import their file."""
     own = registered()
     modules = [
         sys.modules[name]
@@ -239,7 +240,7 @@ def _pieces(tasks: Sequence[Task], workers: int) -> Iterator[list[Task]]:
 
 
 def _none_for_nan_text(value: Any) -> Any:
-    """Parquet gives a missing text back as NaN or None; a missing number stays NaN."""
+    """Parquet returns a missing text as NaN or None; a missing number stays NaN."""
     return "" if value is None else value
 
 

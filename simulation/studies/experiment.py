@@ -1,4 +1,4 @@
-"""An experiment: one scenario, a design of settings, figures of each run, and what may be said of them.
+"""An experiment: one scenario, a design of settings, figures of each run, and their statistics.
 
     experiment = Experiment(
         scenario=load_scenario("load_balancer_cut"),
@@ -10,7 +10,7 @@
     outcome.points, outcome.pairs("interruption_p99_s")
 
 Every point runs with the same replications, and random numbers are keyed by (seed, replication, entity, purpose, index). So two
-points see the same arrivals, losses and draws (common random numbers) and are compared pair by pair. A run that fails is a row
+points have the same arrivals, losses and samples (common random numbers) and are compared pair by pair. A run that fails is a row
 with an error, not the end of the experiment.
 """
 
@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -43,11 +43,12 @@ from simulation.world import Result, World
 
 Figure = str | Callable[[Result], "float | int | bool | Mapping[str, float] | Sequence[float] | np.ndarray[Any, Any]"]
 """A column of the summary, a name of `figures`, or a function on a Result. A number is a column with the function's name; a
-mapping gives a column for each key; an array is a sample: it is kept whole, for quantiles over all runs (`Outcome.quantile`)."""
+mapping gives a column for each key; an array is a sample: it is kept whole, for quantiles over all runs (`Outcome.quantile`), and
+for a mean without the warm-up (`Experiment.warm_up`)."""
 
 RUNS_MAX = 1_000_000
 ABOUT = ("point", "replication", "seed", "scenario", "trace", "violated", "error")
-"""Columns of `runs` that are no figures."""
+"""Columns of `runs` that are not figures."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Precision:
     """When enough replications have run: the half width of the interval of `figure` is at most `half_width` at every point
     (`relative`: at most that share of its mean). Replications are added until then, at most `replications_max` at each point.
 
-    With fewer than 10 replications to begin with, such a rule stops too early too often, so they are refused.
+    With fewer than 10 replications at the start, such a rule stops too early too often, so they are refused.
     """
 
     figure: str
@@ -69,7 +70,11 @@ class Precision:
 class Experiment:
     """`design`: points (see `design`), a DataFrame with a column for each parameter, or nothing for the scenario as it is.
     `figures`: none means every column of the summary. `seed` None: the scenario's own. `until`: see Precision. `scale`: the runs
-    are of worlds smaller by this factor (`simulation.scenario.scaling`); points and figures are those of the full one."""
+    are of worlds smaller by this factor (`simulation.scenario.scaling`); points and figures are those of the full one.
+
+    `warm_up` "mser": the warm-up at the start of each sample is found and left out (`statistics.mser`), and the mean of the rest
+    is a figure under the sample's name. A sample is then a series: its values in the order of time. All replications of a point
+    lose equally many values; `Outcome.warm_ups` says how many. (A warm-up that is known is the scenario's `warm_up_s`.)"""
 
     scenario: Scenario
     design: "Iterable[Mapping[str, Any]] | pd.DataFrame" = ({},)
@@ -78,6 +83,7 @@ class Experiment:
     seed: int | None = None
     until: Precision | None = None
     scale: float = 1.0
+    warm_up: Literal["mser"] | None = None
     points: list[Point] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -85,6 +91,10 @@ class Experiment:
             raise ConfigError(f"replications = {self.replications}: at least one")
         if self.until is not None and self.replications < 10:
             raise ConfigError("stopping at a precision needs at least 10 replications to begin with")
+        if self.warm_up not in (None, "mser"):
+            raise ConfigError(f'warm_up = {self.warm_up!r}: "mser", or None to leave nothing out')
+        if self.warm_up is not None and all(isinstance(figure, str) for figure in self.figures):
+            raise ConfigError("a warm-up is cut off a series: give a figure that is a function and gives an array")
         points = points_of(self.design)
         object.__setattr__(self, "points", points)
         if len(points) * self.replications > RUNS_MAX:
@@ -98,7 +108,7 @@ class Experiment:
                 near = difflib.get_close_matches(name, known, 1)
                 advice = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
                 raise ConfigError(f"there is no figure {name!r}; {advice}")
-        _ = self.scenarios  # a point that makes no scenario is refused before anything runs
+        _ = self.scenarios  # a point without a valid scenario is refused before anything runs
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -118,7 +128,7 @@ class Experiment:
         return tuple(variants)
 
     def estimate_s(self, *, workers: int = 1) -> float:
-        """About how long it will take, in seconds, from one run of the first point and one of the last."""
+        """The approximate duration, in seconds, from one run of the first point and one of the last."""
         import time
 
         began = time.perf_counter()
@@ -137,7 +147,7 @@ class Experiment:
     ) -> "Outcome":
         """Run everything that is not in `folder` yet; see `execution` for workers, dask and folder. Raises ConfigError.
 
-        `report`: is told of the progress. The rows do not depend on workers, order or backend.
+        `report`: called with the progress. The rows do not depend on workers, order or backend.
         """
         backend = Backend(workers, dask)
         place = None if folder is None else Path(folder)
@@ -166,7 +176,7 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an experiment gave. Frames are built when they are first asked for."""
+    """The result of an experiment. Frames are built when they are first used."""
 
     experiment: Experiment
     rows: tuple[Row, ...]
@@ -174,8 +184,28 @@ class Outcome:
     @cached_property
     def runs(self) -> pd.DataFrame:
         """One row per run: point, the values of the design, seed, replication, digests of scenario and trace, the guarantees that
-        were violated, the error of a run that failed (else empty), and the figures."""
-        return pd.DataFrame([{name: value for name, value in row.items() if not _is_sample(value)} for row in self.rows])
+        were violated, the error of a run that failed (else empty), and the figures; with `warm_up` the mean of what is left of
+        each sample, too."""
+        rows = [{name: value for name, value in row.items() if not _is_sample(value)} for row in self.rows]
+        if self.experiment.warm_up is not None:
+            for row, given in zip(rows, self.rows, strict=True):
+                for name in (name for name, value in given.items() if _is_sample(value)):
+                    rest = self._without_warm_up(given, name)
+                    row[name] = math.fsum(rest) / len(rest) if rest else math.nan
+        return pd.DataFrame(rows)
+
+    @cached_property
+    def warm_ups(self) -> pd.DataFrame:
+        """Where the warm-up of each sample ends: one row per point and sample with point, the values of the design, sample,
+        values (how many at the start are left out of every replication), length (of the shortest replication), is_short (the
+        series ends too early to tell: run for longer). No row without `warm_up`."""
+        rows = []
+        for (number, name), found in self._warm_ups.items():
+            shortest = min((len(series) for series in self._samples(number, name) if series), default=0)
+            about = {"sample": name, **found._asdict(), "length": shortest}
+            rows.append({"point": number, **named(self.experiment.points[number]), **about})
+        columns = ["point", *self.experiment.paths, "sample", "values", "length", "is_short"]
+        return pd.DataFrame(rows, columns=columns)
 
     @property
     def figures(self) -> list[str]:
@@ -213,6 +243,7 @@ class Outcome:
             "seed": scenario.seed,
             "replications": self.experiment.replications,
             "scale": self.experiment.scale,
+            "warm_up": self.experiment.warm_up,
             "points": len(self.experiment.points),
             "figures": {figure: unit_of(figure) for figure in self.figures},
             "version": VERSION,
@@ -239,10 +270,12 @@ class Outcome:
 
     def quantile(self, sample: str, fraction: float, confidence: float = CONFIDENCE) -> pd.DataFrame:
         """A quantile of a sample (a figure that gives an array), pooled over all replications, with a bootstrap interval over
-        replications: one row per point with mean (the pooled quantile), low, high, n. Raises ConfigError."""
+        replications: one row per point with mean (the pooled quantile), low, high, n. Without the warm-up, if the experiment
+        leaves it out. Raises ConfigError."""
         rows = []
         for number, point in enumerate(self.experiment.points):
-            samples = [_sample(row[sample]) for row in self.rows if row["point"] == number and _is_sample(row.get(sample))]
+            mine = (row for row in self.rows if row["point"] == number and _is_sample(row.get(sample)))
+            samples = [self._without_warm_up(row, sample) for row in mine]
             if not samples:
                 raise ConfigError(
                     f"no sample {sample!r} at point {number}; a sample is a function of a Result that gives an array"
@@ -272,6 +305,23 @@ class Outcome:
             raise ConfigError(f"cannot write to {place}: {error.strerror or error}") from None
         return paths
 
+    def _samples(self, number: int, name: str) -> list[list[float]]:
+        """A sample of each replication of a point."""
+        return [_sample(row[name]) for row in self.rows if row["point"] == number and _is_sample(row.get(name))]
+
+    @cached_property
+    def _warm_ups(self) -> dict[tuple[int, str], statistics.WarmUp]:
+        """By point and sample; empty if nothing is to be left out."""
+        if self.experiment.warm_up is None:
+            return {}
+        known = {(row["point"], name) for row in self.rows for name, value in row.items() if _is_sample(value)}
+        return {key: statistics.common_warm_up(self._samples(*key)) for key in sorted(known)}
+
+    def _without_warm_up(self, row: Row, name: str) -> list[float]:
+        """The values of a run's sample without those of the warm-up, if that is left out."""
+        found = self._warm_ups.get((row["point"], name))
+        return _sample(row[name])[0 if found is None else found.values :]
+
     def _more_needed(self, counts: Sequence[int]) -> list[int]:
         """How many replications each point needs by the rule; the same numbers if it is satisfied."""
         until = self.experiment.until
@@ -291,7 +341,7 @@ class Outcome:
 
 
 def run_task(task: Task) -> Row:
-    """One run, in whatever process: its digests, violated guarantees and figures; an error in place of an exception."""
+    """One run, in any process: its digests, violated guarantees and figures; an error in place of an exception."""
     scenario = parse_scenario(task.scenario)
     row: Row = {"seed": scenario.seed, "replication": task.replication, "scenario": scenario.digest()}
     try:
@@ -303,7 +353,7 @@ def run_task(task: Task) -> Row:
             "error": "",
             **figures_of(result, figures),
         }
-    except Exception as error:  # any fault of one run is that run's row
+    except Exception as error:  # any exception of one run is recorded in its row
         return row | {"trace": "", "violated": "", "error": f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]}
 
 
@@ -332,7 +382,7 @@ def figures_of(result: Result, figures: Sequence[Figure]) -> Row:
 
 @cache
 def summary_columns() -> tuple[str, ...]:
-    """The columns of every summary, learnt from a world in which next to nothing happens."""
+    """The columns of every summary, from a run of a nearly empty world."""
     still = Scenario(name="columns", groups=(Group(name="client", clients=1),), horizon_s=0.1, settle_s=0.0)
     return tuple(map(str, Frames(World(still).run().trace_index)["summary"].columns))
 
@@ -380,7 +430,7 @@ def is_number(column: "pd.Series[Any]") -> bool:
 
 
 def _identity(figure: Figure) -> str:
-    """What a figure is, so that rows of another figure are not taken for its own."""
+    """The identity of a figure, so that rows of another figure are not reused for it."""
     if isinstance(figure, str):
         return figure
     code = getattr(figure, "__code__", None)

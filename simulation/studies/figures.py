@@ -1,15 +1,15 @@
-"""Figures of one run that a study file can name, beside the columns of the summary: what a setting costs, and the alert lines.
+"""Figures of one run that a study file can name, in addition to the columns of the summary: costs and alerts.
 
-recovery_p99_s                 99 % of all interruptions were over after this; infinite if more than 1 % never were, 0 if nobody
-                               was cut off
-downtime_s_per_client_hour     time in which nothing carried a client
-storm_peak_per_s               WebSockets that were tried in the busiest second after the first fault began
-accept_queue_max               connections that waited to be accepted, at the most (0 without a capacity)
-attempts_per_client_hour       WebSockets and polling lanes that were tried
+recovery_p99_s                 99 % of all interruptions were over after this; infinite if more than 1 % never ended, 0 if no
+client                                was cut off
+downtime_s_per_client_hour     time in which a client had no transport
+storm_peak_per_s               WebSocket attempts in the busiest second after the first fault began
+accept_queue_max               the most connections that waited to be accepted (0 without a capacity)
+attempts_per_client_hour       WebSocket attempts and starts of polling
 pings_per_client_hour          answered pings, the cost of the heartbeat
-server_busy_s_per_client_hour  time of the server's processors (0 without a capacity)
-alerts_MEASURE                 stretches in which the brief's alert line of a measure was crossed (`simulation.results.measures`);
-                               NaN where the run kept no messages to judge it by
+server_busy_s_per_client_hour  processor time of the server (0 without a capacity)
+alerts_MEASURE                 how often a measure crossed the brief's alert threshold (`simulation.results.measures`);
+                               NaN if the run kept no messages to compute it
 """
 
 import functools
@@ -32,7 +32,7 @@ def recovery_p99_s(result: Result, frames: Frames) -> float:
 
 
 def recovery_quantile_s(result: Result, frames: Frames, fraction: float) -> float:
-    """Of all interruptions after the warm-up, those without an end taken for infinite; 0 without one."""
+    """Of all interruptions after the warm-up, with those without an end as infinite; 0 without one."""
     gone = frames["interruptions"]
     gone = gone[gone["start_s"] >= result.trace_index.started.warm_up_s]
     lasted = np.where(gone["has_returned"], gone["duration_s"], math.inf)
@@ -48,7 +48,7 @@ def downtime_s_per_client_hour(result: Result, frames: Frames) -> float:
 def _gave_up_at_once(result: Result, frames: Frames) -> list[float]:
     """Of each client whose policy ended with the connection, so that it has no interruption: how long the run went on, in s."""
     gone = frames["interruptions"]
-    known = set(gone[~gone["has_returned"]]["client"])  # only ever asked, never iterated
+    known = set(gone[~gone["has_returned"]]["client"])  # only tested for membership, never iterated
     over = [each for each in result.trace_index.clients.values() if each.is_over and each.left_at is None]
     ended_at = result.trace_index.ended_at
     return [(ended_at - each.records[-1].at) / NS_PER_S for each in over if each.name not in known]

@@ -1,18 +1,18 @@
-"""A fluid of a reconnect storm: a million clients as a density, in seconds, with the shipped policies.
+"""A fluid model of a reconnect storm: a million clients as a density, computed in seconds, with the shipped policies.
 
     storm = fluid(load_scenario("load_balancer_cut").replace({"groups.client.clients": 1_000_000}))
     storm.figures["recovery_p99_s"], storm.table          # back, attempts per second, accept queue over time
 
-Everyone loses the connection at one instant; for the fault's duration every attempt is refused. Time is cut into bins. For each
-number of failures k, an array holds how many clients try in each bin. Clients that are refused, or wait for the server longer
-than their connect timeout, try again as the policy says: its wait after k failures is a density over the bins, drawn from the
-policy's own `wait_s` at evenly spaced probabilities. Two queues in a row are fluids as well: the accept queue, which is served at
-accepts per second and drops SYNs above its backlog (they are sent again after 1, 3 and 7 s), and the processors' work. Work for
-a client that has given up meanwhile is done all the same.
+All clients lose the connection at one instant; for the fault's duration every attempt is refused. Time is divided into bins. For
+each number of failures k, an array holds how many clients try in each bin. Clients that are refused, or wait for the server
+longer than their connect timeout, try again by the policy: its wait after k failures is a density over the bins, computed from
+the policy's own `wait_s` at evenly spaced probabilities. Two queues in a row are fluids as well: the accept queue, which is
+served at accepts per second and drops SYNs above its backlog (they are sent again after 1, 3 and 7 s), and the processors' jobs.
+Jobs of a client that has given up meanwhile are executed all the same.
 
-What it leaves out, and therefore refuses or cannot show: chance (a peak of a few clients is larger than its mean), the fallback
-to polling (WebSockets alone are counted), shedding, several instances, several groups, and policies whose wait depends on the
-wait before (Decorrelated) or on one draw for life (OnceDrawn). `steadywire fluid --compare` shows its distance from the machines.
+It leaves out, and so refuses or cannot show: randomness (a peak of a few clients is larger than its mean), the fallback to
+polling (it counts only WebSockets), shedding, several instances, several groups, and policies whose wait depends on the previous
+wait (Decorrelated) or on one sample per client (OnceDrawn). `steadywire fluid --compare` shows its difference from the machines.
 """
 
 import math
@@ -39,9 +39,9 @@ from simulation.world import Result, World
 BIN_S = 0.01
 BINS_MAX = 200_000
 DRAWS = 4096
-"""Evenly spaced probabilities at which a policy's wait is taken."""
+"""Evenly spaced probabilities at which a policy's wait is computed."""
 FAILURES_MAX = 48
-"""After so many failures the policy's wait is taken for settled."""
+"""From this many failures on, the policy's wait is taken as constant."""
 SYN_AGAIN_S = (0.0, 1.0, 3.0, 7.0)
 """When a SYN is sent, after the first (Linux: 1 s, doubled each time)."""
 SHARES = (50, 90, 99)
@@ -80,7 +80,7 @@ class Storm:
 
 
 class _Even:
-    """A random source that gives one chosen probability; a second aspect of one wait gets its own, in another order."""
+    """A random source that returns one chosen probability; a second aspect of one wait gets its own, in another order."""
 
     def __init__(self, u: float, other: float) -> None:
         self._u, self._other = u, other
@@ -97,7 +97,7 @@ def wait_density(policy: ReconnectPolicy, failures: int, first_spread_s: float, 
     waits = np.empty(DRAWS)
     for number in range(DRAWS):
         u = (number + 0.5) / DRAWS
-        other = (number * 0.6180339887498949) % 1.0  # evenly spaced as well, and unrelated to u
+        other = (number * 0.6180339887498949) % 1.0  # evenly spaced as well, and independent of u
         wait = policy.wait_s(Attempt(failures, 0.0, first_spread_s, failures, _Even(u, other)))
         if wait is None:
             return None
@@ -139,7 +139,7 @@ def fluid(scenario: Scenario, *, bin_s: float = BIN_S, lasts_s: float | None = N
 
 
 def without_fallback(scenario: Scenario) -> Scenario:
-    """The same clients, who never poll: those that a fluid speaks of."""
+    """The same clients without polling, as in a fluid."""
     return scenario.replace({"client.fallback": {"kind": "never_fall_back"}})
 
 
@@ -206,7 +206,7 @@ def _densities(policy: ReconnectPolicy, spread_s: float, bin_s: float) -> list[n
 
 
 def _set_up_s(scenario: Scenario) -> float:
-    """From an attempt to the welcome when nothing is in the way, in s: what one client of these machines needs, without the time
+    """From an attempt to the welcome on an idle server, in s: measured with one client of these machines, less the time
     of processors."""
     group = scenario.groups[0]
     changes = {"server.capacity": None, "client.fallback": None, "faults": (), "horizon_s": 2.0, "settle_s": 0.0}

@@ -1,9 +1,10 @@
-"""A launcher for notebooks: sliders for the questions asked most about reconnecting, and the figure that answers.
+"""A launcher for notebooks: sliders for the parameters of reconnecting, and the figure of the resulting storm.
 
     StormLauncher()          # in a notebook: move a slider, and the storm is simulated again
 
-A load balancer is cut, so every client comes back: how many attempts does a second see, how many wait, and when is everyone back?
-The figure is `simulation.results.scenario_figures.storm` of a run of that scenario, drawn again whenever a slider is let go.
+A load balancer is cut, so every client reconnects: how many attempts are there per second, how many wait, and when is everyone
+back? The figure is `simulation.results.scenario_figures.storm` of a run of that scenario, drawn again whenever a slider is
+released.
 """
 
 import io
@@ -28,9 +29,9 @@ from simulation.world import run
 
 PRESET = "launcher"
 CUT_AT_S = 12.0
-"""When every client has been connected for the ten seconds after which a loss is no failed attempt (`steady_after_s`)."""
+"""When every client has been connected for the ten seconds after which a loss is not a failed attempt (`steady_after_s`)."""
 ACCEPTS_PER_S = 100.0
-"""What the server takes; few, so that a storm of some hundred clients is one."""
+"""The server's accept rate; low, so that some hundred clients make a storm."""
 DOTS_PER_INCH = 75
 SLIDERS: dict[str, tuple[str, float, float, float, float, str]] = {
     "outage": ("outage (s)", 0.0, 30.0, 0.5, 5.0, "How long no connection is accepted."),
@@ -40,7 +41,7 @@ SLIDERS: dict[str, tuple[str, float, float, float, float, str]] = {
     "jitter": ("jitter", 0.0, 1.0, 0.05, 1.0, "Share of each wait that is drawn: 0 none, 1 all of it (full jitter)."),
     "spread": ("spread (s)", 0.0, 30.0, 0.5, 1.0, "The first attempt comes within this time after the cut, uniformly."),
 }
-"""Name on the object, label, least, most, step, value at first, what it means."""
+"""Name on the object, label, minimum, maximum, step, initial value, meaning."""
 
 
 class SpreadThenJitter(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,12 +61,12 @@ class SpreadThenJitter(msgspec.Struct, frozen=True, kw_only=True):
 class StormLauncher(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
     """Sliders `outage`, `clients`, `base`, `cap`, `jitter` and `spread`, and the figure.
 
-    summary: of the last run, by the names of the frame `summary`. took_s: how long it took to simulate and to draw, in real
+    summary: of the last run, by the names of the frame `summary`. took_s: how long the simulation and the drawing took, in real
     seconds. scenario: the last one that was run.
     """
 
     def __init__(self, **values: float) -> None:
-        """`values`: where sliders stand at first, by their names. TypeError for a name that is none."""
+        """`values`: initial values of sliders, by their names. TypeError for an unknown name."""
         unknown = set(values) - set(SLIDERS)
         if unknown:
             raise TypeError(f"StormLauncher has no slider {unknown.pop()!r}; it has {', '.join(SLIDERS)}")

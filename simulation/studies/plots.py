@@ -1,4 +1,4 @@
-"""Figures of several runs or several scenarios side by side: dots with intervals, distributions, and how a crowd came back.
+"""Figures of several runs or scenarios side by side: dots with intervals, distributions, and the return of all clients.
 
 Each takes tidy frames and returns a matplotlib figure with labelled axes.
 """
@@ -49,7 +49,7 @@ def dots(runs: pd.DataFrame, figures: Mapping[str, str], *, by: str, label: str,
 def distributions(
     samples: Mapping[str, Sequence[float]], *, label: str, title: str, line: tuple[float, str] | None = None
 ) -> Figure:
-    """How large a share of each sample is above a value: both axes logarithmic, so that tails can be seen.
+    """The share of each sample above a value; both axes are logarithmic, so that tails can be seen.
 
     `label`: of the values, with their unit. `line`: a value to mark, and its name.
     """
@@ -58,7 +58,7 @@ def distributions(
     for place, (name, values) in enumerate(samples.items()):
         ascending = np.sort(np.asarray(values, dtype=float))
         above = 1 - np.arange(len(ascending)) / len(ascending)
-        dashes = ("-", "--", "-.", ":")[place % 4]  # so that colour is not all that tells them apart
+        dashes = ("-", "--", "-.", ":")[place % 4]  # so that colour is not the only difference
         colour, label = COLOURS[place % len(COLOURS)], f"{name} ({len(ascending)})"
         axes.step(ascending, above, where="post", color=colour, ls=dashes, lw=1.7, label=label)
     if line is not None:
@@ -73,9 +73,9 @@ def distributions(
 
 
 def returns(back_s: Mapping[str, Sequence[float]], clients: int, *, title: str) -> Figure:
-    """How a crowd came back: for each name, which share of all clients was back how long after the trouble was over.
+    """For each name, the share of all clients that was back by each time after the end of the fault.
 
-    `back_s`: for each name the seconds of those who came back; the others count, and never appear.
+    `back_s`: for each name the seconds of the clients that came back; the others count as never back.
     """
     columns = 3
     lines = -(-len(back_s) // columns)
@@ -94,7 +94,7 @@ def returns(back_s: Mapping[str, Sequence[float]], clients: int, *, title: str) 
         axes.grid(alpha=0.25)
     for axes in list(grid.flat)[len(back_s) :]:
         axes.remove()
-    for line, row in enumerate(grid):  # all share their axes: the outer ones are named for all
+    for line, row in enumerate(grid):  # all share their axes: label only the outer ones
         for column, axes in enumerate(row):
             axes.xaxis.label.set_visible(line == lines - 1)
             axes.yaxis.label.set_visible(column == 0)

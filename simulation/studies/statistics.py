@@ -1,8 +1,8 @@
 """Statistics of replications: intervals, paired differences, shares, quantiles, and where a warm-up ends.
 
-Replications of a simulation are independent; the messages of one run are not (their variance comes out up to 17 times too small).
-So every interval here is over replications, one value each. Two settings that ran on common random numbers are compared
-replication by replication (`paired_interval`), which takes far fewer runs than two independent means.
+Replications of a simulation are independent; the messages of one run are not (their variance would be up to 17 times too small).
+So every interval here is over replications, one value each. Two settings that ran with common random numbers are compared
+replication by replication (`paired_interval`), which needs far fewer runs than two independent means.
 """
 
 import math
@@ -70,8 +70,8 @@ def all_pairs(values: Mapping[str, Sequence[float]], confidence: float = CONFIDE
     """Every pair of settings compared on the same replications. Columns: first, second, mean (first - second), low, high, n,
     p_value, p_adjusted (Holm 1979), differs.
 
-    The intervals hold all at once (Bonferroni): each has the confidence 1 - (1 - confidence) / pairs. `differs` says whether the
-    adjusted p value is below 1 - confidence.
+    The intervals hold simultaneously (Bonferroni): each has the confidence 1 - (1 - confidence) / pairs. `differs` says whether
+    the adjusted p value is below 1 - confidence.
     """
     names = list(values)
     pairs = [(one, other) for place, one in enumerate(names) for other in names[place + 1 :]]
@@ -89,7 +89,7 @@ def all_pairs(values: Mapping[str, Sequence[float]], confidence: float = CONFIDE
 def quantile_interval(
     per_run: Sequence[Sequence[float]], fraction: float, confidence: float = CONFIDENCE, *, resamples: int = 2000, seed: int = 1
 ) -> Interval:
-    """A quantile of all values of all runs together, with a bootstrap interval that draws whole runs.
+    """A quantile of all values of all runs together, with a bootstrap interval that resamples whole runs.
 
     Values of one run depend on each other, so runs are resampled and never single values. `n`: the number of runs. Raises
     ValueError for a fraction outside of 0 to 1.
@@ -128,8 +128,31 @@ def mser(values: Sequence[float], batch: int = MSER_BATCH) -> int:
     return min(tails)[1] * batch
 
 
+class WarmUp(NamedTuple):
+    """`values`: how many at the start of a series belong to it. `is_short`: the series ends too early to tell."""
+
+    values: int
+    is_short: bool
+
+
+def common_warm_up(per_run: Sequence[Sequence[float]], batch: int = MSER_BATCH) -> WarmUp:
+    """Where the warm-up ends in several replications of one series: MSER of their mean, value by value.
+
+    Replications warm up alike and fluctuate apart, so their mean shows the end more clearly than one of them. It is as long as
+    the shortest that is not empty.
+    """
+    runs = [run for run in per_run if len(run)]
+    if not runs:
+        return WarmUp(0, True)
+    shortest = min(len(run) for run in runs)
+    cut = mser(np.mean([np.asarray(run[:shortest], dtype=float) for run in runs], axis=0).tolist(), batch)
+    batches = shortest // batch
+    return WarmUp(cut, batches < 2 or cut >= batches // 2 * batch)
+
+
 def runs_needed(values: Sequence[float], half_width: float, confidence: float = CONFIDENCE) -> int:
-    """About how many replications give an interval of that half width, judged by the variance of those that ran (at least 2)."""
+    """The approximate number of replications for an interval of that half width, by the variance of those that ran (at least
+    2)."""
     known = [value for value in values if not math.isnan(value)]
     if len(known) < 2:
         return 2

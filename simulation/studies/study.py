@@ -1,11 +1,11 @@
-"""A study file: the question of a sweep or a tuning, in TOML. (`tuning` has the table [tune].)
+"""The study file: the question of a sweep or a tuning, in TOML. (`tuning` has the table [tune].)
 
     version = 1
     name = "balancer"
     scenario = "load_balancer_cut"            # a name of the library, or a file beside this one
     replications = 20
     figures = ["interruption_p99_s", "attempts"]
-    imports = ["our_detector.py"]             # files that register policies of one's own (simulation.register_*)
+    imports = ["our_detector.py"]             # files that register your own policies (simulation.register_*)
 
     scale = 10                                # a tenth of the clients and of the server (`simulation.scenario.scaling`)
 
@@ -20,7 +20,7 @@
     "client.policy.base_s" = { low = 0.1, high = 5.0, scale = "log" }
     "client.policy.cap_s" = { values = [5, 10, 30] }
 
-Unknown keys are refused: a misspelt one would be a setting that does nothing.
+Unknown keys are refused: a misspelt one would silently have no effect.
 """
 
 import importlib.util
@@ -68,7 +68,7 @@ Scale = Annotated[float, msgspec.Meta(ge=1, le=100_000)]
 
 
 class Weighted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A scenario with its weight among several, changes of its own beside the study's, and its scale (None: the study's)."""
+    """A scenario with its weight among several, its own changes in addition to the study's, and its scale (None: the study's)."""
 
     scenario: str
     weight: Annotated[float, msgspec.Meta(gt=0, le=1e6)] = 1.0
@@ -100,7 +100,7 @@ class Study(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             raise ConfigError("a study names one `scenario`, or several `scenarios`")
 
     def scenarios_of(self, folder: Path) -> tuple[Scenario, ...]:
-        """The scenarios with the study's changes; `folder`: where files are that it names. Raises ConfigError."""
+        """The scenarios with the study's changes; `folder`: of the files that it names. Raises ConfigError."""
         return tuple(named_scenario(each.scenario, folder).replace(self.set | each.set) for each in self._each)
 
     @property
@@ -157,8 +157,8 @@ class Study(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 def load_study(path: Path) -> Study:
-    """Read a study's file, or one of the library by its name, and import the files beside it that it names: they register
-    policies of one's own. Raises ConfigError with one line that says where, what and what to do."""
+    """Read a study's file, or one of the library by its name, and import the files that it names: they register your own
+    policies. Raises ConfigError with one line that says where, what and what to do."""
     if not path.exists() and not path.suffix and path.name == str(path):
         return parse_study(shipped.text_of(path.name))
     try:
@@ -171,7 +171,7 @@ def load_study(path: Path) -> Study:
 
 
 def import_file(path: Path) -> None:
-    """Import a Python file by its place, once in a process. Raises ConfigError."""
+    """Import a Python file by its path, once per process. Raises ConfigError."""
     name = f"steadywire_import_{blake2b(str(path.resolve()).encode(), digest_size=8).hexdigest()}"
     if name in sys.modules:
         return
@@ -181,7 +181,7 @@ def import_file(path: Path) -> None:
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # whatever somebody's own file does
+    except Exception as error:  # any exception of the user's file
         del sys.modules[name]
         raise ConfigError(f"imports: {path} raised {type(error).__name__}: {error}") from error
 

@@ -1,10 +1,10 @@
-"""`sweep`: a grid of parameter values, in one call, and the two tables that are asked for most.
+"""`sweep`: runs a grid of parameter values in one call; and the two most common tables.
 
     runs = sweep(scenario, {"client.policy": [{"preset": "nats"}, {"preset": "steadywire"}]}, replications=20, workers=-1)
     interval(runs, "latency_p95_s", by="client.policy")
     paired(runs, "latency_p95_s", by="client.policy")
 
-`Experiment` has other designs, figures of one's own, clusters and more.
+`Experiment` has other designs, your own figures, clusters and more.
 """
 
 from collections.abc import Mapping, Sequence

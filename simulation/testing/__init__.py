@@ -1,4 +1,4 @@
-"""Hypothesis strategies for everything that this project talks about, and state machines for other people's servers and clients.
+"""Hypothesis strategies for all values of this project, and state machines for other servers and clients.
 
     from hypothesis import given
     from simulation import run

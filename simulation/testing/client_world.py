@@ -1,8 +1,8 @@
-"""The run of the protocol around somebody's client, over wires that a test carries by hand.
+"""A world around a client under test: the protocol's run, over wires whose messages a test delivers.
 
-What the client sends is kept on the wire until it is carried; a cut loses it, and the client does not know whether it arrived.
-Its application must be given every event in order, once; what it published must stand in the log once, in its order. The world
-writes the trace of this client, as far as it shows from outside, and `simulation.checks` judges it.
+Messages of the client wait on the wire until they are delivered; a cut loses them, and the client does not know whether they
+arrived. Its application must get every event in order, once; its publishes must be in the log once, in order. The world writes
+the trace of this client, as far as it is visible from outside, and `simulation.checks` checks it.
 """
 
 from collections import deque
@@ -59,7 +59,7 @@ class ClientWorld:
         self._turn()
 
     def carry_up(self, count: int) -> None:
-        """Some of what the client has sent arrives."""
+        """Some of the client's messages arrive."""
         for _ in range(min(count, len(self._up))):
             connection, text = self._up.popleft()
             if self.server.is_open(connection):
@@ -67,7 +67,7 @@ class ClientWorld:
         self._turn()
 
     def carry_down(self, count: int) -> None:
-        """Some of what the server has said arrives."""
+        """Some of the server's messages arrive."""
         for _ in range(min(count, len(self._down))):
             connection, text = self._down.popleft()
             if connection == self._connection:
@@ -77,7 +77,7 @@ class ClientWorld:
         self._turn()
 
     def cut(self) -> None:
-        """The connection breaks, and both ends learn of it; what was on its way is lost."""
+        """The connection breaks, and both ends are notified; messages on their way are lost."""
         if self._connection is not None:
             self.server.cut(self._connection)
             self._lose()
@@ -90,7 +90,7 @@ class ClientWorld:
         self._turn()
 
     def crash(self) -> None:
-        """The server is killed and comes back."""
+        """The server is killed and restarted."""
         self.journal.server_died()
         self.server.crash()
         self.server.restart()
@@ -99,7 +99,7 @@ class ClientWorld:
         self._turn()
 
     def settle(self) -> None:
-        """Faults stop: in the end the client has everything, and everything that it published stands in the log."""
+        """Faults stop: in the end the client has everything, and all its publishes are in the log."""
         self.stop_faults()
         self.come_to_rest()
 
@@ -108,7 +108,7 @@ class ClientWorld:
         self._let_pass(SETTLE_ROUNDS)
 
     def come_to_rest(self, *, is_blocked: bool = False) -> None:
-        """Nothing is left to come right: judge everything."""
+        """Everything should have recovered: check everything."""
         trace = Trace(self.trace)
         journal = Journal(trace, lambda: self.now)
         journal.entries_are(self.server.store.now)
@@ -116,7 +116,7 @@ class ClientWorld:
         judge(trace)
 
     def _let_pass(self, rounds: int) -> None:
-        """So many seconds in which everything arrives."""
+        """This many seconds in which everything arrives."""
         for _ in range(rounds):
             self._carry_everything()
             self.wait(1.0)
@@ -157,5 +157,5 @@ class ClientWorld:
             self.trace.deliver(NAME, history.epoch, number, event, self.now)
 
     def state_is(self, state: ClientState) -> None:
-        """What carries the session, as it shows from outside."""
+        """The transport of the session, as visible from outside."""
         self.journal.reported(NAME, [StateChanged(state, is_carried=state is not ClientState.WAITING)], None)

@@ -1,7 +1,7 @@
-"""Plots: short lists of steps that lead into situations which chance alone reaches too seldom, for `schedules` to put anywhere.
+"""Directed steps: short lists of steps for situations that random steps reach too rarely; `schedules` inserts them anywhere.
 
-Each is what a person would do by hand to provoke one sort of trouble; numbers are drawn, so that it comes about in many ways, and
-what stands around it in a schedule decides whether it does. A plot that finds nothing to work on does nothing.
+Each is what a person would do to provoke one kind of fault; numbers are random, so that it occurs in many ways, and the steps
+around it decide whether it has an effect. A list without anything to act on does nothing.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ from simulation.adversary import steps
 
 NEWEST = -1
 LOG = 24
-"""More publishes than any drawn log keeps."""
+"""More publishes than any generated log keeps."""
 ANSWERS = 70
 """More publishes of one client than a server keeps answers for."""
 _PROBE_MS = 6000
@@ -28,12 +28,12 @@ _waits_ms = st.sampled_from([0, 500, 3000])
 
 
 def _a_log_of(client: int) -> list[steps.Step]:
-    """So much is published that nothing from before is kept."""
+    """Publish so much that nothing older is kept."""
     return [steps.PublishEvent(client, "CHAT", 0), steps.Calm(5)] * LOG
 
 
 def _probed(client: int) -> list[steps.Step]:
-    """A client that polls has its next WebSocket opened; the answer to its hello is held back."""
+    """A polling client's next WebSocket is opened; the answer to its hello is held back."""
     return [
         steps.Block(client, False),
         steps.CalmUntil("opening", _PROBE_MS),
@@ -175,7 +175,7 @@ lost_behind_a_probe = st.builds(
     before=st.lists(publishes, min_size=1, max_size=6),
     kept=_kept,
 )
-"""The welcome of a lost history arrives when polling has been told of the new one."""
+"""The welcome of a lost history arrives when polling knows the new one."""
 lost_before_a_poll_is_answered = st.builds(
     lambda user, before, kept: [
         *before,
@@ -199,7 +199,7 @@ lost_before_a_poll_is_answered = st.builds(
     before=st.lists(publishes, min_size=1, max_size=3),
     kept=_kept,
 )
-"""The answer to the first poll of a client, of a lost history, arrives when a probe has been told of the new one."""
+"""The answer to the first poll of a client, of a lost history, arrives when a probe knows the new one."""
 left_before_a_poll_is_answered = st.builds(
     lambda user, who: [
         steps.Join(user),
@@ -222,7 +222,7 @@ left_before_a_poll_is_answered = st.builds(
     user=few,
     who=few,
 )
-"""The answer to a poll names someone of whom a probe has been told that they have gone."""
+"""The answer to a poll names a user of whom a probe knows that they have left."""
 overtaken_snapshot = st.builds(
     lambda client, ms: [
         steps.Block(client, True),

@@ -1,4 +1,4 @@
-"""Events, and what a client may publish."""
+"""Strategies for events and publishes."""
 
 from hypothesis import strategies as st
 

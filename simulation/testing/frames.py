@@ -1,7 +1,7 @@
-"""Frames of every type, made from the types themselves: the bounds that stand in `reference.protocol.frames` are drawn from.
+"""Strategies for frames of every type, generated from the types and their bounds in `reference.protocol.frames`.
 
-What a type cannot say, because it is a rule between fields, is put right by `_SETTLED`; a rule that is missing there shows
-itself, since building a frame checks it.
+Rules between fields, which a type cannot express, are applied by `_SETTLED`; a missing rule is detected, because building a frame
+checks it.
 """
 
 import re
@@ -36,13 +36,13 @@ def _json_values(texts: st.SearchStrategy[str]) -> st.SearchStrategy[Any]:
 _any_texts = st.text(max_size=12)
 _kept_texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
 json_values = _json_values(_any_texts)
-"""Whatever JSON can say."""
+"""Any JSON value."""
 json_objects = st.dictionaries(_any_texts, json_values, max_size=3)
 _payloads: st.SearchStrategy[Data] = st.dictionaries(_kept_texts, _json_values(_kept_texts), max_size=4)
 
 
 def payloads() -> st.SearchStrategy[Data]:
-    """JSON objects that every store and every reader keeps unchanged (protocol 1.6): no NUL, no half of a surrogate pair."""
+    """JSON objects that every store and every reader preserves (protocol 1.6): no NUL, no unpaired surrogate."""
     return _payloads
 
 
@@ -80,12 +80,12 @@ def _values_of(kind: inspect.Type) -> st.SearchStrategy[Any]:
 
 
 def client_frames() -> st.SearchStrategy[frames.Frame]:
-    """What a client may say over WebSocket."""
+    """Frames that a client may send over WebSocket."""
     return st.one_of([frames_of(kind) for kind in CLIENT_FRAMES])
 
 
 def server_frames() -> st.SearchStrategy[frames.Frame]:
-    """What a server may say over WebSocket."""
+    """Frames that a server may send over WebSocket."""
     return st.one_of([frames_of(kind) for kind in SERVER_FRAMES])
 
 

@@ -1,4 +1,4 @@
-"""Rule-based state machines to point at a server or a client of your own.
+"""Rule-based state machines that test your own server or client.
 
     class MyServer:                       # see ServerUnderTest
         ...
@@ -8,10 +8,10 @@
 
     TestMyServer = TestMyServer.TestCase
 
-Real client sessions of the protocol drive it, through cuts and crashes; what it tells them must agree with itself, and in the end
-with what it accepted (`server_world`); for a server that speaks HTTP as well there is `PollingServerMachine`. A failure is a
-short program of rules, and `world.message_log` has the conversation. For a client of your own there are `ClientMachine` and
-`PollingClientMachine` with `make_client`; the run of the protocol is then its server (`client_world`).
+Real client sessions of the protocol drive it, through cuts and crashes; its answers must be consistent with each other, and in
+the end with what it accepted (`server_world`); for a server that also has HTTP there is `PollingServerMachine`. A failure is a
+short program of rules, and `world.message_log` has the messages. For your own client there are `ClientMachine` and
+`PollingClientMachine` with `make_client`; the protocol's run is then its server (`client_world`).
 """
 
 from collections.abc import Callable
@@ -33,7 +33,7 @@ _WAITS = st.sampled_from([0.1, 1.0, 6.0])
 
 
 def steps_taken(longest: int = 30) -> st.SearchStrategy[list[ServerStep]]:
-    """The same as the rules, as a list of values: for `find`, and for keeping."""
+    """The same as the rules, as a list of values: for `find`, and for saving."""
     return st.lists(
         st.one_of(
             st.tuples(st.just("publish"), _CLIENTS),
@@ -48,7 +48,7 @@ def steps_taken(longest: int = 30) -> st.SearchStrategy[list[ServerStep]]:
 
 
 def play_steps(server: ServerUnderTest, chosen: list[ServerStep], message_log: MessageLog | None = None) -> ServerWorld:
-    """Two clients do what the list says; then faults stop. Raises Violated."""
+    """Two clients execute the list; then faults stop. Raises Violated."""
     world = ServerWorld(server, message_log)
     world.join()
     world.join()

@@ -1,4 +1,4 @@
-"""Our own run behind the small interface, over a store that keeps what it confirmed: the model for clients of yours."""
+"""The model server for your own clients: our run behind the small interface, with a durable store."""
 
 from collections.abc import Sequence
 
@@ -74,7 +74,7 @@ class ModelServer:
         return self._answers.pop(request, None)
 
     def answered(self, request: int, text: str) -> None:
-        """There is an answer, if somebody waits for it."""
+        """There is an answer, if it is still awaited."""
         if request in self._asked:
             self._asked.discard(request)
             self._answers[request] = text
@@ -91,7 +91,7 @@ class ModelServer:
 
 
 class _Output:
-    """Where the run's driver puts things: answers and texts wait to be fetched, and what is to be stored is stored at once."""
+    """The outputs of the run's driver: answers and texts wait to be fetched, and events are stored at once."""
 
     def __init__(self, server: ModelServer) -> None:
         self._server = server

@@ -1,4 +1,5 @@
-"""Paths with everything that a path can have: laws, recordings, thin and uneven bottlenecks, queues, loss, middleboxes."""
+"""Strategies for paths with all features: distributions, network traces, slow and asymmetric bottlenecks, queues, loss,
+middleboxes."""
 
 from hypothesis import strategies as st
 
@@ -8,10 +9,10 @@ from simulation.testing.populations import distributions
 
 @st.composite
 def rich_paths(draw: st.DrawFn) -> Path:
-    """Any path, also such as break connections by themselves."""
+    """Any path, including paths that break connections by themselves."""
     is_recorded = draw(st.booleans())
     rates = st.sampled_from([None, 3_000.0, 100_000.0])
-    down, up = draw(rates), draw(rates)  # always, so that the simpler path is the one without a recording
+    down, up = draw(rates), draw(rates)  # always sampled, so that the simpler path is the one without a network trace
     probabilities = st.sampled_from([0.0, 0.01, 0.3])
     bursts = st.builds(GilbertElliottLoss, good_to_bad=probabilities, bad_to_good=st.sampled_from([0.2, 0.9]))
     fades = st.builds(FadingLoss, good_ms=st.sampled_from([300.0, 5000.0]), bad_ms=st.sampled_from([20.0, 700.0]))

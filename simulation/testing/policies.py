@@ -1,7 +1,7 @@
-"""Policies: when to connect again, when to poll, when to ping; every preset and every formula, in a hurry.
+"""Strategies for policies of reconnect, fallback and heartbeat: every preset and formula, with shortened times.
 
 A schedule of some seconds shows little of a policy that waits for minutes. So the times of a policy are shortened in proportion,
-until its longest wait is one that fits; its shape, its jitter and its giving up stay as they are.
+until its longest wait fits; its form, its jitter and its giving up stay the same.
 """
 
 import math
@@ -29,7 +29,7 @@ from simulation.scenario.scenario import longest_wait_s
 PolicyKind = TypeVar("PolicyKind", bound=Policy)
 LONGEST_S = 4.0
 MANY_FAILURES = 1_000_000
-_CAP_OF_BASE = 16  # where a formula has no cap
+_CAP_OF_BASE = 16  # for a formula without a cap
 
 
 def hurried(policy: PolicyKind, longest_s: float = LONGEST_S) -> PolicyKind:

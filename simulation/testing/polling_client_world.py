@@ -1,8 +1,8 @@
-"""The same around somebody's client when it cannot have a WebSocket: it must poll, publish over HTTP, and come back.
+"""A world around a client under test without WebSockets: it must poll, publish over HTTP, and return to WebSocket.
 
-While WebSockets are blocked, each that it wishes for is lost at once. Its requests stay on the way until they are carried; a
-request that is lost may have been served, which the client does not learn. In the end polling must bring everything that there
-is; then WebSockets pass again, and the client must be on one, and ask for nothing more over HTTP.
+While WebSockets are blocked, each requested one is lost at once. Requests wait until they are delivered; a lost request may have
+been served, which the client does not learn. In the end polling must deliver everything; then WebSockets pass again, and the
+client must use one, and make no more requests over HTTP.
 """
 
 from reference.protocol.states import ClientState
@@ -11,7 +11,7 @@ from simulation.testing.server_world import Violated
 from simulation.testing.under_test import PollingClientUnderTest
 
 RETURN_ROUNDS = 60
-"""Seconds for it to come back, and how long it is then watched."""
+"""Seconds for it to return, and how long it is then observed."""
 
 
 class PollingClientWorld(ClientWorld):
@@ -34,7 +34,7 @@ class PollingClientWorld(ClientWorld):
         self.is_blocked = False
 
     def carry_requests(self) -> None:
-        """What the client has asked for arrives at the server."""
+        """The client's requests arrive at the server."""
         for request, text in self._on_the_way.items():
             self.server.ask(request, USER, text)
             self._at_server.append(request)
@@ -42,7 +42,7 @@ class PollingClientWorld(ClientWorld):
         self._turn()
 
     def carry_answers(self) -> None:
-        """What the server has answered arrives at the client."""
+        """The server's answers arrive at the client."""
         for request in tuple(self._at_server):
             text = self.server.answer(request)
             if text is not None:

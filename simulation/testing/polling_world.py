@@ -1,9 +1,10 @@
-"""The same account of somebody's server when its clients cannot have a WebSocket: they poll, publish over HTTP, and come back.
+"""A world around a server under test whose clients have no WebSocket: they poll, publish over HTTP, and return to WebSocket.
 
-A client whose WebSockets are blocked falls back by itself; its requests arrive at once, their answers when they are brought. An
-answer that is lost leaves open whether its request was served, so everything is asked again. What comes over HTTP is judged with
-what comes over a WebSocket: a number is one event on both, a publish has one number on both, and an answer to a poll goes on
-where its request stood. When the faults stop, polling must bring everything, and then everyone must come back to a WebSocket.
+A client whose WebSockets are blocked falls back by itself; its requests arrive at once, their answers when they are delivered.
+After a lost answer it is unknown whether the request was served, so everything is requested again. Answers over HTTP are checked
+with frames over WebSocket: a number is one event on both, a publish has one number on both, and an answer to a poll continues
+from the position of its request. When the faults stop, polling must deliver everything, and then every client must return to a
+WebSocket.
 """
 
 from typing import ClassVar

@@ -1,4 +1,4 @@
-"""Laws of chance, what clients do and when, who comes and goes, and how their lines do: every kind of each."""
+"""Strategies for distributions, workloads, populations and availability: every kind of each."""
 
 from hypothesis import strategies as st
 
@@ -9,7 +9,7 @@ from simulation.scenario.workload import OnOff, Periodic, Poisson, RecordedTimes
 
 
 def distributions(*values: float) -> st.SearchStrategy[Distribution]:
-    """Every law, with one of these positive values as its value, or about it."""
+    """Every distribution, with one of these positive values as its value, or around it."""
     about = st.sampled_from(values)
     return st.one_of(
         about.map(lambda value: Constant(value=value)),
@@ -22,7 +22,7 @@ def distributions(*values: float) -> st.SearchStrategy[Distribution]:
 
 
 def timings(per_s: float) -> st.SearchStrategy[Timing]:
-    """When events are made: every kind, at about that rate while there are any."""
+    """When events are published: every kind, at about that rate while there are any."""
     times = st.lists(st.integers(0, 100).map(lambda tenths: tenths / 10), min_size=1, max_size=5).map(sorted).map(tuple)
     return st.one_of(
         st.just(Poisson(per_s=per_s)),
@@ -34,7 +34,7 @@ def timings(per_s: float) -> st.SearchStrategy[Timing]:
 
 @st.composite
 def workloads(draw: st.DrawFn, rates_per_s: tuple[float, ...] = (0.1, 1.0, 5.0), bytes_max: int = 2000) -> Workload:
-    """What each client does; events per second out of `rates_per_s`, data of some `bytes_max` bytes at the most."""
+    """What each client publishes; events per second from `rates_per_s`, data of at most `bytes_max` bytes."""
     rate = draw(st.sampled_from(rates_per_s))
     sizes = st.none() | distributions(float(bytes_max) / 100, float(bytes_max) / 30)
     streams = st.none() | st.none() | st.builds(lambda timing, size: Stream(timing=timing, size_bytes=size), timings(rate), sizes)
@@ -53,7 +53,7 @@ def workloads(draw: st.DrawFn, rates_per_s: tuple[float, ...] = (0.1, 1.0, 5.0),
 
 
 def arrivals(clients: int) -> st.SearchStrategy[Arrivals]:
-    """When the clients of a group come: every kind, within some seconds."""
+    """When the clients of a group arrive: every kind, within some seconds."""
     times = st.lists(st.integers(0, 50).map(lambda tenths: tenths / 10), min_size=clients, max_size=clients).map(tuple)
     return st.one_of(
         st.sampled_from([1.0, 0.0, 8.0]).map(lambda within_s: Uniformly(within_s=within_s)),
@@ -64,7 +64,7 @@ def arrivals(clients: int) -> st.SearchStrategy[Arrivals]:
 
 
 def stays() -> st.SearchStrategy[Stay]:
-    """How long visits last, and how often the same person comes."""
+    """How long visits last, and how often they are repeated."""
     return st.builds(
         lambda lasts, away, visits: Stay(lasts=lasts, away=away, visits=visits),
         distributions(3.0, 30.0),
@@ -75,7 +75,7 @@ def stays() -> st.SearchStrategy[Stay]:
 
 @st.composite
 def availabilities(draw: st.DrawFn) -> Availability:
-    """How lines come and go by themselves: every process, for seconds."""
+    """Uptimes and downtimes of links: every process, for seconds."""
     words = {"scope": draw(st.sampled_from(["client", "shared"])), "effect": draw(st.sampled_from(["outage", "cut"]))}
     match draw(st.sampled_from(["alternating", "markov", "periodic", "recorded"])):
         case "alternating":

@@ -1,4 +1,4 @@
-"""Scenarios drawn by Hypothesis: small, hostile, and with time enough at the end for everyone to come back."""
+"""Strategies for scenarios: small, with many faults, and with enough time at the end for every client to recover."""
 
 import math
 from functools import lru_cache
@@ -53,7 +53,7 @@ _durations = st.integers(0, 250).map(lambda tenths: tenths / 10)
 
 @st.composite
 def paths(draw: st.DrawFn) -> Path:
-    """Ways between a client and the server: none at all, a cable, a radio; some of them thin, some lose a packet now and then."""
+    """Paths between a client and the server: local, cable, radio; some slow, some with occasional loss."""
     return Path(
         latency_s=draw(st.sampled_from([0.0, 0.001, 0.02, 0.3])),
         jitter_s=draw(st.sampled_from([0.0, 0.05])),
@@ -65,7 +65,7 @@ def paths(draw: st.DrawFn) -> Path:
 
 
 def losses() -> st.SearchStrategy[Loss]:
-    """Packets lost by themselves, or in bursts; seldom."""
+    """Random or bursty packet loss; rare."""
     return st.one_of(
         st.sampled_from([0.0, 0.01, 0.05]).map(lambda probability: BernoulliLoss(probability=probability)),
         st.sampled_from([0.005, 0.02]).map(lambda p: GilbertElliottLoss(good_to_bad=p, bad_to_good=0.5)),
@@ -96,7 +96,7 @@ def server_faults(draw: st.DrawFn) -> Fault:
 
 @st.composite
 def capacities(draw: st.DrawFn) -> Capacity | None:
-    """None, or a machine that is busy with a few clients and still bears them."""
+    """None, or a machine that a few clients keep busy but do not overload."""
     if draw(st.booleans()):
         return None
 
@@ -119,7 +119,7 @@ def capacities(draw: st.DrawFn) -> Capacity | None:
 
 @st.composite
 def faults(draw: st.DrawFn, names: tuple[str, ...]) -> Fault:
-    """One fault of lines that hits some of these clients, or everyone."""
+    """One fault of links that affects some of these clients, or everyone."""
     at_s = draw(_times)
     clients = draw(st.lists(st.sampled_from(names), unique=True, max_size=len(names)).map(tuple))
     directions: st.SearchStrategy[Direction] = st.sampled_from(("both", "up", "down"))
@@ -214,7 +214,7 @@ def regions(groups: tuple[str, ...]) -> st.SearchStrategy[Region]:
 
 @st.composite
 def scenarios(draw: st.DrawFn) -> Scenario:
-    """A few clients, their work and their faults; no more work than the drawn limits let through in time."""
+    """A few clients, their workload and their faults; no more work than the generated limits let through in time."""
     groups = tuple(draw(_groups(name, paths())) for name in draw(st.sampled_from(["c", "c", "cd"])))
     config = ClientConfig(
         start=draw(st.sampled_from(["snapshot", "snapshot", "oldest", "head"])),
@@ -239,8 +239,8 @@ def scenarios(draw: st.DrawFn) -> Scenario:
         presence_grace_s=draw(st.sampled_from([0.0, 30.0])),
         appends_pending_max=draw(st.sampled_from([2, events_kept_max])),
     )
-    # More work than a window of one, a store with room for two, a thin line or a small buffer can carry would still be on its
-    # way at the end.
+    # More work than a window of one, a store with room for two, a slow path or a small buffer can carry would still be under way
+    # at the end.
     send_buffer_bytes = draw(st.sampled_from([4000, 256 * 1024]))
     is_narrow = config.unanswered_max < 64 or server.appends_pending_max == 2
     commit_time_s = draw(st.sampled_from([0.0, 0.002, 0.5]))
@@ -310,7 +310,7 @@ def _is_thin(path: Path) -> bool:
 
 @st.composite
 def rich_scenarios(draw: st.DrawFn) -> Scenario:
-    """Scenarios on any paths, also such as never carry what is to be done: no guarantee that takes time can be asked of them."""
+    """Scenarios on any paths, including paths too slow for the workload: guarantees about time do not apply to them."""
     scenario = draw(scenarios())
     paths = [msgspec.structs.replace(draw(rich_paths()), dns=group.path.dns) for group in scenario.groups]
     groups = tuple(msgspec.structs.replace(group, path=path) for group, path in zip(scenario.groups, paths, strict=True))
@@ -318,5 +318,5 @@ def rich_scenarios(draw: st.DrawFn) -> Scenario:
 
 
 def traces() -> st.SearchStrategy[Trace]:
-    """What a drawn scenario leaves behind when it is run: a trace for checkers, readers and figures to be tested on."""
+    """The trace of a generated scenario: for tests of checkers, readers and figures."""
     return scenarios().map(lambda scenario: run(scenario).trace)

@@ -1,4 +1,4 @@
-"""Schedules for the hostile link: what a world begins with, and the steps that happen in it."""
+"""Strategies for the adversarial world: its setup, and schedules of steps."""
 
 from typing import Any
 
@@ -16,7 +16,8 @@ from simulation.testing.small_configs import client_configs, server_configs
 
 @st.composite
 def setups(draw: st.DrawFn) -> Setup:
-    """A world to begin with: one to three clients, two of which may be tabs of one user; half of them with policies of others."""
+    """The setup of a world: one to three clients, two of which may be tabs of one user; half of them with policies of other
+    systems."""
     client, server, heartbeat = draw(client_configs()), draw(server_configs()), draw(st.none() | heartbeats())
     if client.unanswered_max == ANSWERS_KEPT and draw(st.booleans()):  # else the server's smaller window stands
         server = msgspec.structs.replace(server, unanswered_max=ANSWERS_KEPT, frames_per_s=1000.0, frame_burst=2000)

@@ -1,8 +1,8 @@
-"""Real client sessions around somebody's server, and a trace of what it tells them, which `simulation.checks` judges.
+"""A world around a server under test: real client sessions, and a trace of its messages for `simulation.checks`.
 
-The sessions behave as the protocol says (they resend what was not answered, resume where they were); the server is in a box. The
-trace is judged whenever something has arrived. In the end somebody joins late and reads everything: what is given to that client
-is the log, and everyone must have it, with everything that was accepted in it, once.
+The sessions behave as the protocol requires (they resend unanswered publishes, resume from their position); the server is a black
+box. The trace is checked after every arrival. In the end a late client joins and reads everything: its events are taken for the
+log, and every client must have them, with everything that was accepted, once.
 """
 
 from collections.abc import Mapping
@@ -34,12 +34,12 @@ CONFIG = ClientConfig(fallback_after_failures=None, start="oldest", ping_interva
 POLICY = FullJitter(base_s=0.5, cap_s=1.0)
 SETTLE_ROUNDS = 60
 ROUND_TRIP_MAX_S = 2.5
-"""In the end everything is brought once a second."""
+"""In the end everything is delivered once a second."""
 
 
 class Violated(AssertionError):
-    """The server has broken a guarantee: `guarantee` names the one that broke first, `what` says how. `broken`: all that are
-    broken by now, with a sentence for each."""
+    """The server has violated a guarantee: `guarantee` is the one violated first, `what` says how. `broken`: all that are
+    violated by now, with a sentence for each."""
 
     def __init__(self, guarantee: str, what: str, broken: Mapping[str, str] | None = None) -> None:
         super().__init__(f"{guarantee}: {what}")
@@ -49,12 +49,12 @@ class Violated(AssertionError):
 
 
 def judge(trace: Trace) -> None:
-    """Raise Violated for the guarantee that a trace breaks first, if any."""
+    """Raise Violated for the guarantee that a trace violates first, if any."""
     broken = _broken(trace)
     if not broken:
         return
     records = list(trace)
-    holds, breaks = 1, len(records)  # of so many records: a short beginning holds, all of them do not
+    holds, breaks = 1, len(records)  # numbers of records: a trace of `holds` records holds, one of `breaks` records does not
     first = broken
     while breaks - holds > 1:
         middle = (holds + breaks) // 2
@@ -71,7 +71,7 @@ def _broken(trace: Trace) -> dict[str, str]:
 
 
 def record_log_of_reader(trace: Trace, client: str, now: int) -> None:
-    """What a client that has read from the beginning was given is the log."""
+    """The events of a client that has read from the beginning are taken for the log."""
     reader = index_of(trace).clients[client]
     epoch, base, state, delivered = reader.epoch, 0, RunState(), list[Delivered]()
     for record in reader.records:
@@ -160,7 +160,7 @@ class Guest:
 
 
 class ServerWorld:
-    """See the module. Nothing happens but what a method says; `settle` judges the end. Methods raise Violated."""
+    """See the module. Only methods make things happen; `settle` checks the end. Methods raise Violated."""
 
     config: ClassVar[ClientConfig] = CONFIG
 
@@ -183,7 +183,7 @@ class ServerWorld:
         self.journal = Journal(self.trace, lambda: self.now)
         self._connections = 0
 
-    # What can happen.
+    # Steps.
 
     def join(self) -> None:
         """One more client begins to connect."""
@@ -195,7 +195,7 @@ class ServerWorld:
         guest.driver.feed(session.start, self.now)
 
     def publish(self, client: int) -> None:
-        """A client's application publishes; what that makes it send arrives at once."""
+        """A client's application publishes; resulting frames arrive at once."""
         guest = self._pick(client)
         if guest is not None:
             guest.published += 1
@@ -205,12 +205,12 @@ class ServerWorld:
             guest.driver.drain()
 
     def deliver(self, client: int) -> None:
-        """What the server has said to a client arrives."""
+        """The server's messages for a client arrive."""
         self._bring_everything(client)
         self.judge()
 
     def _bring_everything(self, client: int) -> None:
-        """What waits for a client arrives."""
+        """Everything that waits for a client arrives."""
         guest = self._pick(client)
         if guest is None or guest.connection is None or self.is_down:
             return
@@ -221,7 +221,7 @@ class ServerWorld:
             self._lose(guest)
 
     def cut(self, client: int) -> None:
-        """A client's connection breaks; what was on its way to the client is lost."""
+        """A client's connection breaks; messages on their way to the client are lost."""
         guest = self._pick(client)
         if guest is not None and guest.connection is not None:
             if not self.is_down:
@@ -229,7 +229,7 @@ class ServerWorld:
             self._lose(guest)
 
     def wait(self, seconds: float) -> None:
-        """Time passes, and every alarm rings when it is due."""
+        """Time passes, and every alarm fires when it is due."""
         until = self.now + ns(seconds)
         while True:
             alarms = [guest.session.next_deadline() for guest in self.guests]
@@ -244,7 +244,7 @@ class ServerWorld:
                 return
 
     def crash(self) -> None:
-        """The server is killed and started again; everyone loses their connection."""
+        """The server is killed and started again; every client loses its connection."""
         self.message_log.note("server", "is killed and comes back", self.now)
         self.journal.server_died()
         self.server.crash()
@@ -256,25 +256,25 @@ class ServerWorld:
         self.is_down = False
 
     def settle(self) -> None:
-        """Faults stop. Then everyone, and one who comes late, must have all that was accepted, once."""
+        """Faults stop. Then every client, and a late one, must have everything that was accepted, once."""
         self.stop_faults()
         self.come_to_rest()
 
     def stop_faults(self) -> None:
-        """Somebody joins late, and everything arrives."""
+        """A late client joins, and everything arrives."""
         self.message_log.note("", "the faults stop", self.now)
         self.journal.faults_stop()
         self.join()
         self._let_pass(SETTLE_ROUNDS)
 
     def come_to_rest(self, *, is_blocked: bool = False) -> None:
-        """Nothing is left to come right; what the late client was given is the log."""
+        """Everything should have recovered; the late client's events are the log."""
         record_log_of_reader(self.trace, self.guests[-1].name, self.now)
         self.journal.rests(is_blocked=is_blocked)
         self.judge()
 
     def judge(self) -> None:
-        """Judge what has happened so far."""
+        """Check the trace so far."""
         judge(self.trace)
 
     # The guests' IO.
@@ -300,7 +300,7 @@ class ServerWorld:
         return Guest(name, session, self)
 
     def _let_pass(self, rounds: int) -> None:
-        """So many seconds in which everything arrives."""
+        """This many seconds in which everything arrives."""
         for _ in range(rounds):
             for client in range(len(self.guests)):
                 self._bring_everything(client)

@@ -1,4 +1,4 @@
-"""What a server or a client of yours has to offer for a machine of `machines` to drive it. No time passes by itself."""
+"""The interfaces of your own server or client for the state machines of `machines`. Time passes only with `advance`."""
 
 from typing import Protocol
 
@@ -24,13 +24,13 @@ class ServerUnderTest(Protocol):
         """The connection is gone."""
 
     def advance(self, seconds: float) -> None:
-        """Time passes; whatever the server does in the background gets done."""
+        """Time passes; the server does its background work."""
 
     def crash(self) -> None:
-        """The process is killed. Only what is durable stays."""
+        """The process is killed. Only durable data stay."""
 
     def restart(self) -> None:
-        """And comes back."""
+        """The process is started again."""
 
 
 class PollingServerUnderTest(ServerUnderTest, Protocol):
@@ -43,7 +43,7 @@ class PollingServerUnderTest(ServerUnderTest, Protocol):
         """The body of the answer, once: `polled`, `published`, or an `HttpProblem`. None while there is none."""
 
     def forsake(self, request: int) -> None:
-        """Nobody waits any more for the answer."""
+        """The answer is no longer awaited."""
 
 
 class ClientUnderTest(Protocol):
@@ -53,7 +53,7 @@ class ClientUnderTest(Protocol):
         """The application publishes."""
 
     def wishes(self) -> list[int]:
-        """Connections that it has begun to open since the last call."""
+        """Connections that it has requested since the last call."""
 
     def opened(self, connection: int) -> None:
         """One of them is open."""

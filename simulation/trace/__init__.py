@@ -1,1 +1,1 @@
-"""The trace of one run, simulated or real: records, how they are written, and queries on them."""
+"""The trace of one run, simulated or real: its records, how they are written, and queries on them."""

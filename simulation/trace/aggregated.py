@@ -1,8 +1,8 @@
-"""A trace that keeps nothing for each message: its memory grows with clients and connections, not with what they say.
+"""Aggregated trace: keeps no record per message, so its memory grows with clients and connections, not with messages.
 
-For `record = "histograms"`. What would have been one record per message is added up where it comes: latencies in histograms, each
-client's place in the log, and what broke the order. Records of connections are kept, so storms, states, manners and takeovers are
-judged as ever; `checkers` says of the rest that it was not kept. `finish` adds the sums to the trace as one record.
+For `record = "histograms"`. What would be one record per message is aggregated at once: latencies in histograms, each client's
+position in the log, and violations of the order. Records of connections are kept, so reconnect storms, states, retry rules and
+takeovers are checked as usual; `checkers` reports the rest as not recorded. `finish` adds the sums to the trace as one record.
 """
 
 from collections.abc import Callable
@@ -36,11 +36,11 @@ from simulation.trace.trace import (
 )
 
 PUBLISHES_REMEMBERED_MAX = 500_000
-"""Publishes whose time is known when they are delivered; of more, the oldest are forgotten, and counted."""
+"""Publishes whose time is known when they are delivered; above it, the oldest are forgotten, and counted."""
 
 
 class _Client:
-    """What is remembered of one client."""
+    """The state of one client."""
 
     __slots__ = ("accepted", "epoch", "failed", "mark", "position", "published", "reached_at", "refused", "waiting")
 
@@ -48,11 +48,11 @@ class _Client:
         self.epoch: str | None = None
         self.position = 0
         self.mark = 0
-        """The count of the mark that `reached_at` speaks of."""
+        """The number of the mark to which `reached_at` belongs."""
         self.reached_at: int | None = 0
         self.published = self.accepted = self.failed = self.refused = 0
         self.waiting: dict[int, int] = {}
-        """Publishes without an answer, and when they were made; bounded by the outbox."""
+        """Publishes without an answer, with their times; bounded by the outbox."""
 
 
 class LeanTrace(Trace):
@@ -70,10 +70,10 @@ class LeanTrace(Trace):
         self._delivered = self._snapshots = self._resets = 0
         self._out_of_order = self._gaps = self._silent_epochs = 0
         self._head: tuple[str | None, int] = (None, 0)
-        """The highest number of the newest history that anyone has seen."""
+        """The highest number of the newest history that any client has received."""
         self._past: dict[str | None, None] = {}
         self._mark: tuple[str | None, int] = (None, 0)
-        """The head when a fault last began or ended: whoever has reached it has recovered."""
+        """The head when a fault last began or ended: a client that has reached it has recovered."""
         self._marks = self._marked_at = 0
         self._take: dict[type, Callable[[Any], None]] = {
             Published: self._take_published,
@@ -116,7 +116,7 @@ class LeanTrace(Trace):
             )
         )
 
-    # What a client asked for, and what became of it.
+    # Requests of a client, and their outcomes.
 
     def _take_published(self, record: Published) -> None:
         client = self._client(record.client)
@@ -152,7 +152,7 @@ class LeanTrace(Trace):
         else:
             client.failed += 1
 
-    # What a client was given.
+    # Deliveries to a client.
 
     def deliver(self, client: str, epoch: str | None, number: int, event: Event, now: int) -> None:
         self._count_delivered(client, epoch, number, publish_id_of(event.data), now)
@@ -171,7 +171,7 @@ class LeanTrace(Trace):
         elif client.epoch is not None:
             self._silent_epochs += 1
         if client.epoch == epoch and client.mark == self._marks and client.reached_at is not None and number > client.position:
-            client.position = number  # as `_move` of one that has reached the mark and goes on
+            client.position = number  # as `_move` for a client that has reached the mark and goes on
         else:
             self._move(client, epoch, number, at)
         newest, head = self._head
@@ -201,7 +201,7 @@ class LeanTrace(Trace):
         self._mark, self._marked_at = self._head, record.at
         self._marks += 1
 
-    # Where everyone is.
+    # Positions.
 
     def _client(self, name: str) -> _Client:
         client = self._clients.get(name)
@@ -213,7 +213,7 @@ class LeanTrace(Trace):
         newest, head = self._head
         if epoch == newest:
             self._head = (epoch, max(number, head))
-        elif epoch not in self._past:  # what is late may still speak of a history that is gone
+        elif epoch not in self._past:  # a late record may still belong to an old history
             self._past[newest] = None
             self._head = (epoch, number)
 
@@ -226,7 +226,7 @@ class LeanTrace(Trace):
             client.reached_at = at
 
     def _look_at_mark(self, client: _Client) -> None:
-        """There may be a newer mark than the one that `reached_at` speaks of."""
+        """There may be a newer mark than the one of `reached_at`."""
         if client.mark != self._marks:
             client.mark = self._marks
             client.reached_at = self._marked_at if self._is_at_mark(client) else None
@@ -249,4 +249,4 @@ class LeanTrace(Trace):
 
 
 def _forget(_: Record) -> None:
-    """One of a message, which nobody asks for later."""
+    """A record of a message, which is not needed later."""

@@ -1,9 +1,9 @@
-"""Frames on their way, as records of a trace: off unless a scenario asks for them, for they are many.
+"""Frames as trace records: only if a scenario asks for them, because there are many.
 
     record_frames = true
 
-Each frame of each connection leaves one end and, if the network lets it, arrives at the other: two records, with the number of
-the connection, so that `simulation.results.diagrams` can draw it as an arrow, and what never arrived as one that ends in a cross.
+Each frame of each connection is sent at one end and, if the network delivers it, arrives at the other: two records, with the
+number of the connection, so that `simulation.results.diagrams` can draw an arrow, or one that ends in a cross for a lost frame.
 """
 
 import re
@@ -18,15 +18,15 @@ Way = Literal["up", "down"]
 """up: from the client to the server."""
 Moment = Literal["sent", "arrived"]
 Watch = Callable[[object, str, Way, Moment, frames.Frame], None]
-"""Told of a frame: on which connection, of which client, which way, whether it leaves or arrives, and the frame."""
+"""Called with a frame: its connection, client, direction, whether it is sent or arrives, and the frame."""
 
 
 _EPOCH = re.compile("[0-9a-f]{32}")
-"""As a whole it fills a line, and its beginning tells it from others."""
+"""The whole id would fill a line; its beginning is enough to identify it."""
 
 
 class FrameSeen(msgspec.Struct, frozen=True, kw_only=True, tag_field="record", tag="frame_seen", omit_defaults=True, gc=False):
-    """`connection`: its number in this trace. `words`: what the frame says, in a few words."""
+    """`connection`: its number in this trace. `words`: the frame in a few words."""
 
     at: int
     client: str
@@ -37,7 +37,7 @@ class FrameSeen(msgspec.Struct, frozen=True, kw_only=True, tag_field="record", t
 
 
 class FrameRecorder:
-    """Turns what lines are told by their connections into records. `add`: a trace's; `now`: the time, in ns."""
+    """Converts the frames of access links to records. `add`: a trace's method; `now`: the time, in ns."""
 
     def __init__(self, add: Callable[[FrameSeen], None], now: Callable[[], int], words_of: Callable[[Any], str]) -> None:
         self._add = add

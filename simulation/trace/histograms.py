@@ -1,8 +1,8 @@
-"""Histograms of a fixed size for runs that are too large to keep each value: log-bucketed, mergeable, with a stated error.
+"""Log-bucketed histograms of fixed size, mergeable, with a known error, for runs too large to keep each value.
 
 A value x > 0 goes into bucket i = ceil(log(x) / log(g)), g = (1 + e) / (1 - e), so each bucket is as wide as twice the relative
-error e of its middle: a quantile read from it is within e of a value that was really there. Two histograms of one error merge
-by adding counts, and the merged one is what a single one would have been. Source: Masson, Rim and Lee, "DDSketch", VLDB 2019,
+error e of its middle: a quantile read from it is within e of an actual value. Two histograms with the same error merge by adding
+counts, and the result equals a single histogram of all values. Source: Masson, Rim and Lee, "DDSketch", VLDB 2019,
 without the collapsing of buckets: between `LEAST` and `MOST` there are at most 1,843 of them at the error of 1 %.
 """
 
@@ -13,11 +13,11 @@ from reference.protocol.errors import ConfigError
 
 RELATIVE_ERROR = 0.01
 LEAST, MOST = 1e-9, 1e7
-"""What is below counts as 0, what is above as `MOST`; in seconds: a nanosecond, and four months."""
+"""Smaller values count as 0, larger ones as `MOST`; in seconds: a nanosecond, and four months."""
 
 
 class LogHistogram:
-    """Counts of values from 0 to `MOST`. `relative_error`: of every quantile that is read, from 0.0001 to 0.5."""
+    """Counts of values from 0 to `MOST`. `relative_error`: of every quantile, from 0.0001 to 0.5."""
 
     __slots__ = ("_bucket", "_counts", "_last", "_scale", "_total", "count", "largest", "relative_error", "smallest")
 
@@ -38,7 +38,7 @@ class LogHistogram:
         """Count a value. Raises ValueError if it is negative or not a number."""
         if not value >= 0:
             raise ValueError(f"{value} has no place in a histogram of what cannot be negative")
-        if value != self._last:  # many clients on equal lines wait equally long
+        if value != self._last:  # many clients with equal links wait equally long
             self._last = value
             self._bucket = None if value < LEAST else math.ceil(math.log(min(value, MOST)) * self._scale)
         bucket = self._bucket
@@ -51,7 +51,7 @@ class LogHistogram:
             self.largest = value
 
     def merge(self, other: "LogHistogram") -> None:
-        """Add everything that the other one has counted. Raises ConfigError if its error is another."""
+        """Add all counts of the other one. Raises ConfigError if its error differs."""
         if other.relative_error != self.relative_error:
             raise ConfigError(f"cannot merge a histogram of error {other.relative_error} into one of {self.relative_error}")
         for bucket, times in other._counts.items():
@@ -63,7 +63,7 @@ class LogHistogram:
 
     @property
     def mean(self) -> float | None:
-        """Exact but for rounding; None without values."""
+        """Exact except for rounding; None without values."""
         return self._total / self.count if self.count else None
 
     def quantile(self, fraction: float) -> float | None:
@@ -88,7 +88,7 @@ class LogHistogram:
         return above / self.count
 
     def buckets(self) -> dict[str, int]:
-        """What `from_buckets` reads: the counts by bucket, ascending, "zero" first."""
+        """The argument of `from_buckets`: the counts by bucket, ascending, "zero" first."""
         named = sorted(self._counts.items(), key=lambda item: -math.inf if item[0] is None else item[0])
         return {"zero" if bucket is None else str(bucket): times for bucket, times in named}
 
@@ -107,7 +107,7 @@ class LogHistogram:
         largest: float | None,
         relative_error: float = RELATIVE_ERROR,
     ) -> "LogHistogram":
-        """One that was written down."""
+        """The histogram described by stored values."""
         histogram = cls(relative_error)
         histogram._counts = {None if name == "zero" else int(name): times for name, times in buckets.items()}
         histogram.count = sum(buckets.values())
@@ -122,7 +122,7 @@ class LogHistogram:
         return histogram
 
     def _middle(self, bucket: int | None) -> float:
-        """The value whose relative distance to both ends of the bucket is the same, kept within what was really seen."""
+        """The value with equal relative distance to both ends of the bucket, within the observed range."""
         if bucket is None:
             return 0.0
         assert self.smallest is not None, "a bucket has values"

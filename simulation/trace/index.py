@@ -1,7 +1,7 @@
 """Trace index: one pass through the records, then queries by client, publish or sequence number.
 
 `index_of` builds it. Below it are the queries that checkers and results share: how each client's position moved, which state it
-had folded, when it was behind and nothing arrived. None of them is a verdict yet.
+had folded, when it was behind and nothing arrived. None of them is a verdict.
 """
 
 from collections import Counter
@@ -75,7 +75,7 @@ Progress = Delivered | SnapshotTaken | ResetTaken
 
 @dataclass(slots=True)
 class ClientIndex:
-    """One client. `records` are all of it, in order."""
+    """One client. `records` are all its records, in order."""
 
     name: str
     client_id: str
@@ -88,19 +88,19 @@ class ClientIndex:
     refused: int = 0
     """Publishes that were not even queued."""
     epoch: str | None = None
-    """Where it is at the end, as `position`."""
+    """Its position at the end, as `position`."""
     position: int = 0
     has_begun: bool = False
-    """Something was handed to its application."""
+    """Whether anything was delivered to its application."""
     state: ClientState = ClientState.NEW
     is_carried: bool = False
     is_over: bool = False
     left_at: int | None = None
-    """When its application left of its own will, in ns."""
+    """When its application left deliberately, in ns."""
 
     @property
     def is_live(self) -> bool:
-        """Something carries its session at the end."""
+        """Whether a transport carries its session at the end."""
         return self.is_carried and not self.is_over
 
     def progress(self) -> Iterator[Progress]:
@@ -112,8 +112,8 @@ class ClientIndex:
 
 @dataclass(frozen=True, slots=True)
 class FaultInterval:
-    """A stretch of time, in ns, in which a fault (`kind`: its tag), or a path by itself, was at work on some clients; `clients`
-    empty: on all."""
+    """An interval, in ns, in which a fault (`kind`: its tag), or a path by itself, affected some clients; `clients` empty:
+    all."""
 
     kind: str
     start: int
@@ -132,41 +132,41 @@ class TraceIndex:
     clients: dict[str, ClientIndex] = field(default_factory=dict)
     entries: dict[tuple[str, int], list[EntryStored]] = field(default_factory=dict)
     log: LogStored | None = None
-    """What the store holds at the end."""
+    """The contents of the store at the end."""
     logs: dict[str, LogStored] = field(default_factory=dict)
-    """By epoch: that, and what a store held that was lost."""
+    """By epoch: the same, and the contents of a store that was lost."""
     visible_at: dict[tuple[str | None, int], int] = field(default_factory=dict)
-    """When a number was first seen outside of the server, by anyone."""
+    """When a number first appeared outside of the server, for any client."""
     troubles: list[FaultInterval] = field(default_factory=list)
     kills: list[int] = field(default_factory=list)
     stops: list[int] = field(default_factory=list)
-    """When a server process ended by itself."""
+    """When a server process stopped by itself."""
     losses: list[int] = field(default_factory=list)
     """When the server was killed and its store was lost."""
     starts: list[ServerStarted] = field(default_factory=list)
     samples: list[QueueSampled] = field(default_factory=list)
     peaks: list[QueuePeaked] = field(default_factory=list)
     served: list[ServerRecord | ServerStarted | ServerKilled] = field(default_factory=list)
-    """What server processes did, in order."""
+    """The work of server processes, in order."""
     rosters: list[RosterSampled] = field(default_factory=list)
     unstored: list[ServerStopped] = field(default_factory=list)
     """Ends of server processes that had not stored everything."""
     rest: CameToRest | None = None
-    """The last time that the world had come to rest."""
+    """The last time at which the world had settled."""
     sessions: list[SessionJoined | SessionLeft] = field(default_factory=list)
     session_owners: dict[str, str] = field(default_factory=dict)
-    """Which client id a session is of."""
+    """The client id of each session."""
     round_trips: list[RoundTripReported] = field(default_factory=list)
     answers: list[AnswerGiven | None] = field(default_factory=list)
-    """In order. None: the store was lost, and with it the memory of what was answered."""
+    """In order. None: the store was lost, and with it the memory of answers."""
     work: list[WorkSampled] = field(default_factory=list)
     measured: MessagesMeasured | None = None
-    """What stands for the messages of a run that was too large to keep them."""
+    """The sums of a run that was too large to keep its messages."""
     ended_at: int = 0
 
     @property
     def faults_end(self) -> int:
-        """When the last fault had ended, in ns; 0 if there was none."""
+        """When the last fault ended, in ns; 0 if there was none."""
         return max((trouble.end for trouble in self.troubles), default=0)
 
     def entry(self, epoch: str | None, number: int) -> EntryStored | None:
@@ -174,18 +174,18 @@ class TraceIndex:
         return found[0] if found else None
 
     def is_retained(self, epoch: str | None, number: int) -> bool:
-        """Whether the stored log, as the trace has it, says what this number was."""
+        """Whether the stored log in the trace has the event of this number."""
         log = self.logs.get(epoch or "")
         return log is not None and number >= log.oldest
 
     def copies(self) -> Counter[tuple[str, str]]:
-        """How often each publish stands in the stored log of each epoch."""
+        """How often each publish is in the stored log of each epoch."""
         ids = ((epoch, entry.publish_id) for (epoch, _), found in self.entries.items() for entry in found)
         return Counter((epoch, publish_id) for epoch, publish_id in ids if publish_id is not None)
 
 
 def index_of(trace: Trace) -> TraceIndex:
-    """Sort a trace. Raises ConfigError if it does not begin with TraceStarted."""
+    """Build the index. Raises ConfigError if the trace does not begin with TraceStarted."""
     records = iter(trace)
     first = next(records, None)
     if not isinstance(first, TraceStarted):
@@ -194,7 +194,7 @@ def index_of(trace: Trace) -> TraceIndex:
     under_way: dict[Fault, list[int]] = {}
     for record in records:
         _take(trace_index, record, under_way)
-    for fault, begun in under_way.items():  # never declared over: at work until the end
+    for fault, begun in under_way.items():  # never recorded as over: active until the end
         trace_index.troubles += [FaultInterval(_kind(fault), start, trace_index.ended_at, fault.clients) for start in begun]
     trace_index.troubles.sort(key=lambda trouble: (trouble.start, trouble.end))
     return trace_index
@@ -318,7 +318,7 @@ def _take_of_client(trace_index: TraceIndex, record: ClientRecord) -> None:
             client.is_over = True
         case LeaveAsked(at=at):
             client.left_at = at
-        case RoundTripTaken(at=at, round_trip_ms=round_trip_ms):  # its own witness, for want of the server's
+        case RoundTripTaken(at=at, round_trip_ms=round_trip_ms):  # the client's own measurement, if there is none of the server
             trace_index.session_owners[client.name] = client.client_id
             reported = RoundTripReported(at=at, session_id=client.name, round_trip_ms=round_trip_ms)
             trace_index.round_trips.append(reported)
@@ -327,10 +327,10 @@ def _take_of_client(trace_index: TraceIndex, record: ClientRecord) -> None:
 
 
 def recovered_at(client: ClientIndex, since: int, epoch: str, head: int) -> int | None:
-    """Since when, but not before `since`, something has carried this client, at `head` or beyond, until the end; None if it is
-    not so at the end. While its application is asked for a new token it counts as carried if it was before: on the polling lane
-    that comes with every token."""
-    is_connected, has_begun, reached = False, False, head == 0  # where there is nothing, nothing is to be given
+    """Since when, but not before `since`, a transport has carried this client, at `head` or beyond, until the end; None if that
+    is not so at the end. While its application is asked for a new token it counts as carried if it was before: with polling this
+    happens for every token."""
+    is_connected, has_begun, reached = False, False, head == 0  # without events, there is nothing to deliver
     back_at: int | None = None
     for record in client.records:
         if isinstance(record, StateTurned):
@@ -349,8 +349,8 @@ def recovered_at(client: ClientIndex, since: int, epoch: str, head: int) -> int 
 
 
 def interruptions(client: ClientIndex, ended_at: int) -> Iterator[tuple[int, int, bool]]:
-    """The stretches, after it was first connected, in which nothing carried this client: start and end in ns, and whether it
-    came back (else the trace, or the session, ended first)."""
+    """The intervals, after the first connection, in which no transport carried this client: start and end in ns, and whether it
+    reconnected (else the trace, or the session, ended first)."""
     lost_at: int | None = None
     was_connected = False
     for turn in client.turns():
@@ -367,7 +367,7 @@ def interruptions(client: ClientIndex, ended_at: int) -> Iterator[tuple[int, int
 
 
 class _Sum:
-    """The state of a run, folded anew: not the protocol's own fold, so that the two check each other."""
+    """The state of a run, folded independently of the protocol's fold, so that they check each other."""
 
     def __init__(self, state: RunState) -> None:
         self._grafts = dict(state.grafts)
@@ -387,7 +387,7 @@ class _Sum:
 
 
 def states_claimed(trace_index: TraceIndex, epoch: str) -> dict[int, list[tuple[str, RunState]]]:
-    """The states that clients were given or have folded, by number: who, and what."""
+    """The states that clients were given or have folded, by number: the client, and the state."""
     claimed: dict[int, list[tuple[str, RunState]]] = {}
     for client in trace_index.clients.values():
         total: _Sum | None = None
@@ -410,7 +410,7 @@ def states_claimed(trace_index: TraceIndex, epoch: str) -> dict[int, list[tuple[
 
 
 def states_stored(trace_index: TraceIndex, epoch: str, head: int, wanted: Container[int]) -> dict[int, RunState]:
-    """The fold of a log that is there from its beginning, at the wanted numbers."""
+    """The fold of a complete log, at the wanted numbers."""
     total = _Sum(RunState())
     states = {0: total.state()}
     for number in range(1, head + 1):
@@ -424,8 +424,8 @@ def states_stored(trace_index: TraceIndex, epoch: str, head: int, wanted: Contai
 
 
 def steps(client: ClientIndex) -> Iterator[tuple[Progress, str | None, int]]:
-    """Every record that moves the position, with the epoch and the position before it; epoch None: it had none, and where it
-    would begin was not recorded."""
+    """Every record that moves the position, with the epoch and the position before it; epoch None: it had none, and its beginning
+    was not recorded."""
     epoch: str | None = None
     position, has_begun = 0, False
     for record in client.records:
@@ -437,7 +437,7 @@ def steps(client: ClientIndex) -> Iterator[tuple[Progress, str | None, int]]:
 
 
 def quiet_stretches(client: ClientIndex, ended_at: int) -> Iterator[tuple[int, int, str | None, int]]:
-    """The stretches in which the client was LIVE and nothing arrived: start and end in ns, epoch and position."""
+    """The intervals in which the client was LIVE and nothing arrived: start and end in ns, epoch and position."""
     quiet_since: int | None = None
     epoch: str | None = None
     position = 0

@@ -1,7 +1,7 @@
-"""What a large run keeps of its messages: numbers instead of records.
+"""Sums of a large run's messages: figures in place of records.
 
 A scenario with `record = "histograms"` keeps every record of a connection and none of a message; one `MessagesMeasured` at the
-end stands for all of them. `simulation.trace.aggregated` fills it in while the run goes on.
+end stands for all messages. `simulation.trace.aggregated` computes it during the run.
 """
 
 import msgspec
@@ -10,7 +10,7 @@ from simulation.trace.histograms import RELATIVE_ERROR, LogHistogram
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
-    """A log histogram as it is written down; values in seconds."""
+    """A log histogram in stored form; values in seconds."""
 
     buckets: dict[str, int] = {}
     total: float = 0.0
@@ -39,8 +39,8 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class ClientMeasured(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, gc=False):
-    """Of one client: where it is at the end, and since when, in ns, it has been where the head was when the last fault began or
-    ended (None: it has not). published, accepted, failed, refused: publishes."""
+    """Sums of one client: its position at the end, and since when, in ns, it has been at the position of the head at the last
+    beginning or end of a fault (None: it has not). published, accepted, failed, refused: publishes."""
 
     epoch: str | None = None
     position: int = 0
@@ -54,16 +54,14 @@ class ClientMeasured(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
 class MessagesMeasured(
     msgspec.Struct, frozen=True, kw_only=True, tag_field="record", tag="messages_measured", omit_defaults=True, gc=False
 ):
-    """Everything about messages in one record, the last but what the store holds.
+    """Everything about messages in one record, the last one except the contents of the store.
 
-    latency: from publish to delivery, of what was published after the warm-up, sender included; answer: from publish to
-    acceptance; round_trip: of pings. published, delivered, ...: as in `simulation.results.counts`. measured_publishes: after
-    the warm-up;
-    forgotten_publishes: whose delivery came too late to know when they were published. order_checked: deliveries whose place
-    was judged when they came, of which `out_of_order` were at or below the position before (given again, or too late: which of
-    the two is not kept), `gaps` above the next, and `silent_epochs` of another history without a reset. answered_twice: times
-    that an application was told again what became of a publish.
-    """
+    latency: from publish to delivery, of events published after the warm-up, including to the sender; answer: from publish to
+    acceptance; round_trip: of pings. published, delivered, ...: as in `simulation.results.counts`. measured_publishes: after the
+    warm-up; forgotten_publishes: whose delivery came too late to know when they were published. order_checked: deliveries whose
+    order was checked on arrival, of which `out_of_order` were at or below the position before (a duplicate, or too late: not
+    distinguished), `gaps` above the next, and `silent_epochs` of another history without a reset. answered_twice: how often an
+    application got a second outcome for a publish."""
 
     at: int
     warm_up_s: float

@@ -1,11 +1,11 @@
-"""A tape: who said what to whom, when it was sent and when it arrived, and what happened beside it.
+"""The message log: who sent what to whom, when it was sent and when it arrived, with notes about other events.
 
     world = World(setup, tape=Tape())
     ...
     print("\n".join(world.tape.lines()))          # or simulation.results.diagrams.sequence_diagram(world.tape)
 
-A message that never arrived is one too: that is what the faults are about. What one end of a wire sent arrives in order or not at
-all, so a message is recognised by its place in the order of its wire.
+A message that never arrived is in the log too, because faults cause that. Messages in one direction of a connection arrive in
+order or not at all, so a message is identified by its place in that order.
 """
 
 from collections import deque
@@ -19,7 +19,7 @@ _PULSE = ("ping", "pong", "heartbeat")
 
 @dataclass
 class LoggedMessage:
-    """One message; times in ns. `arrived_at` None: it never did."""
+    """One message; times in ns. `arrived_at` None: never."""
 
     sender: str
     receiver: str
@@ -30,7 +30,7 @@ class LoggedMessage:
 
 @dataclass(frozen=True)
 class LoggedNote:
-    """Something that happened at one place; place "" is the world."""
+    """An event at one place; place "" is the world."""
 
     place: str
     words: str
@@ -39,11 +39,11 @@ class LoggedNote:
 
 @dataclass
 class MessageLog:
-    """Messages in the order in which they were sent, notes between them; bounded by the run that it listens to."""
+    """Messages in the order in which they were sent, with notes between them; bounded by the run that it records."""
 
     entries: list[LoggedMessage | LoggedNote] = field(default_factory=list)
     _arrivals: list[tuple[int, LoggedMessage | LoggedNote]] = field(default_factory=list)
-    """What `lines` tells, in the order in which it came about."""
+    """The items of `lines`, in order."""
     _under_way: dict[Hashable, deque[LoggedMessage]] = field(default_factory=dict)
 
     @property
@@ -56,7 +56,7 @@ class MessageLog:
 
     @property
     def places(self) -> list[str]:
-        """Everyone who says or hears something, clients first, in the order of their appearance."""
+        """All senders and receivers, clients first, in the order of their first appearance."""
         names: dict[str, None] = {}
         for entry in self.entries:
             for name in (entry.sender, entry.receiver) if isinstance(entry, LoggedMessage) else (entry.place,):
@@ -70,13 +70,13 @@ class MessageLog:
         self._arrivals.append((now, note))
 
     def sent(self, way: Hashable, sender: str, receiver: str, words: str, now: int) -> None:
-        """`way`: what keeps the order of its messages, such as one direction of a wire."""
+        """`way`: identifies an ordered channel, such as one direction of a connection."""
         message = LoggedMessage(sender, receiver, words, now)
         self.entries.append(message)
         self._under_way.setdefault(way, deque()).append(message)
 
     def arrived(self, way: Hashable, now: int) -> None:
-        """The oldest message on this way that had not arrived has."""
+        """The oldest message of this channel that had not arrived arrives."""
         under_way = self._under_way.get(way)
         if under_way:
             message = under_way.popleft()
@@ -84,7 +84,7 @@ class MessageLog:
             self._arrivals.append((now, message))
 
     def without_keepalive(self) -> "MessageLog":
-        """The same without pings, pongs and heartbeats, which say little when something else is the matter."""
+        """The same without pings, pongs and heartbeats, which rarely matter."""
         is_pulse = {id(message) for message in self.messages if message.words.split()[0] in _PULSE}
         return MessageLog(
             [entry for entry in self.entries if id(entry) not in is_pulse],
@@ -92,7 +92,7 @@ class MessageLog:
         )
 
     def lines(self) -> Iterator[str]:
-        """What happened, a line for each arrival and each note, and at the end what never arrived."""
+        """A line for each arrival and each note, and at the end the messages that never arrived."""
         for at, entry in self._arrivals:
             match entry:
                 case LoggedMessage():

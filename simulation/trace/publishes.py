@@ -1,6 +1,6 @@
-"""How a publish is followed through a trace: by a field of its data that names it.
+"""Identification of a publish in a trace: by a field of its data.
 
-Whoever publishes puts it there (`publish_data`). Without it the order is still judged, but latencies are unknown.
+The publisher sets it (`publish_data`). Without it the order is still checked, but latencies are unknown.
 """
 
 from reference.protocol.events import Data

@@ -1,5 +1,5 @@
-"""The records of a trace, by who they are of; `simulation.trace.trace` says what a trace is, and gives all of them. Those that a
-client can write of itself are defined by the reference (`reference.protocol.session_trace`).
+"""The records of a trace, by their subject; `simulation.trace.trace` lists all of them. The reference
+(`reference.protocol.session_trace`) defines those that a client can write about itself.
 
 `at` is in whole ns since the run began.
 """
@@ -47,14 +47,14 @@ class FaultHappened(TraceRecord, frozen=True, tag="fault_happened", kw_only=True
 
 
 class FaultOver(TraceRecord, frozen=True, tag="fault_over", kw_only=True, gc=False):
-    """A fault that lasts has ended. For a server restart: the process was started again."""
+    """A fault with a duration has ended. For a server restart: the process was started again."""
 
     fault: Fault
 
 
 class PathTroubled(TraceRecord, frozen=True, tag="path_troubled", kw_only=True, gc=False):
-    """A path has done by itself what faults do: a middlebox or a kernel ended a connection, or it took longer than its stated
-    bound. At work until `until`, in ns."""
+    """A path has done by itself what faults do: a middlebox or a kernel ended a connection, or something took longer than its
+    declared bound. Active until `until`, in ns."""
 
     client: str
     what: PathTrouble
@@ -62,12 +62,12 @@ class PathTroubled(TraceRecord, frozen=True, tag="path_troubled", kw_only=True, 
 
 
 class FaultsStopped(TraceRecord, frozen=True, tag="faults_stopped", kw_only=True, gc=False):
-    """Anything may have gone wrong before, and nothing does from now on. What is dead by now stays dead."""
+    """Faults may have happened before, and none happens from now on. A connection that is dead by now stays dead."""
 
 
 class CameToRest(TraceRecord, frozen=True, tag="came_to_rest", kw_only=True, gc=False):
-    """The faults stopped long ago and nothing is under way: what has not come right by now never will. `is_blocked`: some
-    clients' WebSockets are still refused, so that polling has to be enough for them."""
+    """The faults stopped long ago and nothing is under way: what is still wrong will stay wrong. `is_blocked`: some clients'
+    WebSockets are still refused, so that they can only poll."""
 
     is_blocked: bool = False
 
@@ -83,20 +83,19 @@ class ServerKilled(TraceRecord, frozen=True, tag="server_killed", kw_only=True, 
 
 
 class ServerStopped(TraceRecord, frozen=True, tag="server_stopped", kw_only=True, gc=False):
-    """A server process has ended by itself, after it was asked to and had stored what it had accepted.
+    """A server process has stopped by itself, after it was asked to and had stored what it had accepted.
 
-    unstored: events that had a number and were not durable then."""
+    unstored: numbered events that were not durable then."""
 
     unstored: int = 0
 
 
 class WorkSampled(TraceRecord, frozen=True, tag="work_sampled", kw_only=True, gc=False):
-    """What the machine of a server with a capacity has done since the last sample of this process.
+    """The work of a server machine with a capacity since the last sample of this process.
 
-    jobs: taken up, of those that cost time; waited_s: how long these had waited, all together, and waited_max_s at the most.
-    busy_s: time of processors spent on what was finished. shed: clients that were turned away for want of time. syns_dropped:
-    SYNs that found the backlog full. backlog_most: connections that waited to be accepted, at the most.
-    """
+    jobs: started ones that take time; waited_s: how long these had waited, in total, and waited_max_s at most. busy_s: processor
+    time of finished jobs. shed: clients refused because of overload. syns_dropped: SYNs that found the backlog full.
+    backlog_most: the most connections that waited to be accepted."""
 
     jobs: int
     waited_s: float
@@ -108,7 +107,7 @@ class WorkSampled(TraceRecord, frozen=True, tag="work_sampled", kw_only=True, gc
 
 
 class QueueSampled(TraceRecord, frozen=True, tag="queue_sampled", kw_only=True, gc=False):
-    """How much something holds now, and the most that it may hold. `place`: a client's name, or "server"."""
+    """The current length of a queue, and its limit. `place`: a client's name, or "server"."""
 
     place: str
     queue: str
@@ -117,8 +116,8 @@ class QueueSampled(TraceRecord, frozen=True, tag="queue_sampled", kw_only=True, 
 
 
 class QueuePeaked(TraceRecord, frozen=True, tag="queue_peaked", kw_only=True, gc=False):
-    """The most that a queue has held in the whole run, noted where it grows, so that nothing between two looks is missed.
-    `place`: a client's name, or "server" (of all its processes, and of all connections the one with the most)."""
+    """The maximum length of a queue in the whole run, recorded where it grows, so that nothing between two samples is missed.
+    `place`: a client's name, or "server" (of all its processes, and of all connections the maximum)."""
 
     place: str
     queue: str
@@ -127,18 +126,19 @@ class QueuePeaked(TraceRecord, frozen=True, tag="queue_peaked", kw_only=True, gc
 
 
 class RosterSampled(TraceRecord, frozen=True, tag="roster_sampled", kw_only=True, gc=False):
-    """Who is here and where their cursors are, as one side has it. `place`: a client's name, or "server"."""
+    """The users present and the cursors, as one side has them. `place`: a client's name, or "server"."""
 
     place: str
     users: tuple[str, ...]
     cursors: dict[str, Data]
 
 
-# A client: what it asked for.
+# A client: requests of its application.
 
 
 class PublishRefused(TraceRecord, frozen=True, tag="publish_refused", kw_only=True, gc=False):
-    """The publish was not even queued; the application was told why (`error`: OutboxFull, InvalidEvent, SessionClosed)."""
+    """The publish was not even queued; with the error given to the application (`error`: OutboxFull, InvalidEvent,
+    SessionClosed)."""
 
     client: str
     event_type: str
@@ -146,7 +146,7 @@ class PublishRefused(TraceRecord, frozen=True, tag="publish_refused", kw_only=Tr
 
 
 class LeaveAsked(TraceRecord, frozen=True, tag="leave_asked", kw_only=True, gc=False):
-    """The application leaves: a bye, if anyone can be told, and nothing more."""
+    """The application leaves: with a bye, if the server can be notified."""
 
     client: str
 
@@ -156,7 +156,7 @@ class CursorMoved(TraceRecord, frozen=True, tag="cursor_moved", kw_only=True, gc
     data: Data
 
 
-# A client: what it was told.
+# A client: deliveries to its application.
 
 
 class PresenceSeen(TraceRecord, frozen=True, tag="presence_seen", kw_only=True, gc=False):
@@ -174,11 +174,11 @@ class CursorSeen(TraceRecord, frozen=True, tag="cursor_seen", kw_only=True, gc=F
 # A client's driver.
 
 
-# A client's driver, closely watched: only worlds that see every frame of a client record these.
+# A client's driver in detail: only in worlds that see every frame of a client.
 
 
 class PositionHeld(TraceRecord, frozen=True, tag="position_held", kw_only=True, gc=False):
-    """Where a session says that its application stands; recorded when it changes."""
+    """The position that a session reports for its application; recorded when it changes."""
 
     client: str
     epoch: str | None
@@ -186,7 +186,7 @@ class PositionHeld(TraceRecord, frozen=True, tag="position_held", kw_only=True, 
 
 
 class BeginningGiven(TraceRecord, frozen=True, tag="beginning_given", kw_only=True, gc=False):
-    """The server named the position from which a session without a snapshot is given events."""
+    """The server named the position after which a session without a snapshot gets events."""
 
     client: str
     epoch: str
@@ -194,7 +194,7 @@ class BeginningGiven(TraceRecord, frozen=True, tag="beginning_given", kw_only=Tr
 
 
 class EventShown(TraceRecord, frozen=True, tag="event_shown", kw_only=True, gc=False):
-    """A transport brought this event to the client, whether or not its application is given it."""
+    """A transport delivered this event to the client, whether or not its application gets it."""
 
     client: str
     epoch: str
@@ -203,7 +203,7 @@ class EventShown(TraceRecord, frozen=True, tag="event_shown", kw_only=True, gc=F
 
 
 class PublishSent(TraceRecord, frozen=True, tag="publish_sent", kw_only=True, gc=False):
-    """A publish has left on a WebSocket."""
+    """A publish was sent on a WebSocket."""
 
     client: str
     connection_id: int
@@ -211,8 +211,8 @@ class PublishSent(TraceRecord, frozen=True, tag="publish_sent", kw_only=True, gc
 
 
 class RetryAsked(TraceRecord, frozen=True, tag="retry_asked", kw_only=True, gc=False):
-    """The server rejected a publish on this connection for now: from it on, publishes may be sent again there, but not before
-    `retry_after_ms` has passed, if the rejection named a time."""
+    """The server rejected a publish on this connection for now: this publish and later ones may be sent again there, but not before
+    `retry_after_ms`, if the rejection named a time."""
 
     client: str
     connection_id: int
@@ -238,7 +238,7 @@ class RosterHeard(TraceRecord, frozen=True, tag="roster_heard", kw_only=True, gc
 
 
 class AckSent(TraceRecord, frozen=True, tag="ack_sent", kw_only=True, gc=False):
-    """An acknowledgement has left; `epoch`: of the history that the connection's welcome named."""
+    """An acknowledgement was sent; `epoch`: of the connection's welcome."""
 
     client: str
     epoch: str | None
@@ -246,7 +246,7 @@ class AckSent(TraceRecord, frozen=True, tag="ack_sent", kw_only=True, gc=False):
 
 
 class RequestAnswered(TraceRecord, frozen=True, tag="request_answered", kw_only=True, gc=False):
-    """The answer to an HTTP request has come. has_more: a poll's answer says that there is more at once."""
+    """The answer to an HTTP request has arrived. has_more: a poll's answer says that there is more."""
 
     client: str
     connection_id: int
@@ -262,7 +262,7 @@ class ReadingTurned(TraceRecord, frozen=True, tag="reading_turned", kw_only=True
 
 
 class AlarmServed(TraceRecord, frozen=True, tag="alarm_served", kw_only=True, gc=False):
-    """A client's alarm was due and its session was told the time; what is overdue after this stays undone."""
+    """A client's alarm was due and its session has handled its timers; actions overdue after this will not happen."""
 
     client: str
 
@@ -271,7 +271,7 @@ class AlarmServed(TraceRecord, frozen=True, tag="alarm_served", kw_only=True, gc
 
 
 class SessionJoined(TraceRecord, frozen=True, tag="session_joined", kw_only=True, gc=False):
-    """A session has a connection. `connection_id` is the server's own name for it."""
+    """A session has a connection. `connection_id` is the server's number for it."""
 
     client_id: str
     session_id: str
@@ -290,23 +290,23 @@ class SessionLeft(TraceRecord, frozen=True, tag="session_left", kw_only=True, gc
 
 
 class SessionDeparted(TraceRecord, frozen=True, tag="session_departed", kw_only=True, gc=False):
-    """A session is over at the server: its client has left, or has not come back within the grace period."""
+    """A session is over at the server: its client has left, or has not returned within the grace period."""
 
     client_id: str
     session_id: str
 
 
 class RoundTripReported(TraceRecord, frozen=True, tag="round_trip_reported", kw_only=True, gc=False):
-    """A client has told how long its last ping took, by its own clock."""
+    """A client has reported the round trip of its last ping, by its own clock."""
 
     session_id: str
     round_trip_ms: float
 
 
 class AnswerGiven(TraceRecord, frozen=True, tag="answer_given", kw_only=True, gc=False):
-    """The server has settled a publish, or said again how. A retryable rejection settles nothing and is not recorded.
+    """The server has answered a publish, or repeated its answer. A retryable rejection is not final and is not recorded.
 
-    Either `sequence_number` (accepted) or `code` (refused for good) is set. `epoch`: of the history, where that is known.
+    Either `sequence_number` (accepted) or `code` (refused for good) is set. `epoch`: of the history, if known.
     """
 
     client_id: str
@@ -317,7 +317,7 @@ class AnswerGiven(TraceRecord, frozen=True, tag="answer_given", kw_only=True, gc
     epoch: str | None = None
 
 
-# A server's driver, closely watched: only worlds that see every frame of a server record these.
+# A server's driver in detail: only in worlds that see every frame of a server.
 
 
 class EventsCommitted(TraceRecord, frozen=True, tag="events_committed", kw_only=True, gc=False):
@@ -328,7 +328,7 @@ class EventsCommitted(TraceRecord, frozen=True, tag="events_committed", kw_only=
 
 
 class FrameGiven(TraceRecord, frozen=True, tag="frame_given", kw_only=True, gc=False):
-    """A WebSocket took a frame of the server. first, last: the numbers of its events; of a welcome, `last` is the position from
+    """A WebSocket took a frame of the server. first, last: the numbers of its events; for a welcome, `last` is the position after
     which events follow."""
 
     client_id: str
@@ -340,7 +340,7 @@ class FrameGiven(TraceRecord, frozen=True, tag="frame_given", kw_only=True, gc=F
 
 
 class PublishTaken(TraceRecord, frozen=True, tag="publish_taken", kw_only=True, gc=False):
-    """A publish that came on this WebSocket is the newest of its client that the server knows."""
+    """A publish that arrived on this WebSocket is the newest of its client that the server knows."""
 
     client_id: str
     connection_id: int
@@ -348,7 +348,7 @@ class PublishTaken(TraceRecord, frozen=True, tag="publish_taken", kw_only=True, 
 
 
 class ReaderBlocked(TraceRecord, frozen=True, tag="reader_blocked", kw_only=True, gc=False):
-    """A WebSocket's socket takes nothing more, or takes something again."""
+    """A WebSocket's socket is full, or has room again."""
 
     client_id: str
     connection_id: int
@@ -356,15 +356,15 @@ class ReaderBlocked(TraceRecord, frozen=True, tag="reader_blocked", kw_only=True
 
 
 class ServerAlarmServed(TraceRecord, frozen=True, tag="server_alarm_served", kw_only=True, gc=False):
-    """The server's alarm was due and its run was told the time; what is overdue after this stays undone."""
+    """The server's alarm was due and its run has handled its timers; actions overdue after this will not happen."""
 
 
 class ClockStepped(TraceRecord, frozen=True, tag="clock_stepped", kw_only=True, gc=False):
-    """The server's clock was set: what it measures across this moment is not the time of the trace."""
+    """The server's clock was set: durations that it measures across this moment differ from the trace's."""
 
 
 class TokenTaken(TraceRecord, frozen=True, tag="token_taken", kw_only=True, gc=False):
-    """The server has found a connection's token good until `good_until`, in ns since the run began; None: for ever."""
+    """The server has found a connection's token valid until `good_until`, in ns since the run began; None: for ever."""
 
     client_id: str
     connection_id: int
@@ -400,14 +400,14 @@ class PollingBegun(TraceRecord, frozen=True, tag="polling_begun", kw_only=True, 
 
 
 class ByeTaken(TraceRecord, frozen=True, tag="bye_taken", kw_only=True, gc=False):
-    """A client has said to the server that it leaves."""
+    """A client has sent bye to the server."""
 
     client_id: str
 
 
 class TrespassAnswered(TraceRecord, frozen=True, tag="trespass_answered", kw_only=True, gc=False):
-    """Somebody with a token of another user has spoken in the name of this client, and was answered with this frame; "close"
-    with `code` if the connection or request was refused."""
+    """Another user's token was used with the id of this client, and the answer was this frame; "close" with `code` if the
+    connection or request was refused."""
 
     client_id: str
     frame: str
@@ -424,8 +424,8 @@ class ConnectionRefused(TraceRecord, frozen=True, tag="connection_refused", kw_o
 
 
 class LogStored(TraceRecord, frozen=True, tag="log_stored", kw_only=True, gc=False):
-    """What the store holds: entries from `oldest` to `head` (each an EntryStored before this), and the newest snapshot.
-    `is_whole`: entries that the store has dropped since are in the trace too, so that they begin at 1."""
+    """The contents of the store: entries from `oldest` to `head` (each an EntryStored before this), and the newest snapshot.
+    `is_whole`: entries that the store has deleted are in the trace too, so that they begin at 1."""
 
     epoch: str
     oldest: int
@@ -436,7 +436,7 @@ class LogStored(TraceRecord, frozen=True, tag="log_stored", kw_only=True, gc=Fal
 
 
 class EntryStored(TraceRecord, frozen=True, tag="entry_stored", kw_only=True, gc=False):
-    """One event of the stored log. `client_id` and `client_sequence`: None where the store does not bring them back."""
+    """One event of the stored log. `client_id` and `client_sequence`: None if the store does not return them."""
 
     epoch: str
     sequence_number: int
@@ -465,7 +465,7 @@ WorldRecord = (
 )
 LifeRecord = ServerStarted | ServerKilled | ServerStopped
 AskedRecord = Published | PublishRefused | CursorMoved | LeaveAsked
-ToldRecord = (
+OutcomeRecord = (
     AcceptedRecord | Failed | Delivered | SnapshotTaken | ResetTaken | StateTurned | SessionOver | PresenceSeen | CursorSeen
 )
 DriverRecord = RoundTripTaken | AttemptMade | RequestMade | ConnectionLost | ConnectionLeft | WaitAsked
@@ -498,5 +498,5 @@ WatchedServerRecord = (
 )
 ServerRecord = SessionJoined | SessionLeft | SessionDeparted | RoundTripReported | AnswerGiven | WatchedServerRecord
 StoreRecord = LogStored | EntryStored
-ClientRecord = AskedRecord | ToldRecord | DriverRecord | WatchedRecord
+ClientRecord = AskedRecord | OutcomeRecord | DriverRecord | WatchedRecord
 Record = WorldRecord | LifeRecord | ClientStarted | ClientRecord | ServerRecord | StoreRecord | MessagesMeasured | FrameSeen

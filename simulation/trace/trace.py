@@ -1,27 +1,27 @@
-"""The trace: what happened in one run, simulated or real, as one list of small frozen records.
+"""The trace: the events of one run, simulated or real, as one list of small frozen records.
 
-Everything that is judged, counted or plotted is read from a trace, and from nothing else: virtual time and a real afternoon are
-told in the same words. `recording` has the functions that write it, the same in both worlds.
+Every check, count and figure is computed from a trace alone: simulated and real runs use the same records. `writer` has the
+functions that write it, the same for both.
 
-    who        records
+    subject    records
     the world  TraceStarted, FaultHappened, FaultOver, PathTroubled, FaultsStopped, CameToRest,
                ServerStarted, ServerKilled, ServerStopped, QueueSampled, QueuePeaked, WorkSampled, RosterSampled
-    a client   ClientStarted, Published, PublishRefused, CursorMoved, LeaveAsked (what it asked for)
-               Accepted, Failed, Delivered, SnapshotTaken, ResetTaken, StateTurned, SessionOver (what it was told)
+    a client   ClientStarted, Published, PublishRefused, CursorMoved, LeaveAsked (requests)
+               Accepted, Failed, Delivered, SnapshotTaken, ResetTaken, StateTurned, SessionOver (deliveries)
                PresenceSeen, CursorSeen (latest values, beside the log)
                AttemptMade, RequestMade, ConnectionLost, ConnectionLeft, WaitAsked, RoundTripTaken (its driver)
                PositionHeld, BeginningGiven, EventShown, PublishSent, RetryAsked, AckSent, AlarmServed, RequestAnswered,
-               ReadingTurned, RosterHeard (where every frame is watched)
+               ReadingTurned, RosterHeard (in worlds that see every frame)
     a server   SessionJoined, SessionLeft, SessionDeparted, RoundTripReported, AnswerGiven
                EventsCommitted, FrameGiven, PublishTaken, ReaderBlocked, ServerAlarmServed, ClockStepped, TokenTaken, ByeTaken,
-               RosterGiven, CursorTaken, PollingBegun, TrespassAnswered, ConnectionRefused (where every frame is watched)
-    the store  LogStored, EntryStored (at the end, and when a fault takes it)
+               RosterGiven, CursorTaken, PollingBegun, TrespassAnswered, ConnectionRefused (in worlds that see every frame)
+    the store  LogStored, EntryStored (at the end, and before a fault deletes it)
 
-`at` is in whole ns since the run began, by one clock for the whole trace; records stand in the order in which things happened,
-which settles ties. One trace is of one run of the protocol. Written as JSON lines; equal runs give equal bytes.
+`at` is in whole ns since the run began, by one clock for the whole trace; records are in the order of the events, also for equal
+times. A trace is of one run of the protocol. Its file has JSON lines; equal runs give equal bytes.
 
-A publish is followed by `data["publishId"]`, which whoever publishes puts there (`simulation.trace.publishes`). Of a run that
-is too large for a record per message, one record of sums stands at the end in their place (`simulation.trace.measured`).
+A publish is identified by `data["publishId"]`, which the publisher sets (`simulation.trace.publishes`). In a run that is too
+large for a record per message, one record of sums at the end replaces them (`simulation.trace.measured`).
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -76,6 +76,7 @@ from simulation.trace.records import (
     LeaveAsked,
     LifeRecord,
     LogStored,
+    OutcomeRecord,
     PathTrouble,
     PathTroubled,
     PollingBegun,
@@ -105,7 +106,6 @@ from simulation.trace.records import (
     SessionLeft,
     StoreRecord,
     TokenTaken,
-    ToldRecord,
     TrespassAnswered,
     WatchedRecord,
     WatchedServerRecord,
@@ -146,6 +146,7 @@ __all__ = [
     "LeaveAsked",
     "LifeRecord",
     "LogStored",
+    "OutcomeRecord",
     "PathTrouble",
     "PathTroubled",
     "PollingBegun",
@@ -182,7 +183,6 @@ __all__ = [
     "StateTurned",
     "StoreRecord",
     "TokenTaken",
-    "ToldRecord",
     "Trace",
     "TraceStarted",
     "TrespassAnswered",
@@ -198,7 +198,7 @@ _decoder: "msgspec.json.Decoder[Record]" = msgspec.json.Decoder(Record)
 
 
 class Trace:
-    """Records in the order in which things happened. Append-only; as long as the run is."""
+    """Records in the order of events. Append-only; as long as the run."""
 
     def __init__(self, records: Iterable[Record] = ()) -> None:
         self._records: list[Record] = list(records)
@@ -213,15 +213,15 @@ class Trace:
         return iter(self._records)
 
     def epoch_of(self, client: str) -> str | None:
-        """The history that this client was last seen in, as far as it was recorded here."""
+        """The history in which this client last was, as far as it was recorded here."""
         return self._epochs.get(client)
 
     def enter_epoch(self, client: str, epoch: str | None) -> None:
         self._epochs[client] = epoch
 
     def deliver(self, client: str, epoch: str | None, number: int, event: Event, now: int) -> None:
-        """A sequenced event was handed to the application. One of these comes for each client and event, so a trace that keeps
-        nothing of it can do without the record."""
+        """A sequenced event was delivered to the application. There is one for each client and event, so a trace that keeps none
+        of them overrides this without creating a record."""
         self.add(
             Delivered(
                 at=now,
@@ -235,14 +235,14 @@ class Trace:
         )
 
     def finish(self, now: int) -> None:
-        """Nothing more will happen; only what the store holds is still to be added."""
+        """The run has ended; only the contents of the store may still be added."""
 
     def to_bytes(self) -> bytes:
         """JSON lines. Equal traces give equal bytes."""
         return _encoder.encode_lines(self._records)
 
     def digest(self) -> str:
-        """A short name for exactly this trace, in hex."""
+        """A hash of this trace, in hex."""
         return blake2b(self.to_bytes(), digest_size=16).hexdigest()
 
     def write(self, path: FilePath) -> None:
@@ -251,8 +251,8 @@ class Trace:
 
     @classmethod
     def read(cls, path: FilePath) -> "Trace":
-        """What `write` wrote, or a client's own recording, whose last line may be cut off. Raises OSError, or ConfigError that
-        says which line is wrong, or which version of the format it is."""
+        """Read a file of `write`, or a client's own recording, whose last line may be incomplete. Raises OSError, or ConfigError
+        that names the wrong line or the file's format version."""
         *lines, rest = path.read_bytes().split(b"\n")
         started = _started(path, lines[0] if lines else rest)
         if rest and started.keeps != "session":
@@ -267,7 +267,7 @@ class Trace:
 
 
 class _Head(msgspec.Struct):
-    """What the first line of any version has; before version 2 it was left out, or named otherwise."""
+    """The first line of any version; before version 2 the version was missing, or had another name."""
 
     record: str = ""
     format_version: int | None = None

@@ -13,7 +13,7 @@ from reference.protocol.events import Event
 
 
 def words_of(frame: frames.Frame) -> str:
-    """What a frame says, without what does not matter for reading a conversation."""
+    """A frame in a few words, without details that do not matter to a reader."""
     match frame:
         case frames.Hello() | frames.PollRequest():
             name = "hello" if isinstance(frame, frames.Hello) else "poll"
@@ -61,20 +61,20 @@ def words_of(frame: frames.Frame) -> str:
 
 
 def words_of_outcome(outcome: Outcome) -> str | None:
-    """What an application was told; None for what only shows how things go."""
+    """An outcome in a few words; None for outcomes that only report a status."""
     match outcome:
         case Event():
             return None if outcome.sequence_number is None else f"is given event {outcome.sequence_number} {outcome.event_type}"
         case SnapshotReceived():
             return f"is given the snapshot at {outcome.snapshot.sequence_number} of {outcome.epoch}"
         case ResetReceived():
-            return f"is told that its history is gone; now at {outcome.snapshot.sequence_number} of {outcome.epoch}"
+            return f"is reset: its history is lost; now at {outcome.snapshot.sequence_number} of {outcome.epoch}"
         case PublishAccepted():
-            return f"is told: publish {outcome.ticket} is event {outcome.sequence_number}"
+            return f"learns: publish {outcome.ticket} is event {outcome.sequence_number}"
         case PublishFailed():
-            return f"is told: publish {outcome.ticket} failed ({outcome.code})"
+            return f"learns: publish {outcome.ticket} failed ({outcome.code})"
         case SessionEnded():
-            return f"is told: the session is over ({outcome.message})"
+            return f"learns: the session is over ({outcome.message})"
         case _:
             return None
 

@@ -1,7 +1,7 @@
-"""Trace writer: turns what a machine gave to its driver into trace records, the same functions in every world.
+"""Trace writer: converts the output of a machine to trace records, with the same functions in every world.
 
-Nothing is interpreted here; that is for `index` and `checks`. The last part does the same for a client's tap, the one way from a
-real session into a trace. The simulator does not import the trio client; it knows a tap's records by their shape.
+It interprets nothing; `index` and `checks` do. The last part does the same for a client's tap, the only way from a real session
+into a trace. The simulator does not import the trio client; it recognises a tap's records by their fields.
 """
 
 from collections.abc import Iterable, Sequence
@@ -120,12 +120,11 @@ def record_outcomes(
     epoch: str | None = None,
     position: tuple[str | None, int] | None = None,
 ) -> None:
-    """What the application of `client` was told at `now`, in ns since the run began.
+    """The outcomes delivered to the application of `client` at `now`, in ns since the run began.
 
-    `position` is the session's after these outcomes. It is needed only for a session that begins without a snapshot, for
-    otherwise the outcomes themselves tell; where it begins is recorded. `epoch` alone is for worlds that record the beginning
-    themselves, or cannot.
-    """
+    `position` is the session's position after these outcomes. It is needed only for a session that begins without a snapshot,
+    because otherwise the outcomes have it; its beginning is recorded. `epoch` alone is for worlds that record the beginning
+    themselves, or cannot."""
     entered = trace.epoch_of(client)
     if entered is None:
         entered = epoch if position is None else position[0]
@@ -195,7 +194,7 @@ _REQUESTS = frozenset({frames.PollRequest, frames.PublishRequest})
 
 
 def record_actions(trace: Trace, client: str, actions: Iterable[ClientAction], now: int) -> None:
-    """What the driver of `client` was asked to do with its connections."""
+    """The actions about connections that the driver of `client` carries out."""
     for action in actions:
         match action:
             case Send(connection_ids=connection_ids, frame=frame):
@@ -223,18 +222,18 @@ def record_loss(
     message: str = "",
     retry_after_ms: int | None = None,
 ) -> None:
-    """What the driver of `client` says in `connection_lost`."""
+    """The arguments of a `connection_lost` of the driver of `client`."""
     trace.add(ConnectionLost(at=now, client=client, connection_id=connection_id, code=code, message=message))
     if retry_after_ms is not None:
         trace.add(WaitAsked(at=now, client=client, retry_after_ms=retry_after_ms))
 
 
 RECORDED_FRAMES = frozenset({frames.Goaway, frames.RequestFailed})
-"""What `record_frame` records anything of."""
+"""The frames of which `record_frame` records something."""
 
 
 def record_frame(trace: Trace, client: str, connection_id: int, frame: frames.Frame, now: int) -> None:
-    """A frame that came to `client`: only what bears on its manners is recorded."""
+    """A frame arrived at `client`: only what the retry rules need is recorded."""
     if isinstance(frame, frames.Goaway):
         trace.add(WaitAsked(at=now, client=client, retry_after_ms=frame.retry_after_ms, spread_ms=frame.spread_ms))
     elif isinstance(frame, frames.RequestFailed):
@@ -253,7 +252,7 @@ def record_frame(trace: Trace, client: str, connection_id: int, frame: frames.Fr
 
 
 def record_observations(trace: Trace, observations: Iterable[Observation], now: int) -> None:
-    """What a run let its driver observe: which connection speaks for which session."""
+    """The observations of a run: which connection has which session."""
     for observation in observations:
         if isinstance(observation, Joined) and observation.transport is Transport.WEBSOCKET:
             trace.add(
@@ -281,7 +280,7 @@ def record_observations(trace: Trace, observations: Iterable[Observation], now: 
 
 
 def record_answers(trace: Trace, client_id: str, frame: frames.Frame, now: int, *, epoch: str | None = None) -> None:
-    """A frame that the server sends to `client_id`: the answers to publishes in it. `epoch`: of its run, where that is known."""
+    """A frame that the server sends to `client_id`: the answers to publishes in it. `epoch`: of its run, if known."""
     match frame:
         case frames.Accepted() | frames.Rejected():
             _record_answer(trace, client_id, frame, now, epoch)
@@ -293,9 +292,9 @@ def record_answers(trace: Trace, client_id: str, frame: frames.Frame, now: int, 
 
 
 def record_stored(trace: Trace, stored: StoredRun, now: int, entries: Iterable[LogEntry] | None = None) -> None:
-    """What the store holds at the end.
+    """The contents of the store at the end.
 
-    `entries`: every event that was ever stored in this epoch, for a store that knows; otherwise what is retained is recorded.
+    `entries`: every event that was ever stored in this epoch, if the store has them; otherwise the retained events are recorded.
     """
     if entries is None:
         senders = {number: (client.client_id, sent) for client in stored.clients for sent, number in client.answers}
@@ -391,7 +390,7 @@ class _Lost(Protocol):
 
 
 def record_tapped(trace: Trace, client: str, what: Any, at: int) -> None:
-    """Record what the tap of `client` was told; `at`: in ns since the trace began."""
+    """Record a call of the tap of `client`; `at`: in ns since the trace began."""
     match what:
         case Open() | Close() | Send():
             record_actions(trace, client, [what], at)

@@ -1,8 +1,7 @@
-"""`steadywire verify`: does the simulator reproduce what is known? Every closed form of `simulation.validation.closed_forms`
-against it.
+"""`steadywire verify`: compares the simulator with every closed form of `simulation.validation.closed_forms`.
 
-experiment     what an experiment is, and when a number agrees
-experiments    the experiments, by what they are about: `clients` and `network`; `worlds` are the still ones they happen in
+experiment     the definition of an experiment, and when a number agrees
+experiments    the experiments, by subject: `clients` and `network`; `worlds` has helpers for still worlds
 catalogue      all of them, over ranges of their parameters
 run            replications, spread over processes
 report         the table, for a terminal, for a page and as JSON

@@ -1,8 +1,8 @@
-"""An experiment: one part of the simulator, set up so that a closed form says what must come out.
+"""An experiment: one part of the simulator, set up so that a closed form gives the expected result.
 
-An experiment is a frozen value: it can be compared, printed and sent to another process. It is run in replications that differ in
-their draws only. Each replication gives one value for every quantity, so that messages or clients of one run, which are not
-independent, are never counted as if they were; the standard error is taken over the replications.
+An experiment is a frozen value: it can be compared, printed and sent to another process. It is run in replications that differ
+only in their random numbers. Each replication gives one value for every quantity, so that messages or clients of one run, which
+are not independent, are never counted as independent; the standard error is computed over the replications.
 
 A quantity agrees when its mean is within `STANDARD_ERRORS_MAX` standard errors of the reference. That says little if the standard
 error is large, so each quantity has a largest relative error that is allowed: above it the comparison is too imprecise, and
@@ -18,16 +18,16 @@ from typing import ClassVar, Literal
 import numpy as np
 
 STANDARD_ERRORS_MAX = 3.3
-"""About one in a thousand right quantities is beyond it, and is then a false alarm for its seed."""
+"""About one in a thousand correct quantities is beyond it, and is then a false alarm for its seed."""
 ROUNDING = 1e-8
-"""What whole nanoseconds and sums of floats may do to a value, relative to the larger of it and 1."""
+"""Possible effect of whole nanoseconds and sums of floats on a value, relative to the larger of it and 1."""
 REPLICATIONS_MIN = 30
 
 Verdict = Literal["agrees", "differs", "too imprecise"]
 
 
 class NotAsSetUp(Exception):
-    """The simulator did something else than what the experiment is about; there is nothing to compare. The text says what."""
+    """The simulator did something else than the experiment assumes; there is nothing to compare. The text says what."""
 
 
 def require(condition: bool, sentence: str) -> None:
@@ -38,7 +38,7 @@ def require(condition: bool, sentence: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What a closed form says of one quantity. relative_error_max: of the standard error, in a full run."""
+    """The value of one quantity by a closed form. relative_error_max: of the standard error, in a full run."""
 
     value: float
     unit: str
@@ -76,7 +76,7 @@ class TheoryExperiment:
         return ", ".join(f"{field.name}={_short(getattr(self, field.name))}" for field in fields(self))
 
     def seed(self, seed: int) -> int:
-        """This experiment's own seed, so that two experiments share no draw."""
+        """This experiment's own seed, so that two experiments share no random number."""
         return int.from_bytes(blake2b(f"{seed}/{self.name}".encode(), digest_size=8).digest(), "little") >> 1
 
 
@@ -104,16 +104,16 @@ class Number:
 
     @property
     def resolution(self) -> float:
-        """The smallest relative difference that would have been noticed."""
+        """The smallest relative difference that would be detected."""
         return STANDARD_ERRORS_MAX * self.standard_error / abs(self.reference) if self.reference else math.inf
 
 
 Observed = dict[str, float] | str
-"""What one replication gave; or a sentence: why it gave nothing."""
+"""The result of one replication; or a sentence that says why there is none."""
 
 
 def judge(experiment: TheoryExperiment, observed: Sequence[Observed], *, is_quick: bool) -> list[Number]:
-    """Compare what the replications gave with the references. If one gave nothing, nothing agrees."""
+    """Compare the replications with the references. If one has no result, nothing agrees."""
     notes = [values for values in observed if isinstance(values, str)]
     numbers = []
     for quantity, expected in experiment.expected().items():

@@ -1,4 +1,4 @@
-"""Figures of a verification, one function each: numbers in, a matplotlib figure out."""
+"""Figures of a verification, one function each: they take numbers and return a matplotlib figure."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""The outcome of a verification, for a terminal, as plain lines, as Markdown and as JSON. Equal numbers give equal text."""
+"""The report of a verification, for a terminal, as plain lines, as Markdown and as JSON. Equal numbers give equal text."""
 
 import math
 from collections.abc import Sequence
@@ -68,7 +68,7 @@ def line(number: Number) -> str:
 
 
 def summary(outcome: Verification) -> list[str]:
-    """What the numbers say together."""
+    """The conclusions from all numbers."""
     numbers, wrong = outcome.numbers, outcome.wrong
     random = [number for number in numbers if number.standard_error and math.isfinite(number.z)]
     lines = [
@@ -107,5 +107,5 @@ def to_markdown(outcome: Verification) -> str:
 
 
 def to_json(outcome: Verification) -> bytes:
-    """Everything; what is not finite is null."""
+    """Everything; values that are not finite are null."""
     return msgspec.json.format(msgspec.json.encode(outcome), indent=1) + b"\n"

@@ -1,8 +1,8 @@
-"""All replications of all experiments, spread over processes. The numbers do not depend on how many there are.
+"""Runs all replications of all experiments in worker processes. The numbers do not depend on how many there are.
 
-Of some hundred right numbers one is now and then too far off by chance. So an experiment with a number that differs is run a
-second time, on fresh draws and with `AGAIN` times as many replications, twice as precise, and that run counts: a real difference
-stands out more, a chance one is gone. What the first run said stays in the number's note.
+Of some hundred correct numbers, one may be too far off by chance. So an experiment with a number that differs is run a second
+time, with new random numbers and `AGAIN` times as many replications, twice as precise, and that run counts: a real difference
+becomes clearer, a random one disappears. The number's note has the result of the first run.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +23,7 @@ def verify(
     jobs: int = 1,
     done: Callable[[list[Number]], None] | None = None,
 ) -> list[Number]:
-    """Run and judge. `done` is told of each experiment's numbers, in the order of the experiments."""
+    """Run and judge. `done` is called with each experiment's numbers, in the order of the experiments."""
     tasks = [(experiment, replication) for experiment in experiments for replication in range(_count(experiment, is_quick))]
     observations = _observe_all(tasks, seed, jobs)
     numbers = []

@@ -1,4 +1,4 @@
-"""`pip install steadywire` alone: server, client and what goes with them work without the modules of the extras."""
+"""`pip install steadywire` without extras: server, client and their tools work without the modules of the extras."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""How many deliveries a second one server process makes, with everything switched on, and how that compares with its bare push.
+"""Deliveries per second of one server process with all features on, compared with its push alone.
 
     .venv/bin/python -m tests.benchmarks.fan_out [--readers 1000] [--seconds 5] [--store memory:]
 

@@ -1,4 +1,4 @@
-"""How fast one frame reaches many readers: `push` to every stream, against one `send_all` per connection, in the same run.
+"""How fast one frame reaches many readers: `push` to every stream, compared with one `send_all` per connection, in the same run.
 
     .venv/bin/python tests/benchmarks/push_fan_out.py [--readers 1000] [--events 64] [--event-bytes 200] [--seconds 3]
 

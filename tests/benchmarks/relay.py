@@ -1,4 +1,4 @@
-"""What it costs that a client came to a process which does not serve its run, against one that came to the owner.
+"""The cost of relaying: a client connected to a process that does not serve its run, compared with one connected to the owner.
 
     .venv/bin/python -m tests.benchmarks.relay [--readers 200] [--seconds 4]
 

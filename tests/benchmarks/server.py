@@ -1,4 +1,4 @@
-"""What the server costs beside its peers: fan-out, publishing, coming back after an outage, idle connections.
+"""The server's cost compared with its peers: fan-out, publishing, reconnecting after an outage, idle connections.
 
     .venv/bin/steadywire bench --server [--quick]
     .venv/bin/steadywire bench --server --markdown docs/performance.md

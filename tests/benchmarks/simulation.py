@@ -1,4 +1,4 @@
-"""What the simulator costs: its messages against SimPy's own bare events, a reconnect storm, the memory of an idle client.
+"""The simulator's cost: its messages compared with SimPy's bare events, a reconnect storm, the memory of an idle client.
 
     .venv/bin/steadywire bench --simulation [--quick] [--seed 1]        # or: .venv/bin/python -m tests.benchmarks.simulation
 

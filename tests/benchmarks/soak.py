@@ -1,4 +1,4 @@
-"""A server under churn for half an hour: what it holds must stay level, and a flood must not slow the others down.
+"""A server under churn for half an hour: its memory must not grow, and a flood must not slow the other clients down.
 
     .venv/bin/python -m tests.benchmarks.soak --minutes 30                           one process on SQLite
     .venv/bin/python -m tests.benchmarks.soak --minutes 30 --store postgresql://...  two processes on one database

@@ -1,4 +1,4 @@
-"""How fast a store makes events durable, and what a commit costs, beside the database's driver alone.
+"""How fast a store makes events durable, and the cost of a commit, compared with the database's driver alone.
 
     .venv/bin/python -m tests.benchmarks.store [--directory DIRECTORY] [--commits 200] [--rounds 3]
 

@@ -1,4 +1,4 @@
-"""The benchmark's verdicts and its command; how fast anything is, is not a matter for tests."""
+"""The benchmark's verdicts and its command. Tests do not judge the speed itself."""
 
 from collections import defaultdict
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from simulation.cli.bench import bench_command
+from tests.benchmarks.machine import publishes, seconds_of
 from tests.benchmarks.server import BEGIN, END, WORKS, markdown, rows_of, write_into
 from tests.benchmarks.simulation import FULL, QUICK, Figure, Size, figures_of, idle, measure_storm, steady, storm, table
 
@@ -65,6 +66,10 @@ def test_a_storm_is_a_storm() -> None:
     measured = measure_storm(Size(clients=10, seconds=1.0, storm=30, idle=10, bare_events=100), seed=1)
     assert (measured["returned"], measured["whole"]) == (29, 30)
     assert 29 <= measured["replayed"] <= 290
+
+
+def test_the_machine_answers_every_publish_that_is_measured() -> None:
+    assert seconds_of(publishes(25), per_read=10) > 0
 
 
 def test_the_worlds_can_be_written_down() -> None:

@@ -1,4 +1,4 @@
-"""The soak's verdicts: what counts as grown, and who counts as slowed down."""
+"""The soak's verdicts: which memory counts as grown, and which clients count as slowed down."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""What the brief's recommended tests share: the real server and real clients, in virtual time, with a network between them."""
+"""Shared by the brief's recommended tests: the real server and real clients, in virtual time, with a network between them."""
 
 import json
 from collections.abc import AsyncIterator

@@ -44,7 +44,7 @@ async def test_admin_api(autojump_clock: MockClock) -> None:
         assert (health["status"], health["totalConnections"]) == ("HEALTHY", CLIENTS)
         assert health["sessionsByQuality"]["HEALTHY"] == CLIENTS
 
-        # A third of them are dropped: no connections any more, but still told of, until they are cleaned up.
+        # A third of them are dropped: no connections any more, but still listed, until they are cleaned up.
         for line in lines[::3]:
             line.cut()
         gone = len(lines[::3])

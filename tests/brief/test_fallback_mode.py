@@ -24,7 +24,7 @@ async def test_fallback_mode(autojump_clock: MockClock) -> None:
             assert trio.current_time() - started <= 2.1, "it polls every 2 s"
             assert ada.active_users == bob.active_users == ("ada", "bob")
             assert await room.metric("orchestrator_websocket_fallback_http_total", reason="not_opened") == 1
-            # And back, without a seam.
+            # And back, with no gap and no duplicate.
             line.passes_websockets = True
             await ada.wait_until(ClientState.LIVE)
             await bob.publish("CHAT", {"text": "after"})

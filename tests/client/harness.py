@@ -55,7 +55,7 @@ class Wire(trio.abc.Stream):
         self._cut_scope.cancel()
 
     def silence(self) -> None:
-        """Half-open: nothing passes any more, and nobody is told."""
+        """Half-open: no data pass any more, and neither end is notified."""
         self._silent = True
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
@@ -109,7 +109,7 @@ class Wire(trio.abc.Stream):
 
 
 class _Peer:
-    """One connection to the run: what is to be sent on it. A `Socket` that holds QUEUE_FRAMES_MAX frames."""
+    """One connection to the run: its queue of frames. A `Socket` that holds QUEUE_FRAMES_MAX frames."""
 
     def __init__(self) -> None:
         self.wake = trio.Event()

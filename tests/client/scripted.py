@@ -1,4 +1,4 @@
-"""Servers that say what no server of ours would: one handler for each connection, over memory streams."""
+"""Servers that send what our server never sends: one handler for each connection, over memory streams."""
 
 from collections.abc import Awaitable, Callable
 

@@ -1,4 +1,4 @@
-"""One server and a client or two, while nothing goes wrong."""
+"""One server and one or two clients, without faults."""
 
 from itertools import pairwise
 
@@ -72,7 +72,7 @@ async def test_presence_and_cursors(join: Connect, server: Server) -> None:
             if event.event_type == CURSOR_MOVE and event.data == {"x": 49}:
                 break
         assert event.user_id == "grace"
-        await trio.sleep(ServerConfig().presence_interval_s)  # who came second is told that much later, and cursors sooner
+        await trio.sleep(ServerConfig().presence_interval_s)  # the second arrival is sent that much later, and cursors sooner
         assert ada.active_users == ("ada", "grace")
 
 

@@ -1,4 +1,4 @@
-"""The whole block, cancelled at every moment of its life."""
+"""The client's whole block, cancelled at every checkpoint."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""A connection that is cut, anywhere in its life, in both directions: nothing is lost, nothing comes twice."""
+"""A connection that is cut at any byte, in either direction: nothing is lost, nothing is delivered twice."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""When no WebSocket gets through: HTTP polling carries the same session, and WebSocket comes back behind it."""
+"""When WebSocket is blocked: HTTP polling carries the same session, and probes find when WebSocket works again."""
 
 import pytest
 import trio
@@ -172,7 +172,7 @@ async def test_retry_after_over_http_is_kept(join: Connect, server: Server) -> N
 @pytest.mark.parametrize(
     "body", [b"<html>log in first</html>", b"", b"{}", b"x" * (9 * 2**20)], ids=["html", "no", "json", "big"]
 )
-async def test_nonsense_over_http(join: Connect, server: Server, body: bytes) -> None:
+async def test_malformed_answers_over_http(join: Connect, server: Server, body: bytes) -> None:
     """A captive portal answers 200 to everything."""
     server.refuse = lambda target: BLOCKED if target.startswith("/ws/") else (200, {}, body)
     async with join() as client:

@@ -1,4 +1,4 @@
-"""A server, or something on the way to it, that says what the protocol does not allow: it costs that connection, nothing else."""
+"""A server or an intermediary that breaks the protocol: the client loses that connection and nothing else."""
 
 import pytest
 import trio
@@ -63,7 +63,7 @@ async def test_a_message_that_is_no_frame(join: Connect, server: Server, nursery
     assert codes == [CloseCode.BAD_FRAME]
 
 
-async def test_nonsense_after_the_welcome(join: Connect, server: Server, nursery: trio.Nursery) -> None:
+async def test_malformed_frames_after_the_welcome(join: Connect, server: Server, nursery: trio.Nursery) -> None:
     async def talk(connection: trio_websocket.WebSocketConnection) -> None:
         await connection.get_message()
         await connection.send_message(welcome())

@@ -1,4 +1,4 @@
-"""An outbox that survives the program: nothing is lost, nothing is doubled, wherever the program ends."""
+"""An outbox on disk: nothing is lost or published twice, wherever the program ends."""
 
 import errno
 import os
@@ -135,7 +135,7 @@ def test_a_line_that_is_cut_off_was_being_written(path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"nonsense\n", "line 1 of the outbox .* is damaged"),
+        (b"garbage\n", "line 1 of the outbox .* is damaged"),
         (b'{"change":"generation","generation":1}\n', "is no outbox"),
         (b'{"change":"outbox","runId":"r","clientId":"c","format_version":9,"formatVersion":9}\n', "format version 9"),
     ],

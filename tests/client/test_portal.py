@@ -1,4 +1,4 @@
-"""Trio in a thread: what a call gives, what an error or an interruption leaves behind, and how everything ends."""
+"""Trio in a thread: the results of calls, the state after an error or an interruption, and the end."""
 
 import contextlib
 import signal

@@ -122,7 +122,7 @@ async def test_what_the_real_server_refuses() -> None:
                 ended = [outcome async for outcome in client][-1]
                 assert isinstance(ended, SessionEnded)
                 assert ended.code == CloseCode.NO_SUCH_RUN
-            async with quickly(server.url, str(uuid.uuid4()), token="nonsense") as client:
+            async with quickly(server.url, str(uuid.uuid4()), token="garbage") as client:
                 ended = [outcome async for outcome in client][-1]
                 assert isinstance(ended, SessionEnded)
                 assert ended.code == CloseCode.TOKEN

@@ -1,4 +1,4 @@
-"""Upgrades that are refused: by our server, in its own words, or by something in between."""
+"""Refused upgrades: by our server, with its problem document, or by an intermediary."""
 
 import pytest
 import trio

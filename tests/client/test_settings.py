@@ -80,7 +80,7 @@ async def test_a_client_keeps_its_settings(join: Connect, server: Server) -> Non
     async with join(settings=settings) as client:
         (ended,) = [outcome async for outcome in client]
         assert isinstance(ended, SessionEnded)
-        assert ended.message.startswith("the reconnect policy gave up after 1 failed attempts; the last: no connection to")
+        assert ended.message.startswith("the reconnect policy gave up after 1 failed attempts; last error: no connection to")
         assert client._session.config.fallback_after_failures is None
 
 

@@ -1,4 +1,4 @@
-"""An application that reads slowly, or not at all, while the room talks."""
+"""An application that reads slowly, or not at all, while others publish."""
 
 import pytest
 import trio

@@ -13,7 +13,7 @@ from tests.client.harness import Server
 
 
 async def test_a_refused_token_ends_the_session_when_nobody_can_get_another(join: Connect) -> None:
-    async with join(token="nonsense") as client:
+    async with join(token="garbage") as client:
         outcomes = [outcome async for outcome in client]
     assert outcomes == [SessionEnded(CloseCode.TOKEN, "no such token")]
 

@@ -1,4 +1,4 @@
-"""What a user can get wrong, and the one line that says so."""
+"""Mistakes of a user, and the one line that reports each of them."""
 
 import asyncio
 import ssl
@@ -66,9 +66,9 @@ def test_the_path_of_a_run() -> None:
 
 
 async def test_a_run_that_does_not_exist(join: Connect, server: Server) -> None:
-    server.refuse = lambda target: problem(404, CloseCode.NO_SUCH_RUN, "no run nonsense") if "nonsense" in target else None
-    async with connect(URL, "nonsense", open_stream=server.open_stream) as client:
-        assert [outcome async for outcome in client] == [SessionEnded(CloseCode.NO_SUCH_RUN, "no run nonsense")]
+    server.refuse = lambda target: problem(404, CloseCode.NO_SUCH_RUN, "no run garbage") if "garbage" in target else None
+    async with connect(URL, "garbage", open_stream=server.open_stream) as client:
+        assert [outcome async for outcome in client] == [SessionEnded(CloseCode.NO_SUCH_RUN, "no run garbage")]
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ async def test_create_run(server: Server) -> None:
 
 async def test_create_run_refused(server: Server, nursery: trio.Nursery) -> None:
     with pytest.raises(CreateRunFailed, match="no such token") as caught:
-        await create_run(URL, token="nonsense", open_stream=server.open_stream)
+        await create_run(URL, token="garbage", open_stream=server.open_stream)
     assert caught.value.code == CloseCode.TOKEN
     server.is_down = True
     with pytest.raises(CreateRunFailed, match="refused by the test") as caught:

@@ -1,4 +1,4 @@
-"""Reconnect times: the numbers that are known, the formulas as they are usually written, and plain Monte Carlo of the model."""
+"""Reconnect times: known numbers, the formulas in their usual form, and plain Monte Carlo of the model."""
 
 import math
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Reconnect storms: by counting, by hand, and by plain Monte Carlo."""
+"""Reconnect storms: compared with counting, values by hand, and plain Monte Carlo."""
 
 import math
 from itertools import product

@@ -1,4 +1,4 @@
-"""The smaller closed forms: what is known of them, limits, and plain Monte Carlo."""
+"""The smaller closed forms: known values, limits, and plain Monte Carlo."""
 
 import math
 

@@ -1,5 +1,5 @@
-"""The kit catches clients that break the protocol: our client behind a relay that makes one mistake, or with other settings than
-it tells."""
+"""The kit catches clients that break the protocol: our client behind a relay that makes one mistake, or with settings other than
+those it reports."""
 
 import json
 from collections.abc import Iterable
@@ -234,7 +234,7 @@ OTHER_SETTINGS: list[tuple[dict[str, Any], str, str]] = [
 
 @pytest.mark.parametrize(("settings", "case", "clause"), OTHER_SETTINGS, ids=str)
 def test_other_settings_than_the_client_tells_are_caught(settings: dict[str, Any], case: str, clause: str) -> None:
-    verdict = in_virtual_time(lambda: judge_our_client([case], told={}, **settings))[case]
+    verdict = in_virtual_time(lambda: judge_our_client([case], reported={}, **settings))[case]
     assert (verdict.status, verdict.clause) == ("failed", clause), verdict.message
 
 

@@ -70,7 +70,7 @@ def test_a_server_process_is_judged_by_chosen_cases(tmp_path: Path, capsys: pyte
     report = tmp_path / "report.json"
     with serving("--store", "memory:") as server:
         assert run(["conformance", server.url, "--case", "publish.copies", "--case", "frames.*", "--json", str(report)]) == 0
-        assert run(["conformance", server.url, "--token", "nonsense"]) == 2
+        assert run(["conformance", server.url, "--token", "garbage"]) == 2
     printed = capsys.readouterr()
     assert "publish.copies" in printed.out
     assert "--token" in printed.err

@@ -1,4 +1,4 @@
-"""The kit's own reading of docs/protocol.md: its tables, clauses and examples are those of the document."""
+"""The kit agrees with docs/protocol.md: its tables, clauses and examples are those of the document."""
 
 import inspect
 import re

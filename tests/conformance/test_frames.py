@@ -1,4 +1,4 @@
-"""The validator refuses what the text refuses, and names the clause."""
+"""The validator refuses what docs/protocol.md refuses, and names the clause."""
 
 import json
 from typing import Any

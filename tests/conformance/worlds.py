@@ -230,11 +230,12 @@ async def judge_our_client(
     names: Sequence[str] = (),
     mangler: Callable[[], Mangler] | None = None,
     change_report: Callable[[str, Frame], Iterable[tuple[str, Frame]]] = lambda name, content: [(name, content)],
-    told: Frame | None = None,
+    reported: Frame | None = None,
     policy: ReconnectPolicy | None = None,
     **settings: Any,
 ) -> dict[str, CaseVerdict]:
-    """The verdicts on our client with these settings, as manglers let it appear; `told`: the settings that it claims to have."""
+    """The verdicts on our client with these settings, with its messages changed by manglers; `reported`: the settings that it
+    claims to have."""
     benches: dict[str, Callable[[trio.abc.Stream], Any]] = {}
     nurseries: dict[str, trio.Nursery] = {}
     numbers = itertools.count(1)
@@ -263,7 +264,7 @@ async def judge_our_client(
 
         def report(name: str, content: Frame) -> None:
             if name == "ready":
-                content = {"settings": settings if told is None else told}
+                content = {"settings": settings if reported is None else reported}
             for each in change_report(name, content):
                 program.reports_in.send_nowait(dict([each]))
 

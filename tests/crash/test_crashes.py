@@ -1,4 +1,4 @@
-"""A server is killed hard, fifty times, while clients work: nothing accepted is lost, nothing doubled, no number missing."""
+"""A server is killed fifty times while clients work: nothing accepted is lost or stored twice, no number is missing."""
 
 import os
 from functools import partial

@@ -1,4 +1,4 @@
-"""What the command says and returns when it cannot do what it was asked, and that Ctrl-C leaves nothing behind."""
+"""The command's messages and exit codes when it cannot do its work, and Ctrl-C: no process or file remains."""
 
 import os
 import re

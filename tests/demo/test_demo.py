@@ -1,4 +1,4 @@
-"""Whole demos: a correct one passes, and one that is broken on purpose fails and names the guarantee.
+"""Whole demos: a correct server passes; one broken on purpose fails, and the guarantee is named.
 
 These are real processes, sockets and seconds; everything that can be judged without them is tested elsewhere.
 """

@@ -1,4 +1,4 @@
-"""Figures and verdicts of traces that are written by hand."""
+"""Figures and verdicts of traces written by hand."""
 
 from reference.protocol.records import RunState
 from reference.protocol.states import ClientState

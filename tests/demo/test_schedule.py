@@ -1,4 +1,4 @@
-"""The plan of a demo is a pure function of its arguments, and keeps what the module promises."""
+"""The plan of a demo is a pure function of its arguments, and has the properties that the module promises."""
 
 import subprocess
 import sys

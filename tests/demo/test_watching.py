@@ -1,4 +1,4 @@
-"""What one sees: lines, and pictures for screens of several sizes."""
+"""The output of a running demo: lines, and pictures for terminals of several sizes."""
 
 import io
 
@@ -112,7 +112,7 @@ def test_lines_tell_what_happens_and_now_and_then_how_it_stands() -> None:
         (Outage(at_s=1, duration_s=2.04, clients=("ada", "bela")), "ada, bela: the line is down for 2.0 s"),
         (Stall(at_s=1, duration_s=2, clients=("ada",)), "ada: nothing comes from the server for 2.0 s"),
         (Reset(at_s=1), "everyone: every connection is reset"),
-        (HalfOpen(at_s=1, clients=("ada",)), "ada: every connection goes silent for good, and nobody is told"),
+        (HalfOpen(at_s=1, clients=("ada",)), "ada: every connection becomes silent for ever, without a notification"),
         (Refuse(at_s=1, duration_s=2, clients=("ada",)), "ada: new connections are refused for 2.0 s"),
         (BlockUpgrade(at_s=1, duration_s=2, clients=("ada",)), "ada: WebSocket is cut and forbidden for 2.0 s"),
         (ServerRestart(at_s=1, duration_s=2), "the server is killed (SIGKILL), to be started again after 2.0 s"),

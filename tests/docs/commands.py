@@ -1,8 +1,8 @@
 """The commands of README and docs, as a reader would type them.
 
 A page's commands run in order in one folder of their own. They stand in fenced blocks marked `sh`, and in indented lines that
-begin with `steadywire` or `python`. A fenced `toml` block whose first line is `# NAME.toml` is a file that the reader was told to
-save. A block is left out if the line before it is `<!-- not run: REASON -->`, a page if it stands in `NOT_RUN`.
+begin with `steadywire` or `python`. A fenced `toml` block whose first line is `# NAME.toml` is a file that the reader saves. A
+block is left out if the line before it is `<!-- not run: REASON -->`, a page if it is in `NOT_RUN`.
 
 `steadywire serve` is started and kept until the page ends; ports are replaced by free ones.
 """
@@ -23,7 +23,7 @@ from tests.docs import document
 NOT_RUN = {
     "browser.md": "tests/conformance judges the browser's client with this command",
     "conformance.md": "they judge a server or client of the reader's own; tests/conformance runs the kit",
-    "fidelity.md": "they take minutes on a quiet machine; tests/fidelity and tests/replay run them at a small size",
+    "fidelity.md": "fidelity takes minutes on a quiet machine: tests/fidelity tests its parts; tests/replay runs what-if",
     "guarantees.md": "the mutation run takes hours; tests/mutation tests its judge",
     "operations.md": "they need a PostgreSQL server, secrets and names of one's own; tests/server and tests/store run them",
     "tools.md": "tests/docs/test_tools_page.py runs them, at free ports",

@@ -1,4 +1,4 @@
-"""docs/asyncio.md: its programs run as they stand, against a server at another port."""
+"""docs/asyncio.md: its programs run unchanged, with a server at another port."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""docs/IMPLEMENTATION_SUMMARY.md and docs/WEBSOCKET_HEALTH_MONITORING.md name what there is."""
+"""Everything named in docs/IMPLEMENTATION_SUMMARY.md and docs/WEBSOCKET_HEALTH_MONITORING.md exists."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Each rule of the protocol is found in the code by its number, and no number in the code is without its rule.
+"""Each clause of the protocol is cited in the code by its number, and each cited number is a clause.
 
 A citation stands in a comment or a docstring of `reference`: `# 7.13`, `# 7.13: why`, `(7.13)`, `(7.13, 7.14)` or `protocol
 7.13`.
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 CODE = ("protocol", "server", "client", "store")
 CITED_SECTIONS = range(4, 11)
 NOT_YET_CITED: frozenset[str] = frozenset()
-"""Sections that still have clauses without a citation; each is to be taken out when it has none."""
+"""Sections that still have clauses without a citation; remove a section when it has none."""
 
 _NUMBER = r"\d{1,2}\.\d{1,2}"
 _NUMBERS = rf"{_NUMBER}(?:(?:, | and | to |; ){_NUMBER})*"

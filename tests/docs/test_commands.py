@@ -1,12 +1,14 @@
-"""Every command of README and docs exists, and runs as it stands unless its page says why not."""
+"""Every command of README and docs exists, and runs unchanged unless its page says why not."""
 
 import re
 import shlex
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from simulation.cli import app
+from tests.docs import document
 from tests.docs.commands import NOT_RUN, PAGES, Command, Reader, steps_of
 
 COMMANDS = {page: [step for step in steps_of(page) if isinstance(step, Command)] for page in PAGES}
@@ -29,6 +31,24 @@ def test_a_command_that_is_not_run_has_a_reason() -> None:
     for page, commands in COMMANDS.items():
         for command in commands:
             assert command.reason is None or len(command.reason.split()) >= 4, f"{page.name}: {command}"
+            for place in re.findall(r"tests/[\w/.]+|\.ci/run", command.reason or ""):
+                assert (document.ROOT / place.rstrip(".")).exists(), f"{page.name}: {command}"
+
+
+def test_what_a_sentence_names_exists() -> None:
+    """Commands and modules between backticks, with the options that they are named with."""
+    for page in PAGES:
+        sentences = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+        for span in re.findall(r"`((?:steadywire [a-z]|python -m )[^`]+)`", sentences):
+            words = span.split()
+            if words[0] == "python":
+                assert find_spec(words[2]) is not None, f"{page.name}: {span}"
+                continue
+            command = app[words[1]]
+            if command.default_command is None:  # a group of commands
+                continue
+            options = {name for argument in command.assemble_argument_collection() for name in argument.names}
+            assert {word for word in words if word.startswith("--")} <= options, f"{page.name}: {span}"
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The Python examples of the pages that are whole programs run as they stand."""
+"""The Python examples of the pages that are whole programs run unchanged."""
 
 import re
 import subprocess

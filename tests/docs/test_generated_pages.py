@@ -1,4 +1,4 @@
-"""The pages made from the code say everything that the code has, and the schema takes what the loader takes."""
+"""The pages generated from the code are complete, and the schema accepts what the loader accepts."""
 
 import re
 from typing import Any
@@ -92,7 +92,7 @@ def test_units_and_meanings_come_from_the_source() -> None:
         "",
     ]
     about, meanings = described(parts()["ServerPart"])
-    assert about == "How the server behaves, and its machine."
+    assert about == "The server's behaviour, and its machine."
     assert meanings["capacity"] == "If left out: a machine that is never busy."
     assert described(parts()["ClientConfig"])[1]["patience_s"].startswith("The longest that a driver waits")
 

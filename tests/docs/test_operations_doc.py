@@ -72,8 +72,8 @@ def test_every_limit_stands_there_with_what_to_do() -> None:
 
 
 def test_every_limit_that_a_welcome_tells_stands_there() -> None:
-    told = [row[3] for row in document.table(under("Limits")) if row[3] != "no"]
-    assert sorted(told) == sorted(Limits.__struct_encode_fields__)
+    reported = [row[3] for row in document.table(under("Limits")) if row[3] != "no"]
+    assert sorted(reported) == sorted(Limits.__struct_encode_fields__)
 
 
 def test_every_metric_stands_there() -> None:

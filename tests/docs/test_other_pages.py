@@ -1,4 +1,4 @@
-"""The pages beside the protocol: what they name exists, and nothing is left out."""
+"""The other pages: everything that they name exists, and nothing is missing."""
 
 import re
 

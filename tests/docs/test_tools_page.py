@@ -1,4 +1,4 @@
-"""docs/tools.md: its commands run as they stand, at other ports, and its tables name what there is."""
+"""docs/tools.md: its commands run unchanged, at other ports, and everything in its tables exists."""
 
 import re
 import shutil

@@ -1,4 +1,4 @@
-"""How docs/protocol.md writes down types: the words for the fields of frames, and for the bounds of settings, from the code.
+"""Types as docs/protocol.md writes them: the words for fields of frames and for bounds of settings, from the code.
 
 `fields_of` gives the first three columns of a frame's table: name on the wire, type, default. The document defines the named
 types (id, count, ...) in one table of its own, which is checked against `NAMED`.

@@ -1,4 +1,4 @@
-"""A line on the bench: its server and its clients are wires in memory, so that everything happens in virtual time."""
+"""A test bench for one line: its server and its clients are wires in memory, so that everything happens in virtual time."""
 
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable

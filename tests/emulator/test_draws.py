@@ -1,4 +1,4 @@
-"""The shared source of chance: the same everywhere, uniform, and without memory between indices, entities and
+"""The shared random source: the same on every machine, uniform, and independent between indices, entities and
 purposes.
 
 The statistical tests have fixed seeds, so they cannot fail by chance; their limits are those of a 0.1 % false

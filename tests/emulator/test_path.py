@@ -1,4 +1,4 @@
-"""What a path does to bytes, in virtual time: latency, bandwidth, jitter, buffers, and the ways to end."""
+"""The effects of a path on bytes, in virtual time: latency, bandwidth, jitter, buffers, and the ways to end."""
 
 import pytest
 import trio

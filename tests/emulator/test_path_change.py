@@ -1,4 +1,4 @@
-"""A path that changes while connections stand on it, in virtual time."""
+"""A path that changes while connections use it, in virtual time."""
 
 import pytest
 import trio

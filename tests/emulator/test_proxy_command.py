@@ -1,4 +1,4 @@
-"""`steadywire proxy` between programs that know nothing of us: a TCP echo and Python's own HTTP server."""
+"""`steadywire proxy` between programs of others: a TCP echo and Python's own HTTP server."""
 
 import contextlib
 import http.client
@@ -58,7 +58,7 @@ class Proxy:
 
 @pytest.fixture(scope="module")
 def echo_port() -> Iterator[int]:
-    """A TCP server that gives back what it gets, without anything of ours."""
+    """A TCP server that echoes its input; it uses none of our code."""
     listener = socket.create_server(("127.0.0.1", 0))
 
     def serve(stream: socket.socket) -> None:

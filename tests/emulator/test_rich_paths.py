@@ -1,4 +1,4 @@
-"""Paths in full over the proxy: its delays are the simulator's to the nanosecond, and what it cannot do is refused."""
+"""Paths with every setting over the proxy: delays equal the simulator's to the nanosecond; unsupported settings are refused."""
 
 from collections.abc import Iterator
 
@@ -135,6 +135,18 @@ async def test_what_is_not_acknowledged_keeps_its_room(autojump_clock: MockClock
         await assert_silent(server, 5)
         assert await receive_exactly(server, 50) == bytes(50)
         assert trio.current_time() == pytest.approx(10, abs=EXACT)
+
+
+async def test_a_short_message_arrives_with_the_first_flight_of_a_long_one(autojump_clock: MockClock) -> None:
+    """A welcome and a snapshot leave the server in one send. The client answers the welcome while the snapshot is on its way."""
+    async with open_bench(Path(latency_s=LATENCY_S, tcp=Tcp(congestion="linux"))) as bench:
+        client, server = await bench.connect()
+        sent_at = trio.current_time()
+        await server.send_all(b"welcome" + bytes(14_593 + 29_200))  # 10 + 20 packets of 1460: two flights
+        assert await receive_exactly(client, 7) == b"welcome"
+        assert trio.current_time() - sent_at == pytest.approx(LATENCY_S, abs=EXACT)
+        await receive_exactly(client, 14_593 + 29_200)
+        assert trio.current_time() - sent_at == pytest.approx(3 * LATENCY_S, abs=EXACT)
 
 
 async def test_after_an_outage_bytes_wait_for_the_next_retransmission(autojump_clock: MockClock) -> None:

@@ -1,4 +1,4 @@
-"""The middlebox: upgrades are found wherever they stand and however they are cut, and everything else passes untouched."""
+"""The middlebox: upgrades are found at any place and in any pieces, and everything else passes unchanged."""
 
 import itertools
 

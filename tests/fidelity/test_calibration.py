@@ -1,4 +1,4 @@
-"""A fit finds the costs that a simulated machine was given, and says so when there is nothing to fit."""
+"""A fit finds the known costs of a simulated machine, and reports when there is nothing to fit."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Two samples compared: equal ones agree, shifted ones do not, and the interval knows its clusters."""
+"""Two samples compared: equal ones agree, shifted ones do not, and the interval respects clusters."""
 
 import numpy as np
 

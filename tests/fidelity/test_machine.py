@@ -1,4 +1,4 @@
-"""What a comparison needs of the machine, how a verdict is weighed, and what is drawn."""
+"""A comparison's demands on the machine, its verdicts, and its drawings."""
 
 import msgspec
 import numpy as np
@@ -8,7 +8,7 @@ from reference.protocol.errors import ConfigError
 from simulation.processes.fidelity.comparison import Difference, compare
 from simulation.processes.fidelity.costs import MeasuredCosts
 from simulation.processes.fidelity.drawing import draw_distributions
-from simulation.processes.fidelity.machine import BUSY_SHARE_MAX, require_quiet, share_between
+from simulation.processes.fidelity.machine import BUSY_SHARE_MAX, LOOKS_MAX, require_quiet, share_between, wait_until_quiet
 from simulation.processes.fidelity.measures import ComparedMeasure
 from simulation.processes.fidelity.report import Compared, FidelityReport
 from simulation.scenario.distributions import Constant
@@ -26,6 +26,26 @@ def test_a_busy_machine_is_refused() -> None:
     require_quiet(BUSY_SHARE_MAX)
     with pytest.raises(ConfigError, match=r"busy \(40% .* run this again"):
         require_quiet(0.4)
+
+
+def test_a_machine_that_is_busy_for_a_moment_is_waited_for() -> None:
+    """A comparison of half an hour must not end because something else ran for a second between two of its runs."""
+    shares, said = iter([0.4, 0.9, 0.1]), list[str]()
+    assert wait_until_quiet(lambda: next(shares), waiting=said.append) == 0.1
+    assert len(said) == 1
+    assert wait_until_quiet(lambda: 0.2, waiting=said.append) == 0.2
+    assert len(said) == 1, "nothing to wait for"
+
+
+def test_it_is_not_waited_for_ever() -> None:
+    looks = list[float]()
+
+    def look() -> float:
+        looks.append(0.5)
+        return 0.5
+
+    assert wait_until_quiet(look, waiting=lambda line: None) == 0.5
+    assert len(looks) == LOOKS_MAX
 
 
 def test_the_share_is_what_was_not_idle() -> None:

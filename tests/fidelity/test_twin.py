@@ -1,4 +1,4 @@
-"""What real processes are told to do is what the simulated clients did."""
+"""The real processes do the same as the simulated clients."""
 
 import pytest
 

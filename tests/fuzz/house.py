@@ -1,4 +1,4 @@
-"""A whole server in memory and virtual time, with a bystander who must notice nothing of what the intruder does."""
+"""A whole server in memory and virtual time, with a bystander, a client that no intruder may affect."""
 
 from collections.abc import Awaitable, Callable
 
@@ -10,7 +10,7 @@ from reference.protocol.config import ServerConfig
 from tests.server.visitors import House, Visitor, open_house
 
 LIMITS_S = 120.0
-"""All time limits of the server together are shorter: whoever still stands after this hangs."""
+"""All time limits of the server together are shorter: a connection that is still open after this hangs."""
 SMALL = ServerConfig(frame_bytes_max=4096, hello_timeout_s=5.0, silence_max_s=20.0)
 
 

@@ -18,7 +18,7 @@ _PATHS = (
     f"/api/runs/{RUN}/collaboration/poll?clientId=m&waitMs=0",
     f"/api/runs/{RUN}/collaboration/replay?fromSequence=0&limit=5",
     f"/ws/runs/{RUN}/collaboration",
-    "/api/runs/nonsense/collaboration/poll",
+    "/api/runs/garbage/collaboration/poll",
     "/healthz",
     "/metrics",
     "/openapi.json",
@@ -35,7 +35,7 @@ _pieces = st.lists(_requests.flatmap(nearly) | _requests | st.binary(max_size=60
 
 
 async def throw(house: House, pieces: list[bytes], end: str) -> bytes:
-    """Send it all, then end so; what was answered. Whoever hangs fails by time."""
+    """Send everything, then end like this; returns the answer. A connection that hangs fails by timeout."""
     stream = house.server.connect(capacity_bytes=2000)
     heard = b""
 

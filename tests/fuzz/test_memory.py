@@ -1,5 +1,5 @@
-"""What a flood makes a whole server hold: four mebibytes are offered in each way that we know; what is held at any time
-stays below a fraction of that, and the bystander is served all the while."""
+"""A whole server's memory in a flood: in each known way four mebibytes are sent; the server holds only a fraction of
+that at any time, and serves the bystander throughout."""
 
 import tracemalloc
 from collections.abc import Callable, Iterator

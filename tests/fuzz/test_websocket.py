@@ -1,4 +1,4 @@
-"""The WebSocket endpoint of a whole server: an intruder says anything at all; it is closed with a code of ours, and alone."""
+"""The WebSocket endpoint of a whole server: an intruder sends anything; only its connection is closed, with a documented code."""
 
 import json
 
@@ -57,7 +57,7 @@ def test_an_intruder_is_closed_with_a_code_of_ours_and_alone(
 @FEW
 @given(client_id=st.sampled_from(["alice", "mallory"]), number=st.integers(1, 3), generation=st.integers(1, 2**53))
 def test_another_users_client_id_is_of_no_use(client_id: str, number: int, generation: int) -> None:
-    """10.3: whoever takes alice's client id is closed (4403); her session goes on, and nothing is in the log in her name."""
+    """10.3: a connection with alice's client id is closed (4403); her session goes on, and no such event is in her log."""
 
     async def intrude(house: House) -> None:
         async with house.visit() as visitor:

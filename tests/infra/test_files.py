@@ -1,4 +1,4 @@
-"""The dashboard and the alerts speak of metrics that there are, and hold together."""
+"""The dashboard and the alerts use metrics that exist, and are consistent."""
 
 import re
 import shutil

@@ -1,4 +1,4 @@
-"""A real Prometheus reads a real server while clients work on lines that fail; then every expression of the dashboard is asked.
+"""A real Prometheus scrapes a real server while clients use failing lines; then every expression of the dashboard is queried.
 
 Real processes, sockets and seconds: about twenty. Times are shortened as in the demo, so that everything that the dashboard
 shows happens within them: a reset, a half-open line, a ban on WebSocket, a publish that is refused.

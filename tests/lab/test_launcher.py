@@ -1,4 +1,4 @@
-"""The launcher's sliders: each changes what is simulated, and the figure with it."""
+"""The launcher's sliders: each changes the simulated scenario, and so the figure."""
 
 from collections.abc import Iterator
 

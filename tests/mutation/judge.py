@@ -1,4 +1,4 @@
-"""Mutation testing, judged: what `mutmut run` left in `mutants/`, held against what is said of each survivor in `judged.toml`.
+"""Judges mutation testing: compares the results of `mutmut run` in `mutants/` with the verdict on each survivor in `judged.toml`.
 
     mutmut run                              change the protocol in one place at a time, and run the tests (settings: pyproject)
     python -m tests.mutation.judge          the score by module; fails when a mutant has survived that nobody has judged
@@ -50,7 +50,7 @@ class Judgement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Family(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Many changes that are one matter: `goes` and `comes` are patterns for whole lines; {name} in `comes` is what the group of
-    that name has matched in `goes`. Upper and lower case are not told apart in `comes`."""
+    that name has matched in `goes`. `comes` is not case-sensitive."""
 
     goes: str
     comes: str

@@ -1,4 +1,4 @@
-"""The judgements are about the code as it is: each names a function and a line that still stand there."""
+"""The judgements are about the present code: each names a function and a line that exist."""
 
 import ast
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Somebody else's server, as one writes it on the first day. It speaks our frames, and has the faults of its kind.
+"""A naive server, as a first attempt would be. It uses our frames, and has the usual faults.
 
 It numbers publishes and broadcasts them at once; a background job writes them down a little later. A client that comes back joins
 the room first, and what it has missed is sent by a second job. A retry is a new message.

@@ -68,7 +68,7 @@ def section(guarantee: str, chosen: list[ServerStep], figures: Path | None) -> s
     parts = [
         f"\n## {guarantee}",
         SOUGHT[guarantee],
-        f"Deeds: {said}",
+        f"Actions: {said}",
         f"Found: {guarantee}: {violated.broken[guarantee]}",
         figure_of,
         f"```text\n{lines}\n```\n",

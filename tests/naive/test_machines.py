@@ -1,5 +1,4 @@
-"""The machines for other people's servers and clients: ours hold, and what is broken is found and shrinks to a few
-steps_taken."""
+"""The machines for other people's servers and clients: ours pass; faults are found, and shrink to a few steps."""
 
 import msgspec
 import pytest

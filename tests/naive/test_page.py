@@ -1,4 +1,4 @@
-"""docs/naive_server.md shows what the search finds, deed for deed and line for line."""
+"""docs/naive_server.md shows what the search finds, action for action and line for line."""
 
 import re
 
@@ -9,25 +9,25 @@ from .page import DOCS, SOUGHT, judged, page, smallest
 PAGE = (DOCS / "naive_server.md").read_text(encoding="utf-8")
 
 
-def deeds_shown(guarantee: str) -> list[tuple[str, float]]:
-    shown = re.search(rf"## {guarantee}\n.*?Deeds: (.*?)\n", PAGE, re.DOTALL)
+def actions_shown(guarantee: str) -> list[tuple[str, float]]:
+    shown = re.search(rf"## {guarantee}\n.*?Actions: (.*?)\n", PAGE, re.DOTALL)
     assert shown is not None
-    pairs = [deed.split() for deed in shown[1].split(" · ")]
+    pairs = [action.split() for action in shown[1].split(" · ")]
     return [(pair[0], float(pair[1]) if len(pair) > 1 else 0) for pair in pairs]
 
 
 def test_each_counterexample_of_the_page_still_breaks_its_guarantee() -> None:
     for guarantee in SOUGHT:
-        violated = judged(deeds_shown(guarantee))
+        violated = judged(actions_shown(guarantee))
         assert violated is not None
         assert f"{guarantee}: {violated.broken[guarantee]}" in PAGE
 
 
 def test_the_page_is_what_the_command_writes() -> None:
-    assert page({guarantee: deeds_shown(guarantee) for guarantee in SOUGHT}, None) == PAGE
+    assert page({guarantee: actions_shown(guarantee) for guarantee in SOUGHT}, None) == PAGE
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("guarantee", SOUGHT)
 def test_the_search_finds_it_again(guarantee: str) -> None:
-    assert smallest(guarantee) == deeds_shown(guarantee)
+    assert smallest(guarantee) == actions_shown(guarantee)

@@ -1,4 +1,4 @@
-"""What notebooks show: the numbers behind it, and that it can be read."""
+"""The figures of notebooks: their numbers, and that they are readable."""
 
 from itertools import combinations
 
@@ -54,8 +54,8 @@ def test_side_by_side(worlds: dict[str, Frames]) -> None:
     table = side_by_side(worlds, ("published", "delivery_rate"))
     assert list(table.index) == ["published", "delivery_rate"]
     assert list(table.columns) == [REAL, SIMULATED]
-    with pytest.raises(ConfigError, match="no summary has nonsense"):
-        side_by_side(worlds, ("published", "nonsense"))
+    with pytest.raises(ConfigError, match="no summary has garbage"):
+        side_by_side(worlds, ("published", "garbage"))
 
 
 def test_health_of_who_knows_nothing_yet() -> None:

@@ -30,7 +30,7 @@ from simulation.trace.trace import ClientStarted, CursorMoved, Published, Publis
 from simulation.trace.writer import record_actions, record_frame, record_loss, record_observations, record_outcomes
 
 from .bare_link import ARRIVAL, RESET, Agenda, Http, Line, Said, WebSocket
-from .inputs import Deed
+from .inputs import UserAction
 from .transcript import FrameSeen, Tape
 
 
@@ -55,8 +55,8 @@ class BareClient:
         self.session.start(self._agenda.now)
         self._driver.drain()
 
-    def do(self, deed: Deed) -> None:
-        now, name, event_type, data = self._agenda.now, self.name, deed.event_type, deed.data
+    def do(self, user_action: UserAction) -> None:
+        now, name, event_type, data = self._agenda.now, self.name, user_action.event_type, user_action.data
         if event_type == CURSOR_MOVE:
             if self.session.state is not ClientState.CLOSED:
                 self.session.move_cursor(data, now)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .bare_ends import BareClient, BareServer
 
 ARRIVAL, FAULT = 1, 2
-Deed = Callable[[], None]
+Call = Callable[[], None]
 Said = tuple[int | None, str, int | None]
 """What is said at the end of a connection: the code, the message, and the wait that is asked for, in ms."""
 RESET: Said = (None, "reset", None)
@@ -39,19 +39,19 @@ class Agenda:
 
     def __init__(self) -> None:
         self.now = 0
-        self._entries: list[tuple[int, int, int, Deed]] = []
+        self._entries: list[tuple[int, int, int, Call]] = []
         self._numbers = itertools.count()
 
-    def enter(self, at: int, order: int, deed: Deed) -> None:
-        heapq.heappush(self._entries, (at, order, next(self._numbers), deed))
+    def enter(self, at: int, order: int, call: Call) -> None:
+        heapq.heappush(self._entries, (at, order, next(self._numbers), call))
 
     @property
     def next_at(self) -> int | None:
         return self._entries[0][0] if self._entries else None
 
     def do_next(self) -> None:
-        self.now, _, _, deed = heapq.heappop(self._entries)
-        deed()
+        self.now, _, _, call = heapq.heappop(self._entries)
+        call()
 
 
 class BarePipe:
@@ -64,25 +64,25 @@ class BarePipe:
     def __init__(self, agenda: Agenda, direction: PathDirection, reset_lost: Callable[["BarePipe"], None]) -> None:
         self._agenda = agenda
         self._reset_lost = reset_lost
-        self._half: Pipe[Deed] = Pipe(direction, NO_RANDOMNESS)
+        self._half: Pipe[Call] = Pipe(direction, NO_RANDOMNESS)
         self._awaited_at: int | None = None
 
-    def send(self, deed: Deed) -> None:
-        self._half.push(self._agenda.now, deed)
+    def send(self, call: Call) -> None:
+        self._half.push(self._agenda.now, call)
         self._await_first()
 
-    def send_reset(self, deed: Deed) -> None:
-        if self._half.push_reset(self._agenda.now, deed):
+    def send_reset(self, call: Call) -> None:
+        if self._half.push_reset(self._agenda.now, call):
             self._await_first()
         else:
             self._reset_lost(self)
 
-    def dial(self, deed: Deed) -> None:
-        self._half.dial(self._agenda.now, deed)
+    def dial(self, call: Call) -> None:
+        self._half.dial(self._agenda.now, call)
         self._await_first()
 
-    def dial_again(self, deed: Deed) -> None:
-        self._half.dial_again(self._agenda.now, deed)
+    def dial_again(self, call: Call) -> None:
+        self._half.dial_again(self._agenda.now, call)
         self._await_first()
 
     @property
@@ -111,7 +111,7 @@ class BarePipe:
         """Nothing arrives any more."""
         self._half.close()
 
-    def next_arrived(self) -> Deed | None:
+    def next_arrived(self) -> Call | None:
         """What is handed over next, at this instant."""
         return self._half.next_arrived(self._agenda.now)
 
@@ -382,7 +382,7 @@ class Line:
 
 
 def failure_of(request: frames.RequestFrame, said: Said) -> frames.RequestFailed:
-    """What a client is told of a request that got no answer, or an error."""
+    """The report to a client about a request without an answer, or with an error."""
     code, message, retry_after_ms = said
     match request:
         case frames.PollRequest():

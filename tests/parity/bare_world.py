@@ -96,8 +96,8 @@ class _World:
         client = BareClient(name, session, self._agenda, line, self._message_log)
         self._clients.append(client)
         self._agenda.enter(part.arrives_at, ARRIVAL, client.start)
-        for deed in part.steps_taken:
-            self._agenda.enter(deed.at, ARRIVAL, lambda deed=deed: client.do(deed))
+        for action in part.steps_taken:
+            self._agenda.enter(action.at, ARRIVAL, lambda action=action: client.do(action))
 
     # Faults.
 

@@ -1,4 +1,4 @@
-"""Laying two transcripts side by side: the first difference of each place, as a small table with what came before it."""
+"""Compares two transcripts: the first difference of each place, as a small table with the lines before it."""
 
 from dataclasses import dataclass
 from itertools import zip_longest

@@ -1,4 +1,4 @@
-"""What goes into every world: the scenario's own draws, looked at without running anything.
+"""The inputs of every world: the scenario's own draws, found without running anything.
 
 The simulated users of `simulation.hosts.workload_driver` are drawn once more, on a clock on which nothing else happens: what
 they do does not depend on what happens to them. Ids are those of the simulator.
@@ -18,7 +18,7 @@ from simulation.scenario.scenario import Scenario
 
 
 @dataclass(frozen=True)
-class Deed:
+class UserAction:
     """One call of a simulated user; `event_type` CURSOR_MOVE moves the cursor, all else is published. `at` in ns."""
 
     at: int
@@ -33,11 +33,11 @@ class Part:
     name: str
     path: Path
     arrives_at: int
-    steps_taken: list[Deed] = field(default_factory=list)
+    steps_taken: list[UserAction] = field(default_factory=list)
 
 
 class _Rehearsal:
-    """Stands where a client's host stands, and writes down what it is told to do."""
+    """Replaces a client's host, and records the calls to it."""
 
     def __init__(self, clock: Clock, part: Part) -> None:
         self.name = part.name
@@ -45,10 +45,10 @@ class _Rehearsal:
         self._part = part
 
     def publish(self, event_type: str, data: Data) -> None:
-        self._part.steps_taken.append(Deed(self._clock.now, event_type, data))
+        self._part.steps_taken.append(UserAction(self._clock.now, event_type, data))
 
     def move_cursor(self, data: Data) -> None:
-        self._part.steps_taken.append(Deed(self._clock.now, CURSOR_MOVE, data))
+        self._part.steps_taken.append(UserAction(self._clock.now, CURSOR_MOVE, data))
 
 
 def parts_of(scenario: Scenario) -> list[Part]:
@@ -70,5 +70,5 @@ def parts_of(scenario: Scenario) -> list[Part]:
 
 
 def limits_of(scenario: Scenario) -> Limits:
-    """What clients are told of the server's limits. A real server has more of them than the run's config names."""
+    """The server's limits as reported to clients. A real server has more limits than the run's config."""
     return ServerSettings(protocol=scenario.server.config).limits

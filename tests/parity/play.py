@@ -80,7 +80,7 @@ def play_in_trio(scenario: Scenario, simulated: Transcript, *, schedule: int = 0
 def play_in_all(scenario: Scenario, *, schedules_max: int = 1) -> Played:
     """Play `scenario` in the three worlds.
 
-    `schedules_max` above 1 is for scenarios with ties. Trio's is then told under the first schedule under which it is what the
+    `schedules_max` above 1 is for scenarios with ties. Trio's transcript is then the first one that equals the
     simulator tells; if there is none, what the bare machines tell with alarms first; if there is none, under the first of all.
     """
     simulated = simpy_world.play(scenario)

@@ -1,4 +1,4 @@
-"""The scenario in SimPy: the simulator as it is shipped, listened to."""
+"""The scenario in SimPy: the shipped simulator, with its records observed."""
 
 from reference.protocol import frames
 from simulation.scenario.scenario import Scenario

@@ -1,4 +1,4 @@
-"""The same seed and the same schedule are the same transcript, byte for byte: at each depth, in one process and in another.
+"""The same seed and schedule give the same transcript, byte for byte: at each depth, and in different processes.
 
     (a)  the bare machines: over the hostile link, and in the world of drawn schedules
     (b)  the simulator
@@ -71,13 +71,13 @@ def digests() -> dict[str, str]:
     """Of what each depth tells of the kept cases, which were drawn once, and of the first half of a rich scenario."""
     cases = [load_case(path) for path in sorted(CASES.glob("*.toml"))]
     scenario = rich().replace(horizon_s=30.0, settle_s=1.0)
-    told = {
+    reported = {
         "hostile link": b"\n".join(over_the_hostile_link(case.setup, case.schedule) for case in cases),
         "bare machines": of_the_bare_machines(scenario),
         "simulator": in_the_simulator(scenario),
         "trio": on_trio(scenario),
     }
-    return {depth: blake2b(transcript, digest_size=16).hexdigest() for depth, transcript in told.items()}
+    return {depth: blake2b(transcript, digest_size=16).hexdigest() for depth, transcript in reported.items()}
 
 
 @few
@@ -105,13 +105,13 @@ def test_same_seed_same_transcript_on_trio(scenario: Scenario) -> None:
 
 
 @pytest.fixture(scope="module")
-def told_here() -> dict[str, str]:
+def reported_here() -> dict[str, str]:
     return digests()
 
 
 @pytest.mark.parametrize("hash_seed", ["0", pytest.param("4711", marks=pytest.mark.slow)])
-def test_same_seed_same_transcript_in_another_process(told_here: dict[str, str], hash_seed: str) -> None:
-    assert json.loads(printed_by(SCRIPT, hash_seed=hash_seed)) == told_here
+def test_same_seed_same_transcript_in_another_process(reported_here: dict[str, str], hash_seed: str) -> None:
+    assert json.loads(printed_by(SCRIPT, hash_seed=hash_seed)) == reported_here
 
 
 def test_another_seed_is_another_transcript_at_every_depth() -> None:

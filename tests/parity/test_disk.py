@@ -1,4 +1,4 @@
-"""The server over a disk that takes its time: what the parity of kills and commits rests on."""
+"""The server with a slow disk: the parity of kills and commits depends on this."""
 
 import trio
 from trio.testing import MockClock

@@ -1,4 +1,4 @@
-"""Parity over drawn schedules of faults, so that it does not rest on the scenarios that somebody thought of.
+"""Parity over drawn schedules of faults, so that it does not depend on scenarios chosen by hand.
 
 Two kinds of ties cannot be had away in drawn schedules (docs/parity.md): when a line comes back, everything that waited on
 several connections of one client arrives in one instant; and a polling client may poll and publish in the same instant. So

@@ -1,4 +1,4 @@
-"""What is said when two worlds part, and what the bare world refuses to play."""
+"""The report when two worlds differ, and the scenarios that the bare world refuses."""
 
 import re
 from pathlib import Path

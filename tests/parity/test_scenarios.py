@@ -60,7 +60,7 @@ def rich() -> Scenario:
     return scenario.replace(server=ServerPart(config=SMALL_WINDOW))
 
 
-def told(transcript: Transcript, client: str, kind: type) -> list:
+def reported(transcript: Transcript, client: str, kind: type) -> list:
     return [record for record in transcript.records if isinstance(record, kind) and record.client == client]
 
 
@@ -70,15 +70,17 @@ def test_a_rich_scenario_is_told_alike_in_every_world() -> None:
     assert largest_time_difference(simulated, real) <= TIME_NS_MAX
 
     # The scenario is as rich as it is meant to be.
-    states = {name: [turn.state for turn in told(real, f"{name}-0", StateTurned)] for name in ("ada", "ben", "cyd", "dan")}
+    states = {name: [turn.state for turn in reported(real, f"{name}-0", StateTurned)] for name in ("ada", "ben", "cyd", "dan")}
     assert all(len(turns) >= 9 and turns[-1] is ClientState.LIVE for turns in states.values()), states
     assert ClientState.POLLING in states["ben"]
     assert ClientState.PROBE_PROVING in states["ben"], "it came back by a probe"
-    assert {request.request for request in told(real, "ben-0", RequestMade)} == {"poll", "publishMany"}
-    assert any(taken.reason == "expired" for taken in told(real, "ada-0", SnapshotTaken)), "the long outage outlived the window"
-    assert {event.event_type for event in told(real, "dan-0", Delivered)} == {"GRAFT", "PRUNE", "FLAG", "CHAT"}
-    assert told(real, "dan-0", CursorSeen)
-    assert told(real, "dan-0", PresenceSeen)
+    assert {request.request for request in reported(real, "ben-0", RequestMade)} == {"poll", "publishMany"}
+    assert any(taken.reason == "expired" for taken in reported(real, "ada-0", SnapshotTaken)), (
+        "the long outage outlived the window"
+    )
+    assert {event.event_type for event in reported(real, "dan-0", Delivered)} == {"GRAFT", "PRUNE", "FLAG", "CHAT"}
+    assert reported(real, "dan-0", CursorSeen)
+    assert reported(real, "dan-0", PresenceSeen)
     assert sum(isinstance(record, SessionJoined) for record in real.records) >= 14
     assert sum(isinstance(record, EntryStored) for record in real.records) > 150
     assert len(real.frames_seen) > 1500
@@ -126,7 +128,7 @@ def test_each_fault_on_a_client_that_polls(fault: object) -> None:
     blocked = BlockUpgrade(at_s=0.0, duration_s=18.0, clients=("ada",))
     scenario = scenario_of(blocked, fault, config=POLLS_AT_ONCE, workload=WITHOUT_CURSORS)
     simulated = play_everywhere(scenario, schedules_max=SCHEDULES_MAX).simulated
-    assert told(simulated, "ada-0", RequestMade)
+    assert reported(simulated, "ada-0", RequestMade)
 
 
 @pytest.mark.parametrize("how", ["block", "strip", "hang"])
@@ -137,7 +139,7 @@ def test_a_client_without_websockets_falls_back_and_comes_back(how: Literal["blo
     simulated = play_everywhere(
         scenario_of(blocked, config=config, workload=WITHOUT_CURSORS), schedules_max=SCHEDULES_MAX
     ).simulated
-    states = [turn.state for turn in told(simulated, "ada-0", StateTurned)]
+    states = [turn.state for turn in reported(simulated, "ada-0", StateTurned)]
     assert ClientState.POLLING in states
     assert states[-1] is ClientState.LIVE
 
@@ -162,7 +164,7 @@ def test_an_upgrade_that_is_never_answered_is_nobodys_connection(later: object) 
     hung = BlockUpgrade(at_s=0.0, duration_s=2.0, clients=("ada",), how="hang")
     config = msgspec.structs.replace(QUICK, fallback_after_failures=None)
     real = play_everywhere(scenario_of(hung, later, config=config, horizon_s=8.0)).real
-    tries = told(real, "ada-0", AttemptMade)
+    tries = reported(real, "ada-0", AttemptMade)
     assert tries[1].at - tries[0].at > 10e9, "only its own limit has ended the first"
 
 
@@ -174,7 +176,7 @@ def test_a_run_where_nobody_does_anything_beats_alike() -> None:
 
 
 def test_a_crash_in_the_middle_of_a_commit_is_drawn_alike() -> None:
-    """The disk has the batch or not, and nobody was told: the next copy of the publish finds out."""
+    """Whether the disk has the batch is unknown; the next copy of the publish finds out."""
     outcomes = set()
     for seed in (3, 7):
         scenario = scenario_of(seed=seed, horizon_s=8.0, settle_s=8.0)

@@ -30,6 +30,7 @@ from simulation.trace.trace import (
     ClientStarted,
     ConnectionLost,
     DriverRecord,
+    OutcomeRecord,
     QueuePeaked,
     QueueSampled,
     Record,
@@ -38,7 +39,6 @@ from simulation.trace.trace import (
     SessionJoined,
     SessionLeft,
     StoreRecord,
-    ToldRecord,
     Trace,
     TraceStarted,
 )
@@ -82,7 +82,7 @@ class Transcript:
 
     @cached_property
     def lines(self) -> "dict[str, list[Line]]":
-        """The lines of each place, in order; worked out once, when all is told."""
+        """The lines of each place, in order; computed once, at the end."""
         return lines_of(self.entries)
 
     @property
@@ -140,7 +140,7 @@ def _place_of(entry: Record | FrameSeen) -> str:
         return f"{entry.client} {'says' if entry.direction == 'sent' else 'hears'}"
     if isinstance(entry, ClientStarted | AskedRecord):
         return f"{entry.client} says"
-    if isinstance(entry, ToldRecord):
+    if isinstance(entry, OutcomeRecord):
         return f"{entry.client} hears"
     if isinstance(entry, DriverRecord):
         return f"{entry.client}'s connections"
@@ -153,21 +153,21 @@ def _line_of(entry: Record | FrameSeen, names: _ServerNames) -> Line:
     if isinstance(entry, FrameSeen):
         said = _without_drivers_words(msgspec.to_builtins(entry.frame))
         return Line(entry.at, f"{entry.direction} {said.pop('type')}", f"on {entry.connection_id}: {_text(said)}")
-    told: dict[str, Any] = msgspec.to_builtins(entry)
-    told.pop("client", None)
+    reported: dict[str, Any] = msgspec.to_builtins(entry)
+    reported.pop("client", None)
     if isinstance(entry, ConnectionLost):
-        told = _without_drivers_words(told)
+        reported = _without_drivers_words(reported)
     if isinstance(entry, SessionJoined | SessionLeft):
-        told["connection_id"] = names.of(entry.connection_id)
-    return Line(told.pop("at"), told.pop("record"), _text(told))
+        reported["connection_id"] = names.of(entry.connection_id)
+    return Line(reported.pop("at"), reported.pop("record"), _text(reported))
 
 
-def _without_drivers_words(told: dict[str, Any]) -> dict[str, Any]:
-    """A loss without a code is told in its driver's own words."""
-    if told.get("type", "requestFailed") == "requestFailed" and told.get("code") is None:
-        told.pop("message", None)
-    return told
+def _without_drivers_words(reported: dict[str, Any]) -> dict[str, Any]:
+    """A loss without a code has a text of its driver."""
+    if reported.get("type", "requestFailed") == "requestFailed" and reported.get("code") is None:
+        reported.pop("message", None)
+    return reported
 
 
-def _text(told: dict[str, Any]) -> str:
-    return msgspec.json.encode(told, order="deterministic").decode()
+def _text(reported: dict[str, Any]) -> str:
+    return msgspec.json.encode(reported, order="deterministic").decode()

@@ -263,17 +263,19 @@ class _World:
             await trio.sleep_forever()
 
     async def _work(self, client: Client, part: Part) -> None:
-        for deed in part.steps_taken:
-            await trio.sleep_until(deed.at / NS_PER_S)
-            if deed.event_type == CURSOR_MOVE:
+        for action in part.steps_taken:
+            await trio.sleep_until(action.at / NS_PER_S)
+            if action.event_type == CURSOR_MOVE:
                 if client.state is not ClientState.CLOSED:
-                    self._trace.add(CursorMoved(at=self._now(), client=part.name, data=deed.data))
-                    client.move_cursor(deed.data)
+                    self._trace.add(CursorMoved(at=self._now(), client=part.name, data=action.data))
+                    client.move_cursor(action.data)
                 continue
             try:
-                client.publish_soon(deed.event_type, deed.data)
+                client.publish_soon(action.event_type, action.data)
             except (InvalidEvent, OutboxFull, SessionClosed) as error:
-                refused = PublishRefused(at=self._now(), client=part.name, event_type=deed.event_type, error=type(error).__name__)
+                refused = PublishRefused(
+                    at=self._now(), client=part.name, event_type=action.event_type, error=type(error).__name__
+                )
                 self._trace.add(refused)
 
     def _hear(self, client: str, now: int, what: ReceivedFrame | LostConnection | QueuedPublish | ClientAction | Outcome) -> None:

@@ -1,4 +1,4 @@
-"""The pytest plugin in a project that is not ours: its tests run in a process of their own, in a folder of their own."""
+"""The pytest plugin in a foreign project: its tests run in a separate process and folder."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""What the clients' records are made of."""
+"""The contents of the clients' records."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""The server as a process: it starts, is killed, comes back with what it had, and an end of its own is noticed."""
+"""The server as a process: it starts, is killed, restarts with its data, and an unexpected end is noticed."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Proof that the properties bite: `python -m tests.properties.bite` puts each bug of the catalogue into the product and hunts it.
+"""Proof that the properties bite: `python -m tests.properties.bite` puts each bug of `bugs` into the product and searches for it.
 
     python -m tests.properties.bite                     the table, as Markdown
     python -m tests.properties.bite --into FILE         and into FILE, between its marks

@@ -1,4 +1,4 @@
-"""A catalogue of bugs, each a piece of one function of the product changed, and the net in which it must be caught (`planting`, `bite`)."""
+"""A list of bugs, each one changed piece of one function of the product, and the tests that must find it (`planting`, `bite`)."""
 
 from .planting import Bug, applied, fits
 
@@ -19,22 +19,22 @@ BUGS: tuple[Bug, ...] = (
     Bug('the inbox has no limit', 'protocol.client.delivery:Inbox.receive', 'self.held < self._held_max', 'True', net='inbox'),
     Bug('a gap is not noticed', 'protocol.client.delivery:Inbox.receive', 'bool(self._held)', 'False', net='inbox'),
     Bug('a missing tail is not noticed', 'protocol.client.delivery:EventDelivery.is_behind', 'return self._known_head > self.inbox.last and not self._holding', 'return False', net='tail'),
-    Bug('a reset is told as a snapshot', 'protocol.client.delivery:EventDelivery._take_snapshot', 'ResetReceived if announced.outcome == "reset" else SnapshotReceived', 'SnapshotReceived'),
+    Bug('a reset is reported as a snapshot', 'protocol.client.delivery:EventDelivery._take_snapshot', 'ResetReceived if announced.outcome == "reset" else SnapshotReceived', 'SnapshotReceived'),
     Bug('a snapshot does not move the cursor', 'protocol.client.delivery:EventDelivery._take_snapshot', 'self.inbox.start_at(announced.epoch, frame.sequence_number)', 'self.inbox.epoch = announced.epoch'),
     Bug('the position is forgotten with the connection', 'protocol.client.delivery:EventDelivery.disconnected', 'self._passed_over = False', 'self.inbox.last = 0', design=True),
     # The log and its readers.
-    Bug('a replay is cut, and nobody is told', 'protocol.server.fan_out:FanOut.next_batch', 'reader.after = batch.last', 'reader.after = self._log.head', design=True),
-    Bug('a replay is newest first', 'protocol.server.event_log:EventLog.read', 'return tuple(self._events[start:end])', 'return tuple(self._events[start:end][::-1])', design=True),
+    Bug('a replay is cut without a notification', 'protocol.server.fan_out:FanOut.next_batch', 'reader.after = batch.last', 'reader.after = self._log.head', design=True),
+    Bug('a replay is newest first', 'protocol.server.event_log:EventLog.read', 'return tuple(events)', 'return tuple(events[::-1])', design=True),
     Bug('a position of another history is resumed', 'protocol.server.event_log:EventLog.place', 'epoch is not None and epoch != self.epoch', 'False'),
     Bug('a resume begins one event too late', 'protocol.server.event_log:EventLog.place', 'ReadPosition("resumed", None, after, None)', 'ReadPosition("resumed", None, min(after + 1, self.head), None)'),
     Bug('what a socket refused counts as delivered', 'protocol.server.fan_out:FanOut.took_nothing_of', 'batch.first - 1', 'batch.last', net='fan out', design=True),
     # The sequencer and the state.
     Bug('no dedupe: a retry doubles a graft', 'protocol.server.sequencer:Sequencer.publish', 'number <= publisher.last', 'False', design=True),
-    Bug('acknowledged before it is stored', 'protocol.server.sequencer:Sequencer._take', 'entry is None and not self._pending', 'not self._pending'),
+    Bug('acknowledged before it is stored', 'protocol.server.sequencer:Sequencer._take', 'type(answer) is Rejected and not self._pending', 'not self._pending'),
     Bug('shown before it is stored', 'protocol.server.run:Run.events_to_append', 'return self._appending.take()', 'append = self._appending.take(); append and self._log.append(append.entries, append.snapshot); self._context.actions += self._fan_out.grow(); return append', design=True),
     Bug('only critical events are stored', 'protocol.server.sequencer:Sequencer._record', 'self._to_append.append(entry)', 'entry.event.is_critical and self._to_append.append(entry)', design=True),
     Bug('numbers begin again after a restart', 'protocol.server.sequencer:Sequencer.__init__', 'self._head = stored.head', 'self._head = stored.snapshot.sequence_number', design=True),
-    Bug('a restart forgets the answers', 'protocol.server.sequencer:_restored', '_Publisher(client.user_id, rate_limit, client.last_client_sequence, answers)', '_Publisher(client.user_id, rate_limit, client.last_client_sequence, {})'),
+    Bug('a restart forgets the answers', 'protocol.server.sequencer:_restored', '_Publisher(client.user_id, rate_limit, used_at, client.last_client_sequence, is_stored=True, answers=answers)', '_Publisher(client.user_id, rate_limit, used_at, client.last_client_sequence, is_stored=True, answers={})'),
     Bug('a hole is taken for nothing', 'protocol.server.sequencer:Sequencer._put_off', 'publisher.last < follows', 'False', net='sequencer'),
     Bug('a restart folds events into a snapshot that has them', 'protocol.server.sequencer:Sequencer.__init__', 'number is not None and number > stored.snapshot.sequence_number', 'number is not None'),
     Bug('what waits for the store has no limit', 'protocol.server.sequencer:Sequencer._put_off', 'self._events_pending >= self._config.appends_pending_max', 'False'),
@@ -74,8 +74,8 @@ BUGS: tuple[Bug, ...] = (
     Bug('polls do not say where they are', 'client.polling:PollingTransport._ask', 'del parameters["type"]', 'del parameters["type"]; parameters.pop("afterSequence", None); parameters.pop("epoch", None)', net='fallback'),
     Bug('the application is given the newest first', 'client.mailbox:Mailbox.take', 'self._waiting.popitem(last=False)', 'self._waiting.popitem(last=True)', net='slow reader'),
     # Two histories.
-    Bug('an answer is told for the history of the position', 'protocol.client.session:ClientSession._receive_on_websocket', 'self._delivery.stream_epoch', 'self._delivery.inbox.epoch'),
-    Bug('an answer over HTTP is told for the history of the position', 'protocol.client.session:ClientSession._receive_answer', 'self._publishing.receive(result, now, epoch=epoch)', 'self._publishing.receive(result, now, epoch=self._delivery.inbox.epoch)'),
+    Bug('an answer is reported for the history of the position', 'protocol.client.session:ClientSession._receive_on_websocket', 'self._delivery.stream_epoch', 'self._delivery.inbox.epoch'),
+    Bug('an answer over HTTP is reported for the history of the position', 'protocol.client.session:ClientSession._receive_answer', 'self._publishing.receive(result, now, epoch=epoch)', 'self._publishing.receive(result, now, epoch=self._delivery.inbox.epoch)'),
     Bug('the answer to a poll of a former history counts', 'protocol.client.delivery:EventDelivery.poll', 'self.inbox.epoch not in (asked_in, answer.epoch)', 'False'),
     Bug('a WebSocket of a former history counts', 'protocol.client.delivery:EventDelivery._check_history', 'self.inbox.epoch not in self._stream_epochs', 'False'),
     Bug('numbers of a lost history are acknowledged', 'protocol.client.delivery:EventDelivery.may_ack', 'return self._stream_epochs == (self.inbox.epoch,)', 'return True'),
@@ -84,23 +84,23 @@ BUGS: tuple[Bug, ...] = (
     # The window, the waits and the batches.
     Bug('a position that is no longer kept is resumed', 'protocol.server.event_log:EventLog.place', 'not self.holds(after)', 'False'),
     Bug('the log is trimmed past its newest snapshot', 'protocol.server.event_log:EventLog.oldest', 'self.snapshot.sequence_number', 'self.head', net='place'),
-    Bug('a reader that fell out of the log is not told', 'protocol.server.run:Run.handle_appended', 'self._fan_out.fallen_out()', '()'),
+    Bug('a reader that fell out of the log is not notified', 'protocol.server.run:Run.handle_appended', 'self._fan_out.fallen_out()', '()'),
     Bug('a reader that takes nothing is kept', 'protocol.server.fan_out:Readers._watch_lag', '(RunTimer.STALLED, connection_id) not in self._context.timers', 'False'),
     Bug('two batches are with the store at once', 'protocol.server.sequencer:Appending.has_next', 'self._under_way is None', 'True'),
     # The shells, and what lies between a machine and a socket.
-    Bug('the session is not told the close code', 'client.websocket:WebSocketTransport.run', 'self._end.code', 'None', net='never'),
-    Bug('the session is not told that its connection is lost', 'client.trio_io:TrioIO.lost', 'self.feed(self.session.connection_lost, connection_id, code, now, message=message, retry_after_ms=retry_after_ms)', 'pass', net='half closed'),
-    Bug('the run is not told that a connection is lost', 'server.connection:Upgrades._serve', 'live.lost(number, peer_code)', 'pass', net='half closed'),
+    Bug('the session does not get the close code', 'client.websocket:WebSocketTransport.run', 'self._end.code', 'None', net='never'),
+    Bug('the session is not notified that its connection is lost', 'client.trio_io:TrioIO.lost', 'self.feed(self.session.connection_lost, connection_id, code, now, message=message, retry_after_ms=retry_after_ms)', 'pass', net='half closed'),
+    Bug('the run is not notified that a connection is lost', 'server.connection:Upgrades._serve', 'live.lost(number, peer_code)', 'pass', net='half closed'),
     Bug('a socket that takes nothing counts as moving', 'server.peers:WebSocketPeer._flush', 'self._websocket.statistics().bytes_out > bytes_out', 'True', net='deaf reader'),
     Bug('a replay is dropped between the run and the socket', 'protocol.server.driver:RunDriver._catch_up', 'outgoing.push(self._replay(batch))', 'self._replay(batch)', net='slow reader'),
     Bug('a reader whose socket is full counts as served', 'protocol.server.outgoing:Outgoing.offer', 'return False', 'return True', net='busy reader'),
-    Bug('the run is not told that a socket refused a batch', 'protocol.server.driver:RunDriver._deliver', 'run.handle_refused(connection_id, batch, now)', 'pass', net='busy reader'),
+    Bug('the run is not notified that a socket refused a batch', 'protocol.server.driver:RunDriver._deliver', 'run.handle_refused(connection_id, batch, now)', 'pass', net='busy reader'),
     # The operator's side.
     Bug('an alert on a series that does not exist', 'infra.websocket-alerts', 'orchestrator_websocket_fallback_http_total', 'orchestrator_websocket_fallbacks_total', net='alerts', design=True, suffix='yml'),
     # The shell of the server.
     Bug('live events overtake a replay', 'protocol.server.fan_out:FanOut.add', 'self._lagging[connection_id] = Lagging(after, seen)', 'self._current[connection_id] = None', design=True),
     Bug('a commit that failed counts as stored', 'server.live_run:LiveRun._stored', 'error is None', 'True', net='bad disk'),
-    Bug('the user is whoever a header names', 'server.access.admission:AccessControl.identify_upgrade', 'return None if token is None else self._identify(token, run_id)', "user = head.header(b'x-user-id'); return Identity(user.decode()) if user else (None if token is None else self._identify(token, run_id))", net='wire', design=True),
+    Bug('the user is the one that a header names', 'server.access.admission:AccessControl.identify_upgrade', 'return None if token is None else self._identify(token, run_id)', "user = head.header(b'x-user-id'); return Identity(user.decode()) if user else (None if token is None else self._identify(token, run_id))", net='wire', design=True),
     # Nothing before its time or after it, and nobody in another's name.
     Bug('the policy is not asked for its wait', 'protocol.policies.reconnect:Reconnector.next_attempt_at', 'max(now, self.not_before) + ns(wait)', 'max(now, self.not_before)'),
     Bug('probes are spread twice as widely', 'protocol.client.connectivity:Probes.schedule', 'config.probe_jitter * (2 * self._random_source.uniform("probe", self._index) - 1)', '2 * config.probe_jitter * (2 * self._random_source.uniform("probe", self._index) - 1)'),
@@ -112,8 +112,8 @@ BUGS: tuple[Bug, ...] = (
     Bug('the rate is ten times what it says', 'protocol.server.sequencer:Sequencer._full_bucket', 'self._config.publishes_per_s', '10 * self._config.publishes_per_s'),
     Bug('the burst is ten times what it says', 'protocol.server.sequencer:Sequencer._full_bucket', 'self._config.publish_burst', '10 * self._config.publish_burst'),
     Bug('publishes have no rate', 'protocol.server.sequencer:Sequencer._put_off', 'publisher.rate_limit.spend(now)', '0'),
-    Bug('heartbeats stop after the first', 'protocol.server.run:Run._fire', 'self._context.timers.set((RunTimer.HEARTBEAT, THE_RUN), now + ns(self.config.heartbeat_interval_s))', 'pass'),
-    Bug('heartbeats come at half of their rate', 'protocol.server.run:Run._fire', 'now + ns(self.config.heartbeat_interval_s)', 'now + 2 * ns(self.config.heartbeat_interval_s)'),
+    Bug('heartbeats stop after the first', 'protocol.server.run:Run._fire', 'self._context.timers.set((RunTimer.HEARTBEAT, THE_RUN), now + self._heartbeat_ns)', 'pass'),
+    Bug('heartbeats come at half of their rate', 'protocol.server.run:Run._fire', 'now + self._heartbeat_ns', 'now + 2 * self._heartbeat_ns'),
     Bug('a heartbeat goes to one reader', 'protocol.server.run:Run._fire', 'self._context.send(self._fan_out.current, frames.Heartbeat(self._log.head))', 'self._context.send(self._fan_out.current[:1], frames.Heartbeat(self._log.head))'),
     Bug('cursors go to one reader', 'protocol.server.run:Run._fire', 'self._sessions.send_cursors(self._fan_out.current, now)', 'self._sessions.send_cursors(self._fan_out.current[:1], now)'),
     Bug('the second session of a user is not counted', 'protocol.server.sessions:Attendance.arrive', 'count + 1', '1'),
@@ -124,14 +124,14 @@ BUGS: tuple[Bug, ...] = (
     Bug('a session is over and its publishes are dropped', 'protocol.client.connectivity:Connectivity.end', 'self._publishing.give_up(f"the session ended: {message}")', 'pass'),
     Bug('acknowledgements run ahead', 'protocol.client.delivery:EventDelivery.take_ack', 'return frames.Ack(self._acked)', 'return frames.Ack(self._acked + 1)'),
     Bug('a failed attempt is not counted', 'protocol.client.connectivity:Connectivity.lost', 'self.reconnector.failed()', 'pass'),
-    Bug('an application is told twice of what was accepted', 'protocol.client.publishing:Publishing.receive', 'self._record.accepted += 1', 'self._context.outcomes.append(PublishAccepted(message.ticket, result.sequence_number, result.duplicate, epoch))'),
+    Bug('an application gets an acceptance twice', 'protocol.client.publishing:Publishing.receive', 'self._record.accepted += 1', 'self._context.outcomes.append(PublishAccepted(message.ticket, result.sequence_number, result.duplicate, epoch))'),
     Bug('what failed is said to have never arrived', 'protocol.client.publishing:Publishing._fail', '_may_have_arrived(message, code)', 'False'),
     Bug('the server takes more unanswered publishes than it says', 'protocol.server.sequencer:Sequencer._put_off', 'len(publisher.pending) >= self._config.unanswered_max', 'False'),
     Bug('a wait that the server asked for is half as long', 'protocol.policies.reconnect:Reconnector.asked_to_wait', 'now + retry_after_ms * NS_PER_MS', 'now + retry_after_ms * NS_PER_MS // 2'),
     Bug('a roster keeps who left', 'protocol.client.delivery:Roster.presence', 'del self._users[user]', 'pass'),
     Bug('a roster remembers no cursor', 'protocol.client.delivery:Roster.cursors', 'self._cursors[user] = at', 'pass'),
     Bug('rejected publishes are not reported', 'protocol.client.publishing:Publishing.receive', 'self._fail(message, result.code, result.message)', 'pass'),
-    Bug('a snapshot is told at the number before', 'protocol.client.delivery:EventDelivery._take_snapshot', 'Snapshot(frame.sequence_number, frame.state)', 'Snapshot(frame.sequence_number - 1, frame.state)'),
+    Bug('a snapshot is reported at the number before', 'protocol.client.delivery:EventDelivery._take_snapshot', 'Snapshot(frame.sequence_number, frame.state)', 'Snapshot(frame.sequence_number - 1, frame.state)'),
     # Times: nothing happens before or after its own.
     Bug('the first probe goes at once', 'protocol.client.connectivity:Connectivity._fall_back', 'self._probes.schedule(now, earliest)', 'self._timers.set(Timer.PROBE, earliest)'),
     Bug('a publish expires at half of its age', 'protocol.client.publishing:Publishing.expire', 'ns(self._context.config.outbox_age_max_s)', 'ns(self._context.config.outbox_age_max_s) // 2'),

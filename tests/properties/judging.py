@@ -1,4 +1,4 @@
-"""What the guarantees' tests share: a broken guarantee leaves a file behind that shows it in one command."""
+"""Shared by the guarantees' tests: a broken guarantee leaves a file that one command replays."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path

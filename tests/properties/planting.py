@@ -1,4 +1,4 @@
-"""Planting a bug: a piece of one function of the product is changed for as long as a block lasts.
+"""Planting a bug: a piece of one function of the product is changed during a block.
 
 A bug names a function and two pieces of Python: what stands there, an expression or some statements, and what it becomes. Pieces
 are compared as syntax trees, so neither formatting nor comments nor the rest of the module matter; the piece has to stand in the

@@ -1,7 +1,7 @@
 """Targeted search for slow recovery, long queues and many sends; `python -m tests.properties.targets` keeps the worst.
 
-Hypothesis is told how bad each example was (`target`) and climbs from the worst that it has found. What is worse than the case
-that is kept is written to `cases`, where `test_regressions` plays it for ever, and `steadywire replay` shows it.
+Each example reports to Hypothesis how bad it was (`target`), and the search continues from the worst. An example worse than
+the kept case is written to `cases`, where `test_regressions` replays it, and `steadywire replay` shows it.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""All guarantees at once over one set of drawn worlds: what mutation testing runs, because it is one test and judges everything.
+"""All guarantees at once over one set of drawn worlds: mutation testing runs this one test, which judges everything.
 
 The examples are the same in every run and nothing is shrunk: here it only matters whether something breaks.
 """

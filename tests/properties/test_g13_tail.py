@@ -1,6 +1,6 @@
 """G13: a lost last event is noticed within one heartbeat. No network loses it, so here the server's driver does.
 
-The heartbeat carries the head; whoever has less than that leaves and resumes, and is at the head again soon after.
+The heartbeat carries the head; a client below it reconnects and resumes, and soon reaches the head again.
 """
 
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""The guarantees G1 to G13, asked of real sessions and a real run over the adversarial link (depth a).
+"""The guarantees G1 to G13, tested on real sessions and a real run over the adversarial link (depth a).
 
 Each guarantee has worlds of its own, and in each of them all are judged: the report begins with the one that broke. An exception
 from a machine, or an alarm that rings for ever, fails them all.

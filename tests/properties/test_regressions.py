@@ -1,4 +1,4 @@
-"""What these properties have found in our own machines, each as the few steps that showed it, and the worst cases known.
+"""The faults that these properties found in our own machines, each as a few steps, and the worst known cases.
 
 What was found is mended; the steps are kept because they are short enough to read, and hard enough to come by. Each file in
 `cases` opens with `steadywire replay FILE`.

@@ -1,4 +1,4 @@
-"""`steadywire replay`: a kept case and a scenario are shown, and what cannot be read is said in one line."""
+"""`steadywire replay`: shows a kept case and a scenario, and reports an unreadable file in one line."""
 
 import re
 from pathlib import Path

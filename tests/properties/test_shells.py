@@ -1,4 +1,4 @@
-"""The real server and the real client (depth c): cancelled anywhere, read slowly, half closed, on a bad disk."""
+"""The real server and the real client (depth c): cancelled at any checkpoint, read slowly, half closed, with a failing disk."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -163,7 +163,7 @@ async def until(reader: Reader, count: int) -> None:
     waiting_max=st.sampled_from([1, 4, 1000]),
 )
 def test_g1_order_for_a_slow_reader(pauses: list[float], capacity_bytes: int, bursts: list[int], waiting_max: int) -> None:
-    """Whoever reads slowly, through a socket that holds little, reads everything, in order, once; and holds up nobody."""
+    """A slow reader with a small socket buffer reads everything, in order, once, and delays nobody."""
 
     async def play() -> None:
         store = BadDisk()
@@ -341,7 +341,7 @@ def test_g1_order_behind_answers_that_nobody_takes(pings: int, bursts: list[int]
 @FEW
 @given(burst=st.integers(20, 60), capacity_bytes=st.sampled_from([1500, 4000]))
 def test_g7_bounds_a_reader_that_never_reads_is_cut(burst: int, capacity_bytes: int) -> None:
-    """Whoever takes nothing of what waits for it is left after the limit, though it goes on to ping."""
+    """A client that takes no data is disconnected after the limit, even if it continues to ping."""
 
     async def play() -> None:
         store = BadDisk()

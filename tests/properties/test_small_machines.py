@@ -1,4 +1,4 @@
-"""What one part answers for alone, each against an obvious model: waits, round trips, health, frames, polling, stores."""
+"""Each part alone, compared with an obvious model: waits, round trips, health, frames, polling, stores."""
 
 import statistics
 

@@ -1,4 +1,4 @@
-"""The strategies draw what they say, all of it, and shrink to what a person would have written."""
+"""The strategies draw everything that they promise and nothing else, and shrink to simple examples."""
 
 import math
 import typing

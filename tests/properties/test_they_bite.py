@@ -1,4 +1,4 @@
-"""Proof that the properties bite: each bug of the catalogue, put into the product on purpose, is found. See `bite` and `bugs`."""
+"""Proof that the properties bite: each bug of `bugs`, put into the product on purpose, is found. See `bite`."""
 
 from dataclasses import replace
 

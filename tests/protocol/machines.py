@@ -1,7 +1,7 @@
-"""Real machines in every state that they can be in, brought there by real inputs only.
+"""Real machines in every reachable state, brought there by real inputs only.
 
 `client_in(state)` walks a `ClientSession`, `server_in(state)` one connection of a `Run` beside another one that is live and must
-not notice anything. Both drain their machine on the way, so what a test finds in the trays is what its own input has caused.
+not notice anything. Both drain their machine on the way, so a test finds in the output queues only the results of its own input.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Runs with live readers, for tests of what a driver tells them."""
+"""Runs with live readers, for tests of a driver's inputs."""
 
 from reference.protocol import frames
 from reference.protocol.config import ServerConfig

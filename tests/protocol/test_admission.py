@@ -1,4 +1,4 @@
-"""How connections come into a run and leave it: versions, tokens, sessions, welcomes, and how an operator sends them away."""
+"""How connections join a run and leave it: versions, tokens, sessions, welcomes, and disconnects by an operator."""
 
 from reference.protocol import frames
 from reference.protocol.actions import Authenticate, Close, Deliver
@@ -24,7 +24,7 @@ def test_a_run_takes_so_many_connections_and_says_so_to_the_next() -> None:
     run.connection_opened(3, Transport.WEBSOCKET, None, "session-3", 0)
     actions = run.take_actions()
     assert closes(actions) == [(3, CloseCode.OVERLOADED)]
-    reason = "this run has 2 connections; it takes no more"
+    reason = "connection limit reached: this run already has 2 connections"
     goaway = frames.Goaway(code=CloseCode.OVERLOADED, retry_after_ms=COME_BACK_MS, spread_ms=COME_BACK_SPREAD_MS)
     assert sent(actions, 3) == [goaway, frames.Error(code=CloseCode.OVERLOADED, message=reason)]
     assert run.take_observations() == [LimitReached(Limit.RUN_CONNECTIONS), Refused(3, CloseCode.OVERLOADED)]
@@ -48,6 +48,8 @@ def test_a_token_of_the_upgrade_is_checked_already_and_one_of_hello_is_not() -> 
     actions = run.take_actions()
     assert isinstance(sent(actions, 2)[0], frames.Welcome)
     assert [action for action in actions if isinstance(action, Authenticate)] == [Authenticate(3, "token-3")]
+    run.handle_authenticated(3, Identity("bob"), 0)
+    assert [each.hello for each in run._connections.values()] == [None] * 3  # that a token is kept cannot be seen from outside
 
 
 def test_a_welcome_says_where_the_reader_stands() -> None:
@@ -112,7 +114,7 @@ def test_a_run_takes_so_many_sessions_but_those_that_it_has_may_come_back() -> N
         run.connection_opened(number, Transport.WEBSOCKET, Identity("ann"), f"session-{number}", 0)
         run.receive_frame(number, frames.Hello(protocol=1, client_id=client, generation=2), 0)
     actions = run.take_actions()
-    reason = "this run has 1 sessions; it takes no more now"
+    reason = "session limit reached: this run already has 1 sessions"
     assert sent(actions, 2) == [frames.Error(code=CloseCode.OVERLOADED, message=reason)]
     assert LimitReached(Limit.RUN_SESSIONS) in run.take_observations()
     assert isinstance(sent(actions, 3)[0], frames.Welcome)
@@ -252,13 +254,13 @@ def test_an_operator_asks_everyone_or_some_to_come_back_later() -> None:
     actions = run.take_actions()
     goaway = frames.Goaway(code=CloseCode.OVERLOADED, retry_after_ms=3000, spread_ms=700)
     assert goaway in sent(actions, 2)
-    assert [a for a in actions if isinstance(a, Close)] == [Close((2,), CloseCode.OVERLOADED, "come back later", 3000)]
+    assert [a for a in actions if isinstance(a, Close)] == [Close((2,), CloseCode.OVERLOADED, "reconnect later", 3000)]
     run.go_away(seconds(1), retry_after_ms=5000, spread_ms=900)
     actions = run.take_actions()
     assert sorted(closes(actions)) == [(number, CloseCode.GOING_AWAY) for number in (1, 3, 4)]
     assert [action.retry_after_ms for action in actions if isinstance(action, Close)] == [5000] * 3
     goaway = frames.Goaway(code=CloseCode.GOING_AWAY, retry_after_ms=5000, spread_ms=900)
-    assert (goaway in sent(actions, 1), goaway in sent(actions, 4)) == (True, False), "a request is answered, not told"
+    assert (goaway in sent(actions, 1), goaway in sent(actions, 4)) == (True, False), "a request gets only its answer"
     assert run.connections == 0
 
 
@@ -266,7 +268,7 @@ def test_a_reader_whose_driver_keeps_too_much_is_closed() -> None:
     run = run_of("ann", "bob")
     run.too_slow(2, seconds(1))
     actions = run.take_actions()
-    reason = "this connection does not take what is sent to it"
+    reason = "slow reader: too many frames wait for this connection"
     assert sent(actions, 2) == [frames.Error(code=CloseCode.TOO_SLOW, message=reason)]
     assert closes(actions) == [(2, CloseCode.TOO_SLOW)]
     run.too_slow(2, seconds(2))
@@ -276,12 +278,12 @@ def test_a_reader_whose_driver_keeps_too_much_is_closed() -> None:
 def test_who_fell_out_of_the_log_is_told_to_resume() -> None:
     limits = {"events_kept_max": 2, "appends_pending_max": 2, "snapshot_interval_events": 2}
     run = run_of("ann", "bob", **limits)
-    told: list[str] = []
+    reported: list[str] = []
     for number in range(1, 6):
         publish(run, 1, number)
         store(run)
         actions = run.take_actions()
-        told += [frame.message for frame in sent(actions, 2) if isinstance(frame, frames.Error)]
+        reported += [frame.message for frame in sent(actions, 2) if isinstance(frame, frames.Error)]
         for batch in [action for action in actions if isinstance(action, Deliver)]:
             if 2 in batch.connection_ids:
                 run.handle_refused(2, batch, 0)
@@ -290,4 +292,4 @@ def test_who_fell_out_of_the_log_is_told_to_resume() -> None:
             run.take_observations()
     assert run.connections == 1
     assert LimitReached(Limit.OFFLINE_WINDOW) in run.take_observations()
-    assert told == ["what comes next for this reader is no longer kept; resume to get a snapshot"]
+    assert reported == ["the next event for this reader is no longer kept; resume to get a snapshot"]

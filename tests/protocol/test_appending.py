@@ -64,7 +64,7 @@ def test_a_run_in_use_stays() -> None:
     assert run.idle_since is None
 
 
-def test_a_connection_that_says_nothing_or_nonsense_does_not_keep_a_run() -> None:
+def test_a_silent_or_malformed_connection_does_not_keep_a_run() -> None:
     run = Run(stored_run(), config=ServerConfig(run_idle_s=60, hello_timeout_s=10), now=0)
     run.connection_opened(1, Transport.WEBSOCKET, None, "session-1", 0)
     run.handle_timeout(seconds(10))

@@ -1,4 +1,4 @@
-"""Waits: bounded after any number of failures, spread over their whole range, never before the time that a server asked for."""
+"""Waits before a reconnect: bounded after any number of failures, spread over the whole range, never below a server's."""
 
 import pytest
 from hypothesis import given
@@ -129,13 +129,13 @@ def test_each_wait_has_a_draw_of_its_own() -> None:
 
 
 class Remembers:
-    """A policy that waits twice as long as before, and remembers what it was told."""
+    """A policy that waits twice as long as before, and remembers its arguments."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[int, float, float, int]] = []
+        self.reported: list[tuple[int, float, float, int]] = []
 
     def wait_s(self, attempt: Attempt) -> float:
-        self.told.append((attempt.failures, attempt.previous_s, attempt.first_spread_s, attempt.index))
+        self.reported.append((attempt.failures, attempt.previous_s, attempt.first_spread_s, attempt.index))
         return 2 * attempt.previous_s or 3.0
 
 
@@ -148,7 +148,7 @@ def test_a_policy_is_told_the_failures_the_wait_before_the_servers_spread_and_wh
         client.failed()
     client.steady()
     waits.append(client.next_attempt_at(0))
-    assert policy.told == [(0, 0.0, 7.0, 0), (1, 3.0, 7.0, 1), (2, 6.0, 7.0, 2), (0, 0.0, 7.0, 3)]
+    assert policy.reported == [(0, 0.0, 7.0, 0), (1, 3.0, 7.0, 1), (2, 6.0, 7.0, 2), (0, 0.0, 7.0, 3)]
     assert waits == [ns(3), ns(6), ns(12), ns(3)]
 
 

@@ -10,7 +10,7 @@ from .polling import OpenPolling
 
 
 def carried(client: Client | OpenPolling) -> list[tuple[ClientState, bool]]:
-    """What the application was told of it."""
+    """The reports to the application."""
     return [(each.state, each.is_carried) for each in client.session.take_outcomes() if isinstance(each, StateChanged)]
 
 

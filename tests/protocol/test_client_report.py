@@ -1,4 +1,4 @@
-"""What a client reports of its connections, and that the server takes it for what it is."""
+"""A client's report on its connections, and how the server treats it."""
 
 import msgspec
 import pytest
@@ -138,7 +138,7 @@ def test_a_client_on_polling_reports_with_its_polls() -> None:
     client.session.receive_frame(lane, frames.RequestFailed(request="poll"), client.now)
     pass_until_a_poll(client)
     (again,) = polls(client)
-    assert again.report == first.report, "it failed, so it is told again"
+    assert again.report == first.report, "it failed, so it is reported again"
     client.session.receive_frame(lane, answer, client.now)
     pass_until_a_poll(client)
     (last,) = polls(client)

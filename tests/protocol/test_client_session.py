@@ -1,4 +1,4 @@
-"""A client session as its application and its driver see it: words for its health, tokens, what it holds, and how it ends."""
+"""A client session as its application and its driver see it: health, tokens, held events, and the end."""
 
 import pytest
 
@@ -242,11 +242,11 @@ def test_a_snapshot_comes_when_it_was_announced_and_only_then() -> None:
     assert client.session.take_actions() == [Close((1,), CloseCode.BAD_FRAME, reason)]
     client = client_in(ClientState.LIVE)
     client.session.receive_frame(1, frames.SnapshotFrame(0, RunState()), 0)
-    reason = "a snapshot that no welcome announced"
+    reason = "a snapshot that was not announced by welcome"
     assert client.session.take_actions() == [Close((1,), CloseCode.BAD_FRAME, reason)]
 
 
-def test_nonsense_ends_the_connection_with_its_code() -> None:
+def test_a_malformed_frame_ends_the_connection_with_its_code() -> None:
     client = client_in(ClientState.LIVE)
     client.session.receive_malformed(1, RemoteError(CloseCode.TOO_BIG, "too large"), 0)
     assert client.session.take_actions() == [Close((1,), CloseCode.TOO_BIG, "too large")]
@@ -294,7 +294,7 @@ def test_a_dead_line_is_left_with_the_reason() -> None:
     client = client_in(ClientState.LIVE, ping_interval_s=10, ping_timeout_s=3)
     for at in (10, 13):
         client.session.handle_timeout(seconds(at))
-    assert Close((1,), CloseCode.HEARTBEAT_LOST, "nothing came back after a ping") in client.session.take_actions()
+    assert Close((1,), CloseCode.HEARTBEAT_LOST, "no data received after a ping") in client.session.take_actions()
 
 
 def test_a_timer_that_falls_due_with_a_frame_fires_with_it() -> None:

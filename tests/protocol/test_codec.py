@@ -1,4 +1,4 @@
-"""Bytes to frames and back: what was said is what is heard, and nothing that a peer sends does more than end its connection."""
+"""Bytes to frames and back: a decoded frame equals the encoded one, and no input does more than end its connection."""
 
 import json
 import typing

@@ -1,4 +1,4 @@
-"""A session that has no connection: attempts, waits, and probes of WebSocket behind polling."""
+"""A session without a connection: attempts, waits, and probes of WebSocket during polling."""
 
 import pytest
 
@@ -80,7 +80,7 @@ def test_a_policy_that_gives_up_ends_the_session_and_says_after_how_many() -> No
         session.connection_lost(number, None, seconds(number))
         session.handle_timeout(seconds(number + 1))
     assert session.take_outcomes()[-1] == SessionEnded(
-        None, "the reconnect policy gave up after 2 failed attempts; the last: the connection was lost"
+        None, "the reconnect policy gave up after 2 failed attempts; last error: the connection was lost"
     )
 
 
@@ -113,10 +113,10 @@ def test_a_wait_that_came_with_a_refusal_is_kept() -> None:
 def test_until_the_server_names_a_spread_a_policy_is_told_ours() -> None:
     class Remembers:
         def __init__(self) -> None:
-            self.told: list[float] = []
+            self.reported: list[float] = []
 
         def wait_s(self, attempt: Attempt) -> float:
-            self.told.append(attempt.first_spread_s)
+            self.reported.append(attempt.first_spread_s)
             return 1.0
 
     policy = Remembers()
@@ -127,14 +127,14 @@ def test_until_the_server_names_a_spread_a_policy_is_told_ours() -> None:
     session.connection_opened(2, seconds(1))
     session.receive_frame(2, welcome(retry=frames.Retry(7000)), seconds(1))
     session.connection_lost(2, None, seconds(1))
-    assert policy.told == [3.0, 7.0]
+    assert policy.reported == [3.0, 7.0]
     config = ClientConfig(first_spread_s=3.0, fallback_after_failures=1)
     polls = ClientSession("client-1", config=config, policy=policy, random_source=Halves())
     polls.start(0)
     polls.connection_lost(1, None, 0)
     polls.handle_timeout(0)
     polls.receive_frame(2, frames.RequestFailed(request="poll"), 0)
-    assert policy.told == [3.0, 7.0, 3.0]
+    assert policy.reported == [3.0, 7.0, 3.0]
 
 
 def test_waits_of_polls_are_drawn_beside_those_of_attempts() -> None:

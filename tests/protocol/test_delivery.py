@@ -1,4 +1,4 @@
-"""What a session takes from its server, and what it leaves: snapshots, resets, presence, and what comes while it holds."""
+"""What a session accepts from its server and what it ignores: snapshots, resets, presence, and frames while it holds."""
 
 import msgspec
 import pytest
@@ -213,7 +213,7 @@ def test_a_poll_that_is_passed_over_leaves_the_position_where_it_was() -> None:
     delivery.hold()
     delivery.poll(poll_answer(outcome="resumed", head=1, events=(chat(1),)), asked_in=EPOCH, takes_roster=True)
     assert delivery.inbox.last == 0
-    assert delivery._context.outcomes == [joined("ann")], "who is here is told all the same"
+    assert delivery._context.outcomes == [joined("ann")], "the users present are reported all the same"
     assert delivery.release(0)
     assert not delivery.release(0)
 
@@ -232,8 +232,8 @@ def test_a_poll_tells_who_is_here_and_where_their_cursors_are_unless_a_websocket
         delivery = _delivery()
         answer = poll_answer(outcome="resumed", cursor_positions={"ann": {"x": 1}}, server_time=4)
         delivery.poll(answer, asked_in=None, takes_roster=takes_roster)
-        told = [joined("ann", 4), Event("CURSOR_MOVE", "ann", 4, None, {"x": 1}, False)]
-        assert delivery._context.outcomes == (told if takes_roster else [])
+        reported = [joined("ann", 4), Event("CURSOR_MOVE", "ann", 4, None, {"x": 1}, False)]
+        assert delivery._context.outcomes == (reported if takes_roster else [])
 
 
 def test_who_is_here_comes_from_the_websocket_while_both_transports_do() -> None:
@@ -287,7 +287,7 @@ def test_a_websocket_that_speaks_of_a_history_that_was_left_is_left() -> None:
     client = client_in(ClientState.PROBE_PROVING)
     client.session._delivery.inbox.start_at("epoch-9", 4)  # as a poll does that finds a lost history
     client.session.receive_frame(client.websocket, frames.Events((chat(1),)), client.now)
-    reason = "this connection speaks of a history that was left"
+    reason = "this connection is in a history that was left"
     assert Close((client.websocket,), CloseCode.GOING_AWAY, reason) in client.session.take_actions()
 
 
@@ -318,8 +318,8 @@ def test_who_was_alone_and_left_is_told() -> None:
 def test_changes_of_presence_are_told_when_they_are_news() -> None:
     roster = Roster()
     roster.full(("ann",), {}, 0)
-    told = roster.presence(frames.Presence(joined=("ann", "bob"), left=("cem",), server_time=3))
-    assert told == [joined("bob", 3)]
+    reported = roster.presence(frames.Presence(joined=("ann", "bob"), left=("cem",), server_time=3))
+    assert reported == [joined("bob", 3)]
     roster.cursors(frames.Cursors(moved={"bob": {"x": 1}}, server_time=3))
     assert roster.presence(frames.Presence(left=("bob",), server_time=4)) == [Event("USER_LEAVE", "bob", 4, None, {}, False)]
     assert roster.positions == {}

@@ -116,7 +116,7 @@ def test_a_list_of_inputs_is_one_turn_and_one_batch() -> None:
     assert world.turns == turns + 2
     assert socket.kinds()[-4:] == ["Accepted", "Accepted", "Accepted", "Events"]
     assert other.kinds()[-1] == "Events"
-    assert world.encoded == encoded + 4, "a batch is encoded once, whoever reads it"
+    assert world.encoded == encoded + 4, "a batch is encoded once for all readers"
     assert [each.count for each in world.observed if isinstance(each, Answered)] == [3]
 
 
@@ -165,8 +165,8 @@ def test_a_reader_whose_socket_is_full_lags_and_catches_up() -> None:
     slow.room = None
     world.driver.writable(2)
     assert not world.driver.run.is_lagging(2)
-    told = [event.sequence_number for frame in slow.taken if isinstance(frame, frames.Events) for event in frame.events]
-    assert told == [1, 2, 3]
+    reported = [event.sequence_number for frame in slow.taken if isinstance(frame, frames.Events) for event in frame.events]
+    assert reported == [1, 2, 3]
     assert socket.kinds().count("Events") == 3
 
 

@@ -1,4 +1,4 @@
-"""The log of a run: which events can be read, how many at a time, and where a reader goes on."""
+"""The log of a run: which events can be read, how many at a time, and where a reader continues."""
 
 import pytest
 from hypothesis import given

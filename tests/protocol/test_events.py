@@ -1,4 +1,4 @@
-"""What an event may carry: whatever survives JSON and every store unchanged, and nothing else."""
+"""The values that an event may carry: those that pass JSON and every store unchanged, and nothing else."""
 
 from typing import Any
 

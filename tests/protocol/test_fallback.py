@@ -198,15 +198,15 @@ def test_the_time_that_the_server_asked_for_does_not_count() -> None:
 def test_a_policy_is_told_how_it_goes() -> None:
     class Remembers:
         def __init__(self) -> None:
-            self.told: list[Disconnection] = []
+            self.reported: list[Disconnection] = []
 
         def wait_s(self, trouble: Disconnection) -> None:
-            self.told.append(trouble)
+            self.reported.append(trouble)
 
     policy = Remembers()
     life = Life(policy, connect_timeout_s=10.0)
     life.pass_until(10.0)
-    assert policy.told == [Disconnection(0, 0.0), Disconnection(1, 10.0)]
+    assert policy.reported == [Disconnection(0, 0.0), Disconnection(1, 10.0)]
 
 
 def test_a_policy_that_wants_polling_from_the_start_gets_it() -> None:

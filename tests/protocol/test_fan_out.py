@@ -1,4 +1,4 @@
-"""Fan-out: whatever sockets take or refuse, each reader is given every event after its place, in order, each once."""
+"""Fan-out: whatever sockets take or refuse, each reader gets every event after its position, in order, once."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st

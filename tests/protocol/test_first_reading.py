@@ -1,4 +1,4 @@
-"""What the first careful reading of the machines found: one short case for each rule that no other test names."""
+"""Faults found by a review of the machines: one short case for each rule that no other test names."""
 
 from reference.protocol import frames
 from reference.protocol.actions import Close, Open, Send

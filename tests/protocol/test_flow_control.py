@@ -1,4 +1,4 @@
-"""An application that takes slowly: which frames wait, who is paused, and when the session holds."""
+"""A slow application: which frames wait, what is paused, and when the session holds."""
 
 import msgspec
 

@@ -1,4 +1,4 @@
-"""The score at each of its boundaries, percentiles against numpy's, and what is unknown before there are samples."""
+"""The health score at each of its boundaries, percentiles compared with numpy's, and the values before there are samples."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The inbox against a model that keeps the set of all numbers it has ever seen."""
+"""The inbox compared with a model that keeps the set of all numbers it has ever seen."""
 
 import msgspec
 from hypothesis import given

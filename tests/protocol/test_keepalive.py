@@ -172,7 +172,7 @@ def test_every_interval_pings_whatever_is_heard() -> None:
 def test_a_ping_that_nothing_follows_ends_the_connection() -> None:
     life = Life(EveryInterval(3, 2), answers=False).pass_until(60)
     assert life.pings == [3]
-    assert life.left == (5, CloseCode.HEARTBEAT_LOST, "nothing came back after a ping")
+    assert life.left == (5, CloseCode.HEARTBEAT_LOST, "no data received after a ping")
 
 
 def test_pings_that_are_sent_while_one_is_unanswered_do_not_extend_its_time() -> None:
@@ -248,7 +248,7 @@ def test_pings_that_the_server_wants_find_a_dead_connection_too() -> None:
 def test_misses_in_a_row_are_counted_and_a_byte_ends_the_count() -> None:
     silent = Life(MissesInARow(10, 3, 4), answers=False).pass_until(60)
     assert silent.pings == [10, 14, 18]
-    assert silent.left == (22, CloseCode.HEARTBEAT_LOST, "nothing came back after a ping")
+    assert silent.left == (22, CloseCode.HEARTBEAT_LOST, "no data received after a ping")
     heard = Life(MissesInARow(10, 3, 4), hears=(21.0,), answers=False).pass_until(60)
     assert heard.pings == [10, 14, 18, 28, 32, 36]
     assert heard.left is not None

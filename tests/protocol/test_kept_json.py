@@ -1,8 +1,10 @@
-"""What a server keeps as bytes is judged as what an application makes of them is (1.6), and costs little, whatever its shape."""
+"""JSON that a server keeps as bytes is checked as decoded values are (1.6), at a small cost for any shape."""
 
 import contextlib
 import json
+import math
 import time
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 from reference.protocol import codec, frames
 from reference.protocol.errors import InvalidEvent, RemoteError
 from reference.protocol.events import DATA_DEPTH_MAX, DEFAULT_REGISTRY, KeptData, check_data, key_of
-from reference.protocol.kept_json import check_json
+from reference.protocol.kept_json import _SUSPECT, check_json
 
 SCALARS = st.one_of(
     st.none(),
@@ -101,6 +103,35 @@ def test_numbers_at_their_limits(number: str, is_good: bool) -> None:
     assert is_kept(f'{{"x":[{number},1],"y":"{number}"}}'.encode()) is is_good
 
 
+@st.composite
+def written(draw: st.DrawFn) -> str:
+    """A number near the largest float, in any of the forms that JSON allows."""
+    digits = draw(st.sampled_from(["17976931348623157", "17976931348623158", "17976931348623159", "1", "9", "18", "1797"]))
+    digits += draw(st.text("0123456789", max_size=30))
+    point = draw(st.integers(-20, len(digits)))
+    exponent = draw(st.integers(306, 311)) - point
+    text = f"{digits[:point]}.{digits[point:]}" if point > 0 else f"0.{'0' * -point}{digits}"
+    e = draw(st.sampled_from(["e", "E", "e+", "e0", "e+00"])) if exponent >= 0 else "e"
+    return draw(st.sampled_from(["", "-"])) + text.removesuffix(".") + f"{e}{exponent}"
+
+
+@given(st.lists(written(), min_size=1, max_size=5), st.integers(15, 22), st.sampled_from([None, 1]))
+@example(["1.7976931348623158e308"], 19, None)
+@example(["1.7976931348623159e308"], 19, None)
+def test_a_number_near_the_largest_float_is_judged_as_a_float_is(numbers: list[str], digits: int, indent: int | None) -> None:
+    values = [float(number) for number in numbers]
+    text = json.dumps({"x": ["NUMBERS", 10**digits // 10]}, indent=indent).replace('"NUMBERS"', ", ".join(numbers))
+    fits = 10**digits // 10 < 2**63
+    assert is_kept(text.encode()) is (all(abs(value) != math.inf for value in values) and fits), text
+
+
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), max_size=50), st.integers(1, 14))
+def test_no_short_number_that_is_in_range_is_converted(numbers: list[float], digits: int) -> None:
+    """What is converted costs; 64 KiB have room for thousands of short numbers."""
+    short = [f"{float(f'{number:.{digits}g}'):.{digits}g}" for number in numbers if abs(number) < 1.79e308]
+    assert _SUSPECT.findall(b"".join(b"," + number.encode() for number in short if "inf" not in number)) == []
+
+
 def test_a_publish_is_kept_as_it_came_and_read_as_it_was() -> None:
     data = b'{ "position":"p1", "n":1.0, "text":"\\u00e9" }'
     frame = codec.decode_received(b'{"type":"publish","clientSequence":1,"eventType":"GRAFT","data":' + data + b"}")
@@ -113,7 +144,18 @@ def test_a_publish_is_kept_as_it_came_and_read_as_it_was() -> None:
     assert again == frames.Publish(client_sequence=1, event_type="GRAFT", data={"position": "p1", "n": 1.0, "text": "é"})
 
 
-@pytest.mark.parametrize("data", ['{"position":7}', '{"position":""}', "{}", '{"step":"s"}', f'{{"position":"{"x" * 257}"}}'])
+@pytest.mark.parametrize(
+    "data",
+    [
+        '{"position":7}',
+        '{"position":null}',
+        '{"position":[{}]}',
+        '{"position":""}',
+        "{}",
+        '{"step":"s"}',
+        f'{{"position":"{"x" * 257}"}}',
+    ],
+)
 def test_a_graft_without_its_key_is_refused(data: str) -> None:
     with pytest.raises(InvalidEvent, match=r"needs data\.position"):
         DEFAULT_REGISTRY.check_publish("GRAFT", KeptData(data.encode()))
@@ -145,20 +187,65 @@ def test_a_cursor_that_is_too_large_is_not_parsed() -> None:
     assert "the limit is 512" in error.message
 
 
+MANY = b'{"x":[' + b",".join([b"{}"] * 21_000) + b"]}"
+
+
+def filled(piece: Callable[[int], str], size: int = 65_000) -> bytes:
+    """A list of that many bytes, of different pieces."""
+    length, number = 0, 0
+    pieces: list[str] = []
+    while length < size:
+        pieces.append(piece(number))
+        length += len(pieces[-1]) + 1
+        number += 1
+    return b"[" + ",".join(pieces).encode() + b"]"
+
+
+NUMBERS = [
+    lambda n: f"{n % 900 + 100}{'eE'[n // 900 % 2]}{290 + n % 16}",
+    lambda n: f"{n % 90 + 10}e{100 + n % 200}",
+    lambda n: f"0.0{n % 9 + 1}e309",
+    lambda n: f"1.797693134862315{n % 7}{n:04}e308",
+    lambda n: f"{92 * 10**17 + n}",
+    lambda n: f"{17 * 10**17 + n}",
+    lambda n: f"{10**19 + n}.5",
+    lambda n: f"{n}e-310",
+]
+
+
 def shapes() -> list[bytes]:
     """64 KiB of JSON of the shapes that are dear to judge."""
     nested = (b"[[[[[1]]]]]", b"[" * 30 + b"]" * 30, b'{"":' * 15 + b"1" + b"}" * 15)
     pieces = [b"1", b"{}", b'""', b'"a\\"b"', *nested, b"1e300", b"1234567890123456789", b"-0.5e-7"]
     lists = [b'{"x":[' + b",".join([piece] * (65_000 // (len(piece) + 1))) + b"]}" for piece in pieces]
-    return [*lists, b'{"x":"' + b"x" * 65_000 + b'"}', b'{"x":"' + b"\\\\" * 32_000 + b'"}']
+    numbers = [b'{"x":' + filled(number) + b"}" for number in NUMBERS]
+    return [*lists, *numbers, b'{"x":"' + b"x" * 65_000 + b'"}', b'{"x":"' + b"\\\\" * 32_000 + b'"}']
 
 
 def test_the_cost_of_a_check_is_bounded_by_that_of_parsing() -> None:
     """A ratio in one run: no shape takes many times what it takes to parse one of many small objects."""
-    many = b'{"x":[' + b",".join([b"{}"] * 21_000) + b"]}"
-    parse_s = min(_seconds(lambda: msgspec.json.decode(many)) for _ in range(5))
+    parse_s = min(_seconds(lambda: msgspec.json.decode(MANY)) for _ in range(5))
     for raw in shapes():
-        assert min(_seconds(lambda raw=raw: is_kept(raw)) for _ in range(5)) < 8 * parse_s, raw[:60]  # type: ignore[misc]
+        assert min(_seconds(lambda raw=raw: is_kept(raw)) for _ in range(5)) < 5 * parse_s, raw[:60]  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_what_is_no_key_is_not_read(number: Callable[[int], str]) -> None:
+    """A list of numbers in the place of a position took 70 ms, and was refused then."""
+    parse_s = min(_seconds(lambda: msgspec.json.decode(MANY)) for _ in range(5))
+
+    def refuse() -> None:
+        with pytest.raises(InvalidEvent):
+            DEFAULT_REGISTRY.check_publish("GRAFT", KeptData(b'{"position":' + filled(number) + b"}"))
+
+    assert min(_seconds(refuse) for _ in range(5)) < 16 * parse_s
+
+
+def test_a_cursor_of_numbers_costs_no_more_than_others() -> None:
+    """4 KiB that are read only to be refused: 5 ms for numbers near the largest float."""
+    many, numbers = b'{"type":"cursor","data":{"x":%s}}', filled(lambda n: "1.1e308", 4_000)
+    others_s = min(_seconds(lambda: codec.decode_received(many % filled(lambda n: "1.10001", 4_000))) for _ in range(9))
+    assert min(_seconds(lambda: codec.decode_received(many % numbers)) for _ in range(9)) < 4 * others_s
 
 
 def _seconds(work: Any) -> float:

@@ -1,4 +1,4 @@
-"""The outbox against a model that keeps one plain list, the declared holes against what a server needs, and each policy."""
+"""The outbox compared with a model that is one plain list, the declared gaps compared with a server's needs, and each policy."""
 
 from dataclasses import dataclass
 
@@ -190,7 +190,7 @@ def test_conflate_gives_up_only_what_the_new_one_replaces() -> None:
 
 def test_a_message_larger_than_the_outbox_is_refused_by_every_policy() -> None:
     for policy in ("reject_new", "drop_oldest", "conflate"):
-        with pytest.raises(OutboxFull, match="a message of 31 bytes; the whole outbox holds 30"):
+        with pytest.raises(OutboxFull, match="a message of 31 bytes; the outbox holds at most 30"):
             full(policy).add("CHAT", {}, 31, 3)
 
 

@@ -1,4 +1,4 @@
-"""The formulas of other systems' waits: exact numbers that were worked out by hand, and what each says of its own range."""
+"""The formulas of other systems' waits: exact numbers computed by hand, and the range that each one states."""
 
 from collections.abc import Callable
 

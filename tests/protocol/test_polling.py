@@ -1,4 +1,4 @@
-"""The polling polling of a session: what it asks, when it asks again, how long it waits for an answer, and when it gives up."""
+"""A session that polls: its requests, their times, the time limit of an answer, and the end of polling."""
 
 import pytest
 
@@ -181,7 +181,7 @@ def test_the_server_is_not_asked_before_the_time_that_it_named() -> None:
     polling.failed(1, code=CloseCode.OVERLOADED, retry_after_ms=20_000).at(20.9)
     assert len(polling.polls) == 1
     polling.at(21.75)
-    assert len(polling.polls) == 2, "and then the policy's wait, for others were told the same"
+    assert len(polling.polls) == 2, "and then the policy's wait, because other clients got the same time"
 
 
 def test_what_is_published_goes_out_once_polling_has_proved_itself() -> None:

@@ -1,4 +1,4 @@
-"""What becomes of a publish that is not simply accepted: put off, refused, too old, too large, given up; and cursors."""
+"""Publishes that are not simply accepted: postponed, rejected, too old, too large, given up; and cursors."""
 
 from typing import Any
 
@@ -246,7 +246,7 @@ def test_what_makes_room_for_newer_messages_is_told() -> None:
     client = client_in(ClientState.WAITING, outbox_messages_max=64, outbox_policy="drop_oldest")
     for _ in range(65):
         client.session.publish("CHAT", {}, 0)
-    assert failures(client) == [PublishFailed(1, "dropped", "dropped to make room for what is newer", False)]
+    assert failures(client) == [PublishFailed(1, "dropped", "dropped to make room for a newer message", False)]
 
 
 def test_numbers_go_on_from_what_the_server_knows_of_an_earlier_life() -> None:
@@ -353,20 +353,20 @@ def test_over_http_a_cursor_is_sent_no_more_often_than_polls() -> None:
     session.receive_frame(2, EXAMPLES[frames.PollAnswer], 0)
     session.take_actions()
 
-    def told() -> list[object]:
+    def reported() -> list[object]:
         requests = [f for f in sent(session.take_actions(), 2) if isinstance(f, frames.PublishRequest)]
         for _ in requests:
             session.receive_frame(2, frames.PublishAnswer(()), seconds(1))
         return [request.cursor for request in requests]
 
     session.move_cursor({"x": 1}, seconds(1))
-    assert told() == [{"x": 1}]
+    assert reported() == [{"x": 1}]
     session.move_cursor({"x": 2}, seconds(1.1))
-    assert told() == []
+    assert reported() == []
     session.handle_timeout(seconds(5.9))
-    assert told() == []
+    assert reported() == []
     session.handle_timeout(seconds(6))
-    assert told() == [{"x": 2}]
+    assert reported() == [{"x": 2}]
 
 
 def test_on_the_next_connection_a_cursor_does_not_wait_for_the_last_ones_interval() -> None:

@@ -1,4 +1,4 @@
-"""The run over HTTP: what a poll is answered and when, whose session it keeps, and how a publish request is answered."""
+"""The run over HTTP: the answers to polls and their times, the sessions that polls keep, and the answers to publish requests."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Whatever a run's users and cursors are, a welcome and a poll's answer fit what a client takes (8.29, 9.4)."""
+"""For any users and cursors of a run, a welcome and a poll's answer fit a client's limits (8.29, 9.4)."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What the driver of a run may tell it and ask of it: nonsense, a failed store, a replay, readers that take or do not."""
+"""Inputs of a run's driver: malformed frames, a failed store, a replay, readers that take data or do not."""
 
 from reference.protocol import frames
 from reference.protocol.actions import Close, Deliver
@@ -17,7 +17,7 @@ from .runs import publish, run_of, store
 # What is no frame.
 
 
-def test_nonsense_ends_its_connection_with_the_reason_and_no_other() -> None:
+def test_a_malformed_frame_ends_only_its_own_connection_with_the_reason() -> None:
     run = server_in(ConnectionState.LIVE)
     run.receive_malformed(1, RemoteError(CloseCode.TOO_BIG, "a frame of 9 bytes; the limit is 8", Limit.FRAME_BYTES), seconds(2))
     error = frames.Error(code=CloseCode.TOO_BIG, message="a frame of 9 bytes; the limit is 8")
@@ -115,7 +115,7 @@ def test_a_reader_that_takes_nothing_is_closed_after_its_time_and_one_that_is_se
     run.handle_timeout(seconds(21))
     actions = run.take_actions()
     assert closes(actions) == [(2, CloseCode.TOO_SLOW)]
-    assert sent(actions, 2) == [frames.Error(code=CloseCode.TOO_SLOW, message="nothing was taken for 20 s")]
+    assert sent(actions, 2) == [frames.Error(code=CloseCode.TOO_SLOW, message="slow reader: no data taken for 20 s")]
 
 
 def test_a_batch_that_was_refused_is_given_again() -> None:
@@ -196,13 +196,13 @@ def test_a_reader_that_was_behind_is_told_who_is_here_only_if_that_has_changed()
         run.take_actions()
         assert run.next_batch(2, seconds(1)) == Deliver((2,), batch.frame, 1, 1)
         assert run.next_batch(2, seconds(1)) is None
-        told = sent(run.take_actions(), 2)
+        reported = sent(run.take_actions(), 2)
         at = seconds(1) // NS_PER_MS
         expected = [
             frames.Presence(full=("ann", "bob", "cem"), server_time=at),
             frames.Cursors(full={}, server_time=at),
         ]
-        assert told == (expected if changes else [])
+        assert reported == (expected if changes else [])
 
 
 def test_an_acknowledgement_of_what_is_yet_to_come_is_refused() -> None:

@@ -1,4 +1,4 @@
-"""G5: a snapshot at any number, plus what follows, is the fold of everything; and the limits of the state."""
+"""G5: a snapshot at any number, plus the later events, is the fold of all events; and the limits of the state."""
 
 from typing import Any
 

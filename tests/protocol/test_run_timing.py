@@ -1,4 +1,4 @@
-"""What a run does as time passes: heartbeats, silence, presence and cursors that are gathered, and idling."""
+"""A run's timers: heartbeats, silence, collected presence and cursors, and idling."""
 
 import pytest
 
@@ -39,7 +39,7 @@ def test_a_client_that_says_nothing_is_gone_and_one_that_speaks_is_not() -> None
     run.handle_timeout(seconds(35))
     actions = run.take_actions()
     assert closes(actions) == [(2, CloseCode.HEARTBEAT_LOST)]
-    message = "nothing was heard from this client for 35 s"
+    message = "no frame received from this client for 35 s"
     assert sent(actions, 2) == [frames.Error(code=CloseCode.HEARTBEAT_LOST, message=message)]
     run.handle_timeout(seconds(55))
     assert closes(run.take_actions()) == [(1, CloseCode.HEARTBEAT_LOST)]

@@ -1,4 +1,4 @@
-"""The sequencer: every publish once, one answer for all its copies, and none before what it rests on is durable."""
+"""The sequencer: every publish once, one answer for all its copies, and none before the events that it depends on are durable."""
 
 from typing import Any
 
@@ -172,7 +172,28 @@ def test_a_restarted_server_remembers() -> None:
 def test_a_connection_that_is_gone_gets_no_answer() -> None:
     run = sequencer()
     say(run, chat(1), connection=1)
-    run.forget_connection(1)
+    run.forget_connection(1, "c1")
+    assert store(run) == []
+
+
+def test_forgetting_a_connection_looks_at_what_its_own_client_waits_for() -> None:
+    """It looked through all that waited for the store, once for each connection that ended."""
+    looked = 0
+
+    class Counted(list[int]):
+        def __contains__(self, connection: object) -> bool:
+            nonlocal looked
+            looked += 1
+            return super().__contains__(connection)
+
+    run = sequencer()
+    for client in range(50):
+        say(run, chat(1), f"c{client}", connection=client)
+    for pending in run._pending:
+        pending.reply_to = Counted(pending.reply_to)
+    for client in range(50):
+        run.forget_connection(client, f"c{client}")
+    assert looked == 50
     assert store(run) == []
 
 
@@ -295,8 +316,8 @@ def test_what_is_refused_for_good_is_told_why(publish: Publish, code: str, messa
 
 def test_a_client_too_many_is_told_so() -> None:
     for limits, message in (
-        ({"clients_per_run_max": 1}, "this run has 1 clients that published; it takes no more"),
-        ({"clients_per_user_max": 1}, "1 clients of this user have published in this run; it takes no more"),
+        ({"clients_per_run_max": 1}, "client limit reached: 1 clients have published in this run"),
+        ({"clients_per_user_max": 1}, "1 clients of this user have published in this run, the limit"),
     ):
         run = sequencer(**limits)
         run.publish("c1", "ann", chat(1), 1, 0)
@@ -328,8 +349,8 @@ def test_a_connection_that_is_gone_takes_only_its_own_answer_along() -> None:
     run = sequencer()
     for connection in (1, 2):
         say(run, chat(1), connection=connection)
-    run.forget_connection(1)
-    run.forget_connection(7)
+    run.forget_connection(1, "c1")
+    run.forget_connection(7, "c1")
     assert store(run) == [Reply(2, Accepted(client_sequence=1, sequence_number=1))], (
         "the first that is left gets the first answer"
     )
@@ -345,6 +366,7 @@ def test_what_could_grow_is_counted_with_its_limit() -> None:
     assert held == {
         "events that are not durable": (3, 500),
         "clients that published": (2, 40),
+        "clients that the store is to forget": (0, 40),
         "answers kept for one client": (0, 64),
         "pending publishes of one client": (2, 30),
         "connections that wait for one answer": (2, 20),
@@ -352,7 +374,7 @@ def test_what_could_grow_is_counted_with_its_limit() -> None:
     store(run)
     held = {each.what: each.length for each in run.held()}
     assert (held["events that are not durable"], held["answers kept for one client"]) == (0, 2)
-    assert [each.length for each in sequencer().held()] == [0] * 5
+    assert [each.length for each in sequencer().held()] == [0] * 6
 
 
 def test_an_event_says_who_when_and_whether_it_is_critical() -> None:
@@ -398,3 +420,79 @@ def test_clients_are_restored_when_they_publish_and_not_before(monkeypatch: pyte
     assert restored == ["c2"]
     assert code_of(say(run, chat(1), "c4")) == ("too_many_clients", False)
     assert run.publishers == 3
+
+
+DAY = 86_400
+
+
+@pytest.mark.parametrize("limits", [{"clients_per_run_max": 3}, {"clients_per_user_max": 3}])
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_client_id_that_was_not_used_for_long_makes_room_for_a_new_one(limits: dict[str, int], restart: bool) -> None:
+    """Each `connect` draws a client id: after a thousand of them a user could never publish again."""
+    limits |= {"clients_kept_s": 2 * DAY}
+    run = sequencer(**limits)
+    for day, client in enumerate(("c1", "c2", "c3")):
+        run.publish(client, "ann", chat(1), 1, seconds(day * DAY))
+        store(run)
+    if restart:
+        clients = tuple(
+            StoredClient(client, "ann", 1, ((1, number),), used_at=(number - 1) * DAY * 1000)
+            for number, client in enumerate(("c1", "c2", "c3"), start=1)
+        )
+        run = sequencer({"clients": clients, "head": 3}, **limits)
+    run.publish("c4", "ann", chat(1), 1, seconds(2 * DAY) - 1)
+    assert code_of(run.take_replies()) == ("too_many_clients", False)
+    run.publish("c2", "ann", chat(2), 1, seconds(2.5 * DAY))  # used again
+    run.publish("c4", "ann", chat(1), 1, seconds(2.5 * DAY))
+    append = run.take_append()
+    assert append is not None
+    assert append.forgotten == ("c1",)
+    assert [entry.client_id for entry in append.entries] == ["c2", "c4"]
+    assert [run.user_of(client) for client in ("c1", "c2", "c3", "c4")] == [None, "ann", "ann", "ann"]
+    run.publish("c5", "ann", chat(1), 1, seconds(3.9 * DAY))
+    assert code_of(run.take_replies()) == ("too_many_clients", False)
+    run.publish("c5", "ann", chat(1), 1, seconds(4 * DAY))  # c3's time is over, c2's is not
+    append = run.take_append()
+    assert append is not None
+    assert append.forgotten == ("c3",)
+
+
+def test_a_client_id_whose_publish_waits_for_the_store_is_not_forgotten() -> None:
+    run = sequencer(clients_per_run_max=1, clients_kept_s=2 * DAY)
+    say(run, chat(1), "c1")
+    assert code_of(say(run, chat(1), "c2", now=seconds(5 * DAY))) == ("too_many_clients", False)
+    store(run)
+    assert say(run, chat(1), "c2", now=seconds(5 * DAY)) == []
+
+
+def test_those_of_the_same_user_are_forgotten_first() -> None:
+    run = sequencer(clients_per_user_max=1, clients_kept_s=2 * DAY)
+    for number in range(200):
+        say(run, chat(1), f"c{number}")
+    store(run)
+    run.publish("new", "user of c150", chat(1), 1, seconds(3 * DAY))
+    append = run.take_append()
+    assert append is not None
+    assert len(append.forgotten) == 100
+    assert append.forgotten[0] == "c150"
+
+
+def test_a_client_none_of_whose_publishes_was_taken_takes_no_place() -> None:
+    run = sequencer(clients_per_run_max=1)
+    for number in range(5):
+        assert code_of(say(run, chat(7), f"mallory{number}")) == ("out_of_order", True)
+        assert (run.publishers, run.user_of(f"mallory{number}")) == (0, None)
+    assert say(run, chat(1), "ann") == []
+    assert len(store(run)) == 1
+
+
+def test_the_store_is_to_forget_only_what_it_knows() -> None:
+    """Else clients whose publishes are all refused would fill the list without an end, for nothing is stored."""
+    run = sequencer(clients_per_run_max=2, clients_kept_s=2 * DAY)
+    unknown = Publish(client_sequence=1, event_type="NO_SUCH", data={})
+    say(run, chat(1), "c0")
+    store(run)
+    for number in range(1, 20):
+        say(run, unknown, f"c{number}", now=seconds(3 * DAY * number))
+    forgotten = next(each for each in run.held() if "forget" in each.what)
+    assert (run.publishers, forgotten.length) == (2, 1)

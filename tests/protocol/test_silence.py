@@ -1,4 +1,4 @@
-"""A client that says nothing is closed; a server that did not listen concludes nothing."""
+"""A silent client is closed; a server that did not read concludes nothing."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The small parts that the machines are made of: an allowance, an identity, memberships, codes, presence's first to come."""
+"""The small parts of the machines: rate limits, identity, memberships, codes, presence."""
 
 import msgspec
 import pytest
@@ -113,7 +113,7 @@ def test_who_comes_later_is_named_when_one_has_left() -> None:
     presence = attendance.take_presence(5)
     assert presence == frames.Presence(joined=("cem", "ann"), server_time=5)
     assert attendance.take_presence(6) is None
-    assert not attendance.arrive("dan"), "nobody is told of who is not named"
+    assert not attendance.arrive("dan"), "users that are not named are not reported"
     assert attendance.leave("cem")
     assert attendance.take_presence(7) == frames.Presence(joined=("bob",), left=("cem",), server_time=7)
     assert attendance.users == ("ann", "bob")

@@ -1,4 +1,4 @@
-"""Accounts of what the machines hold: true, frozen, and each with its limit."""
+"""Statistics of what the machines hold: correct, frozen, and each with its limit."""
 
 import dataclasses
 
@@ -11,6 +11,7 @@ from reference.protocol.server.connection import Identity
 from reference.protocol.server.event_log import TRIM_AT
 from reference.protocol.states import ClientState, ConnectionState, Transport
 from reference.protocol.statistics import Held, beyond
+from reference.protocol.timers import ENTRIES_LEFT_MAX
 
 from .machines import BYSTANDER, EPOCH, chat, client_in, server_in
 
@@ -91,13 +92,16 @@ def test_everything_that_a_run_holds_has_its_limit() -> None:
         "events under way to the store": (0, 23),
         "events in memory": (0, in_memory_max),
         "timers": (held["timers"][0], 4 + 6 * 3 + 3),
+        "entries of timers": (held["entries of timers"][0], 2 * (4 + 6 * 3 + 3) + ENTRIES_LEFT_MAX),
         "events that are not durable": (1, 23),
         "clients that published": (1, 24),
+        "clients that the store is to forget": (0, 24),
         "answers kept for one client": (0, 64),
         "pending publishes of one client": (1, 25),
         "connections that wait for one answer": (1, 21),
     }
     assert 0 < held["timers"][0] <= timers
+    assert held["timers"][0] <= held["entries of timers"][0]
     assert (account.epoch, account.head, account.oldest, account.snapshot_at) == (EPOCH, 0, 1, 0)
     assert (account.connections, account.sessions, account.current, account.lagging, account.publishers) == (3, 3, 2, 0, 1)
 

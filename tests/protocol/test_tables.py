@@ -1,4 +1,4 @@
-"""The tables of `states` are complete, and the machines keep to them: every state times every frame, on real machines."""
+"""The tables of `states` are complete, and the machines follow them: every state with every frame, on real machines."""
 
 import typing
 from collections.abc import Mapping
@@ -171,7 +171,7 @@ def test_the_polling_lane_takes_answers_only_and_a_probe_behind_it_stands(state:
 
 
 def assert_nobody_else_noticed(run: Run, actions: list[ServerAction]) -> None:
-    """The bystander lives, and is told nothing that ends it."""
+    """The other client goes on, and gets nothing that ends its session."""
     assert BYSTANDER not in dict(closes(actions))
     assert not [frame for frame in sent(actions, BYSTANDER) if isinstance(frame, frames.Error | frames.Goaway)]
     run.take_actions()

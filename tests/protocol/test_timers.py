@@ -1,10 +1,10 @@
-"""Timers against a model that looks at all of them each time."""
+"""Timers compared with a model that searches all of them each time."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reference.protocol.timers import FewTimers, Timers, ns
+from reference.protocol.timers import ENTRIES_LEFT_MAX, FewTimers, Timers, ns
 
 KEYS = "abc"
 STEPS = st.lists(
@@ -63,6 +63,23 @@ def test_a_timer_that_is_moved_to_a_later_time_all_day_keeps_one_place_in_the_he
         timers.set("silence", at)
     assert len(timers._heap) == 1  # what makes it cheap cannot be seen from outside
     assert timers.next_deadline() == 9_999
+
+
+def test_a_timer_that_was_cancelled_leaves_before_it_would_have_been_due() -> None:
+    """Each connection has timers for the end of its token, a day ahead, and most connections end within minutes."""
+    timers: Timers[int] = Timers()
+    for number in range(20):
+        timers.set(-number, 10**9 + number)
+    for number in range(1, 1001):
+        timers.set(number, 10**12)
+        timers.cancel(number)
+        assert timers.entries <= 2 * len(timers) + ENTRIES_LEFT_MAX
+    for number in range(1, 1001):
+        timers.set(0, 10**9 - number)  # each time earlier than before
+        assert timers.entries <= 2 * len(timers) + ENTRIES_LEFT_MAX
+    expired = [timers.pop_expired(2 * 10**9) for _ in range(21)]
+    assert expired == [0, *range(-1, -20, -1), None]
+    assert timers.entries <= ENTRIES_LEFT_MAX
 
 
 def test_seconds_become_whole_nanoseconds() -> None:

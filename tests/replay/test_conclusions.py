@@ -1,4 +1,4 @@
-"""What a client met, and what is concluded of the network."""
+"""A client's observations, and the conclusions about its network."""
 
 import pytest
 

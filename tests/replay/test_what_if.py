@@ -1,4 +1,4 @@
-"""A real session, recorded in virtual time on a line with known faults, and played again in the simulator."""
+"""A real session, recorded in virtual time on a line with known faults, and replayed in the simulator."""
 
 from functools import partial
 from pathlib import Path as FilePath

@@ -1,4 +1,4 @@
-"""Loaded by schemathesis in a process of its own: what the schema of a publish request cannot say.
+"""Hooks that schemathesis loads: rules of a publish request that its schema cannot express.
 
 JSON Schema has no words for rules between fields: `after` is below `clientSequence`, and no `clientSequence` comes twice in one
 request. And to it 3.0 is an integer, which the protocol wants to be written as 3 (protocol 4.1). What is right otherwise is made

@@ -1,4 +1,4 @@
-"""Two servers on one database, as two processes would be: they know nothing of each other but what stands there."""
+"""Two servers on one database, as two processes would be: they share only the database."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

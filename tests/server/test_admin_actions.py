@@ -1,4 +1,4 @@
-"""What an operator does to sessions, users and runs: what the clients are told, what stays, and who may."""
+"""An operator's actions on sessions, users and runs: what clients receive, what remains, and who is allowed."""
 
 import json
 from typing import Any
@@ -53,9 +53,9 @@ async def test_a_closed_session_comes_back_or_not(autojump_clock: MockClock, cap
         assert await bob.closed() == (4403, "an operator has ended this session")
         async with house.guest("alice", generation=2), house.guest("carol") as carol:
             assert carol.present() == ["alice", "bob", "carol"], "a closed session keeps its grace"
-        told = capsys.readouterr().out
-        assert told.count("admin closed session") == 2
-        assert told.count("admin=root") == 2
+        reported = capsys.readouterr().out
+        assert reported.count("admin closed session") == 2
+        assert reported.count("admin=root") == 2
 
 
 async def test_a_session_that_cannot_be_closed(autojump_clock: MockClock) -> None:

@@ -1,4 +1,4 @@
-"""The admin API: who is connected, how each session fares, how the server does; and for whom."""
+"""The admin API: the connected clients, the health of each session and of the server; and who may read it."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""The admin API of several processes: whichever is asked tells of all, and of those that do not answer."""
+"""The admin API of several processes: each process reports on all, and names those that do not answer."""
 
 import json
 from typing import Any
@@ -17,7 +17,7 @@ from .visitors import OTHER_RUN, RUN, House
 ADMIN = "/api/admin/websocket"
 
 
-async def told(house: House, path: str, method: str = "GET", *, status: int = 200, headers: str = "") -> Any:
+async def reported(house: House, path: str, method: str = "GET", *, status: int = 200, headers: str = "") -> Any:
     answer = await house.ask(method, ADMIN + path, token="dev-admin:root", headers=headers)
     assert answer.status == status, answer
     return json.loads(answer.body)
@@ -29,21 +29,21 @@ async def test_either_process_tells_of_both(postgres_url: str) -> None:
             await two.server.create_run(OTHER_RUN)
             async with one.guest("ada") as ada, two.guest("bob", OTHER_RUN) as bob, two.guest("carol"):  # carol is relayed
                 for house in (one, two):
-                    connections = await told(house, "/connections")
+                    connections = await reported(house, "/connections")
                     assert connections["totalConnections"] == 3
                     assert connections["connectionsPerRun"] == {RUN: 2, OTHER_RUN: 1}
                     assert {each["userId"] for each in connections["connections"]} == {"ada", "bob", "carol"}
                     assert "processesSilent" not in connections
-                    metrics = await told(house, "/metrics?userId=bob")
+                    metrics = await reported(house, "/metrics?userId=bob")
                     assert (metrics["totalSessions"], metrics["sessions"][0]["runId"]) == (1, OTHER_RUN)
                     for visitor, name in ((ada, "ada"), (bob, "bob")):
-                        session = await told(house, f"/metrics/{visitor.heard[0]['sessionId']}")
+                        session = await reported(house, f"/metrics/{visitor.heard[0]['sessionId']}")
                         assert session["userId"] == name
-                    await told(house, "/metrics/nobody", status=404)
+                    await reported(house, "/metrics/nobody", status=404)
             for house in (one, two):
-                assert (await told(house, "/metrics"))["totalSessions"] == 3
-            assert await told(two, "/cleanup-stale?maxAgeMs=0", "POST") == {"removed": 3, "remaining": 0}
-            assert (await told(one, "/metrics"))["totalSessions"] == 0
+                assert (await reported(house, "/metrics"))["totalSessions"] == 3
+            assert await reported(two, "/cleanup-stale?maxAgeMs=0", "POST") == {"removed": 3, "remaining": 0}
+            assert (await reported(one, "/metrics"))["totalSessions"] == 0
 
 
 async def test_paging_shows_everything_once(postgres_url: str) -> None:
@@ -53,7 +53,7 @@ async def test_paging_shows_everything_once(postgres_url: str) -> None:
             async with one.guest("a1"), one.guest("a2"), one.guest("a3"), two.guest("b1", OTHER_RUN):
                 users: list[str] = []
                 for offset in range(10):
-                    page = await told(two, f"/connections?limit=1&offset={offset}")
+                    page = await reported(two, f"/connections?limit=1&offset={offset}")
                     users += [each["userId"] for each in page["connections"]]
                     if not page["hasMore"]:
                         break
@@ -72,24 +72,24 @@ async def test_a_process_that_does_not_answer_is_named_and_not_waited_for(postgr
             try:
                 await ownership.join("127.0.0.1", port)
                 since = trio.current_time()
-                connections = await told(one, "/connections")
+                connections = await reported(one, "/connections")
                 assert trio.current_time() - since < ANSWER_S_MAX + 1
                 assert connections["totalConnections"] == 1
                 assert connections["processesSilent"] == [f"127.0.0.1:{port}"]
-                assert (await told(one, f"/metrics/{ada.heard[0]['sessionId']}"))["userId"] == "ada"
-                missing = await told(one, "/metrics/nobody", status=404)
+                assert (await reported(one, f"/metrics/{ada.heard[0]['sessionId']}"))["userId"] == "ada"
+                missing = await reported(one, "/metrics/nobody", status=404)
                 assert f"127.0.0.1:{port} did not answer" in missing["message"]
             finally:
                 await ownership.aclose()
                 for listener in listeners:
                     await listener.aclose()
-            assert "processesSilent" not in await told(one, "/connections"), "it has parted"
+            assert "processesSilent" not in await reported(one, "/connections"), "it has parted"
 
 
 async def test_who_asks_on_behalf_of_another_process_has_to_know_our_secret(postgres_url: str) -> None:
     with trio.fail_after(30):
         async with street(postgres_url) as (one, _):
-            refused = await told(one, "/connections", status=421, headers=f"{RELAYED.decode()}: guessed\r\n")
+            refused = await reported(one, "/connections", status=421, headers=f"{RELAYED.decode()}: guessed\r\n")
             assert refused["code"] == 4030
 
 
@@ -104,4 +104,4 @@ async def test_without_the_role_nobody_else_is_asked(postgres_url: str) -> None:
 async def test_a_process_that_takes_other_tokens_is_named(postgres_url: str) -> None:
     with trio.fail_after(30):
         async with house_in(postgres_url) as one, house_in(postgres_url, secret=b"0123456789abcdef0123456789abcdef") as two:
-            assert (await told(one, "/connections"))["processesSilent"] == [f"127.0.0.1:{two.server.port}"]
+            assert (await reported(one, "/connections"))["processesSilent"] == [f"127.0.0.1:{two.server.port}"]

@@ -1,4 +1,4 @@
-"""Whose token is it, and which pages may ask."""
+"""Authentication: the user of a token, and the allowed origins."""
 
 import base64
 import hmac
@@ -56,7 +56,7 @@ def test_a_signed_token_names_its_user_until_it_expires() -> None:
     [
         None,
         "",
-        "nonsense",
+        "garbage",
         "a.b.c",
         token(secret=b"another secret, just as long as it"),
         token(algorithm="HS512", secret=SECRET * 2),
@@ -87,7 +87,7 @@ def test_a_token_that_is_not_right_is_refused(text: str | None) -> None:
         ({"runs": []}, CloseCode.FORBIDDEN),
         ({"runs": RUN}, CloseCode.FORBIDDEN),
         ({"runs": [OTHER_RUN], "role": "admin"}, None),
-        ({"role": "nonsense"}, CloseCode.FORBIDDEN),
+        ({"role": "garbage"}, CloseCode.FORBIDDEN),
         ({"role": "member"}, None),
     ],
 )
@@ -275,7 +275,7 @@ def test_a_new_key_is_brought_in_beside_the_old_one() -> None:
 def test_a_key_that_cannot_be_one_is_refused_in_one_line() -> None:
     small = pem_of(rsa.generate_private_key(65537, 1024))
     other = pem_of(ec.generate_private_key(ec.SECP384R1()))
-    for pem, words in ((small, "2048"), (other, "P-256"), (b"nonsense", "openssl"), (b"", "openssl")):
+    for pem, words in ((small, "2048"), (other, "P-256"), (b"garbage", "openssl"), (b"", "openssl")):
         with pytest.raises(ConfigError, match=words) as caught:
             public_key(pem, "mine")
         assert "\n" not in str(caught.value)

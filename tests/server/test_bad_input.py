@@ -1,4 +1,4 @@
-"""What a client may do wrong over WebSocket: it gets the protocol's code, and the next one in the room notices nothing."""
+"""A client's mistakes over WebSocket: it gets the protocol's code, and other clients in the room are not affected."""
 
 import json
 from typing import Any
@@ -15,7 +15,7 @@ from .wire.helpers import client_frame, read_answer, read_close, read_until
 HELLO: dict[str, Any] = {"type": "hello", "protocol": 1, "clientId": "mallory", "token": "dev:mallory"}
 
 BEFORE_WELCOME = [
-    ("not JSON", "nonsense", 4400),
+    ("not JSON", "garbage", 4400),
     ("no object", "[]", 4400),
     ("no type", "{}", 4400),
     ("an unknown type", '{"type":"hallo"}', 4400),
@@ -38,7 +38,7 @@ AFTER_WELCOME = [
     ("a cursor with a NUL", '{"type":"cursor","data":{"a":"\\u0000"}}', 4400),
 ]
 REJECTED = [
-    ("an unknown type", {"eventType": "NONSENSE"}, "unknown_event_type", False),
+    ("an unknown type", {"eventType": "GARBAGE"}, "unknown_event_type", False),
     ("a graft without a position", {"eventType": "GRAFT", "data": {}}, "invalid_event", False),
     ("presence", {"eventType": "USER_JOIN"}, "invalid_event", False),
     ("a number after a hole", {"clientSequence": 5}, "out_of_order", True),
@@ -87,7 +87,7 @@ async def test_an_unknown_run_is_told_in_words_and_closed(autojump_clock: MockCl
         async with house.visit(OTHER_RUN) as visitor:
             await visitor.socket.send_message(json.dumps(HELLO))
             assert await close_of(visitor) == (4404, 4404)
-        for run_id in ("nonsense", RUN + "0"):
+        for run_id in ("garbage", RUN + "0"):
             async with house.visit(run_id) as visitor:
                 assert await close_of(visitor) == (4404, 4404)
         assert (await bob.publish(1))["type"] == "accepted"
@@ -102,7 +102,7 @@ async def test_without_the_subprotocol_the_version_is_wrong(autojump_clock: Mock
 
 async def test_a_bad_authorization_header_is_told_at_once(autojump_clock: MockClock) -> None:
     async with open_house() as house:
-        for value in ("Basic YTpi", "Bearer", "Bearer nonsense"):
+        for value in ("Basic YTpi", "Bearer", "Bearer garbage"):
             async with house.visit(headers=[("Authorization", value)]) as visitor:
                 assert await close_of(visitor) == (4401, 4401)
 
@@ -188,5 +188,5 @@ async def test_an_upload_that_is_broken_off_is_the_clients(autojump_clock: MockC
             await trio.testing.wait_all_tasks_blocked()
             stream.abort()
             await trio.testing.wait_all_tasks_blocked()
-        await house.ask("POST", f"/api/runs/{RUN}/collaboration/publish", b"nonsense")
+        await house.ask("POST", f"/api/runs/{RUN}/collaboration/publish", b"garbage")
         assert house.server.monitor.metrics.value(PROBLEMS) == 0

@@ -1,4 +1,4 @@
-"""The server's clock, over a suspend of the machine."""
+"""The server's clock while the machine is suspended."""
 
 import pytest
 import trio

@@ -1,10 +1,11 @@
-"""Processes that share a database: a lease is looked at before each answer, places are remembered until a process refuses,
-polls that wait keep nothing else from its way, and a process that leaves stays away.
+"""Processes that share a database: a lease is checked before each answer, owners are cached until a process refuses,
+waiting polls block nothing else, and a process that left stays away.
 """
 
 import json
 import os
 import signal
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -13,6 +14,8 @@ import pytest
 import trio
 from postgres_server import execute
 
+from reference.protocol.config import ServerConfig
+from reference.protocol.frames import SUBPROTOCOL
 from reference.server.cluster import request_relay
 from reference.store.ownership import SEEN_INTERVAL_S, Ownership
 from reference.store.place import ProcessAddress
@@ -20,8 +23,8 @@ from reference.store.place import ProcessAddress
 from .processes import serving
 from .streets import house_in, street
 from .test_http import POLL, PUBLISH, chat
-from .visitors import RUN, request_bytes
-from .wire.helpers import read_answer
+from .visitors import OTHER_RUN, RUN, request_bytes
+from .wire.helpers import client_frame, read_answer, read_frame, read_until, text
 
 CONNECTIONS = 10
 
@@ -33,7 +36,7 @@ async def on_database(url: str, *statements: str) -> list[tuple[object, ...]]:
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["its connection was ended", "it was silent for too long"])
 async def test_an_owner_that_stood_still_does_not_answer_from_its_old_picture(postgres_url: str, how: str) -> None:
-    """Nobody is told `reset`, which would mean that history was lost."""
+    """No client gets `reset`, which would mean that history was lost."""
     with serving("--store", postgres_url) as one, serving("--store", postgres_url) as two, trio.fail_after(60):
         headers = {"Authorization": "Bearer dev:ann"}
         async with httpx.AsyncClient(headers=headers, timeout=30) as client, AsyncExitStack() as opened:
@@ -115,6 +118,75 @@ async def test_the_place_of_a_run_is_asked_once_and_remembered_until_a_process_r
 async def until_gone(house: Any) -> None:
     while house.server.statistics().runs_loaded:
         await trio.lowlevel.checkpoint()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        None,
+        {"kind": "ping", "nonce": 1},
+        {"kind": "hello", "protocol": 1, "clientId": "x"},
+        {"kind": "hello", "protocol": 1, "clientId": "x", "token": "guessed"},
+    ],
+    ids=str,
+)
+async def test_an_upgrade_without_a_good_token_asks_nothing_of_the_database(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch, said: dict[str, Any] | None
+) -> None:
+    """It was claimed, loaded and relayed before anybody was asked who he is; another run had to leave for it."""
+    asked_for: list[str] = []
+
+    def counted(method: Callable[..., Any]) -> Callable[..., Any]:
+        async def count(ownership: Ownership, run_id: str) -> Any:
+            asked_for.append(run_id)
+            return await method(ownership, run_id)
+
+        return count
+
+    config = ServerConfig(hello_timeout_s=0.3)
+    with trio.fail_after(20):
+        async with street(postgres_url, protocol=config) as (one, two), one.guest("ada"):
+            monkeypatch.setattr(Ownership, "claim", counted(Ownership.claim))
+            monkeypatch.setattr(Ownership, "find", counted(Ownership.find))
+            heard = []
+            for run_id in (RUN, OTHER_RUN):
+                async with two.visit(run_id) as visitor:
+                    if said is not None:
+                        await visitor.say(**said)
+                    heard.append((await visitor.closed(), visitor.heard))
+            assert heard[0] == heard[1]
+            assert heard[0][0][0] in (4003, 4400, 4401)
+            assert asked_for == []
+            assert two.server.statistics().runs_loaded == 0
+
+
+async def test_what_was_sent_with_hello_reaches_the_owner_too(postgres_url: str) -> None:
+    """The first process reads hello for its token; the owner is given every byte."""
+    upgrade = (
+        "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        f"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: {SUBPROTOCOL}\r\n"
+    )
+    hello = json.dumps({"type": "hello", "protocol": 1, "clientId": "bob", "token": "dev:bob"})
+    publish = text(json.dumps({"type": "publish", "clientSequence": 1, "eventType": "CHAT", "data": {"text": "x" * 60_000}}))
+    kinds: list[str | int] = []
+    with trio.fail_after(20):
+        async with street(postgres_url) as (one, two), one.guest("ada") as ada:
+            stream = two.server.connect()
+
+            async def hear(kind: str) -> None:
+                while not kinds or kinds[-1] != kind:
+                    opcode, payload = await read_frame(stream)
+                    kinds.append(json.loads(payload)["type"] if opcode == 0x1 else opcode)
+
+            head = request_bytes("GET", f"/ws/runs/{RUN}/collaboration", headers=upgrade)
+            await stream.send_all(head + client_frame(0x9, b"early") + text(hello) + publish[:30_000])
+            assert (await read_until(stream, b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
+            await hear("welcome")
+            assert kinds == [0xA, 0xA, "welcome"]  # both have answered the early ping
+            await stream.send_all(publish[30_000:])
+            await hear("accepted")
+            assert [event["data"]["text"] for event in await ada.events(1)] == ["x" * 60_000]
+            await stream.aclose()
 
 
 async def test_polls_that_wait_keep_no_publish_from_its_way(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

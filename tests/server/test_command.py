@@ -1,4 +1,4 @@
-"""What `steadywire serve` says and returns when it cannot start, and what can be set."""
+"""`steadywire serve`: its messages and exit codes when it cannot start, and its settings."""
 
 import socket
 import time
@@ -48,7 +48,7 @@ def test_a_port_in_use(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_store_that_cannot_be_written(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert "does not exist" in refused(capsys, port=0, store=str(tmp_path / "no" / "where.sqlite3"))
-    assert "known are" in refused(capsys, port=0, store="mysql://host/db")
+    assert "unknown kind of store" in refused(capsys, port=0, store="mysql://host/db")
     (tmp_path / "text.sqlite3").write_text("this is no database, but it is long enough to be looked at" * 20)
     assert "text.sqlite3" in refused(capsys, port=0, store=str(tmp_path / "text.sqlite3"))
 
@@ -142,7 +142,7 @@ def test_every_setting_can_stand_in_a_file(tmp_path: Path) -> None:
     assert (settings.protocol.frame_bytes_max, settings.protocol.unanswered_max) == (32768, 16)
     assert (settings.door.head_timeout_s, settings.door.connections_max) == (3, 50)
     assert (settings.websocket.close_timeout_s, settings.listening.backlog_connections) == (2, 10)
-    assert load(tmp_path, "port = 9000", port=1).port == 1, "the command line goes before"
+    assert load(tmp_path, "port = 9000", port=1).port == 1, "the command line takes precedence"
     assert load_settings(None) == ServerSettings()
 
 

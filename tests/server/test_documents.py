@@ -1,4 +1,4 @@
-"""What programs read about a server: its OpenAPI document and its metrics."""
+"""The documents about a server for programs: OpenAPI and metrics."""
 
 import msgspec
 from prometheus_client.parser import text_string_to_metric_families

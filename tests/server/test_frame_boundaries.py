@@ -1,4 +1,4 @@
-"""Whatever pieces the bytes come in, it is known where a frame ends."""
+"""The end of a frame is found however the bytes are split."""
 
 from hypothesis import given
 from hypothesis import strategies as st

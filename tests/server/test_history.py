@@ -1,4 +1,4 @@
-"""Replay and history over HTTP: pages that meet without a gap, and totals that are true."""
+"""Replay and history over HTTP: pages without a gap between them, and correct totals."""
 
 import json
 from collections.abc import AsyncIterator

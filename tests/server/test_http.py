@@ -1,4 +1,4 @@
-"""A run over HTTP, in virtual time: polls, publishes, replay, making one, and what is asked wrongly."""
+"""A run over HTTP, in virtual time: polls, publishes, replay, creation, and bad requests."""
 
 import json
 from urllib.parse import quote
@@ -186,9 +186,9 @@ BAD_REQUESTS = [
     ("POST", PUBLISH, json.dumps({"clientId": "c", "messages": [chat(1), chat(1)]}).encode(), 400, 4400, "clientSequence"),
     ("GET", f"/api/runs/{OTHER_RUN}/collaboration/poll", b"", 404, 4404, OTHER_RUN),
     ("GET", f"/api/runs/{OTHER_RUN}/collaboration/replay", b"", 404, 4404, OTHER_RUN),
-    ("GET", "/api/runs/nonsense/collaboration/poll", b"", 404, 4404, "UUID"),
+    ("GET", "/api/runs/garbage/collaboration/poll", b"", 404, 4404, "UUID"),
     ("GET", "/api/runs/%00/collaboration/poll", b"", 404, 4404, "UUID"),
-    ("PUT", "/api/runs/nonsense", b"", 404, 4404, "UUID"),
+    ("PUT", "/api/runs/garbage", b"", 404, 4404, "UUID"),
     ("GET", "/nowhere", b"", 404, 4404, "/nowhere"),
     ("DELETE", POLL, b"", 405, 4400, ""),
 ]
@@ -207,7 +207,7 @@ async def test_a_bad_request_gets_one_clear_problem_and_disturbs_nobody(
 
 async def test_without_a_right_token_nothing_is_told(autojump_clock: MockClock) -> None:
     async with open_house() as house:
-        for token in (None, "nonsense", "dev:"):
+        for token in (None, "garbage", "dev:"):
             for method, path in (("GET", POLL), ("GET", REPLAY), ("POST", PUBLISH), ("PUT", f"/api/runs/{OTHER_RUN}")):
                 answer = await house.ask(method, path, token=token)
                 assert (answer.status, answer.problem["code"]) == (401, 4401)

@@ -1,4 +1,4 @@
-"""A real server process that is killed under load, and started again: nothing accepted is lost, and nothing is there twice."""
+"""A real server process that is killed under load and restarted: nothing accepted is lost or stored twice."""
 
 import json
 import os

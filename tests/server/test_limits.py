@@ -1,6 +1,6 @@
-"""At each limit: the protocol's code, a time to come back where there is HTTP, a count, and nobody else notices.
+"""At each limit: the protocol's code, Retry-After over HTTP, a count, and no effect on other clients.
 
-Those that a welcome tells stand in `test_told_limits`, one by one; a flood and an endless head in `test_must_fail`.
+The limits in a welcome are tested in `test_reported_limits`, one by one; a flood and an endless head in `test_must_fail`.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""The pump's own promises: time, and a fault of ours that costs one run only."""
+"""The guarantees of the pump: time, and a bug of ours that ends one run only."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The log: one line for each event of a session, and neither a token nor anything that was said, whatever goes wrong."""
+"""The log: one line for each event of a session, and never a token or a message's content."""
 
 import contextlib
 import errno
@@ -46,7 +46,7 @@ async def test_one_line_for_each_event_of_a_session(autojump_clock: MockClock) -
                 await stranger.say("hello", protocol=2, clientId="x", token="dev:x")
                 await stranger.closed()
             async with house.guest("bob") as bob:
-                await bob.socket.send_message("nonsense")
+                await bob.socket.send_message("garbage")
                 await bob.closed()
             await house.poll("clientId=carol&afterSequence=0", token="dev:carol")
     shown = [{name: value for name, value in line.items() if name not in ("log_level", "run", "connection")} for line in lines]
@@ -161,7 +161,7 @@ def test_faults_of_one_kind_are_logged_once_in_ten_seconds_with_a_count() -> Non
 
 
 class StoppedReader(io.StringIO):
-    """A reader of the log that takes nothing until it is told to."""
+    """A reader of the log that takes nothing until the test lets it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -175,14 +175,14 @@ class StoppedReader(io.StringIO):
 
 
 def test_a_reader_of_the_log_that_stops_costs_lines_and_nothing_else() -> None:
-    reader, told = StoppedReader(), []
+    reader, reported = StoppedReader(), []
     queue = LogQueue(reader, lines_max=10)
-    queue.on_drop = lambda: told.append(1)
+    queue.on_drop = lambda: reported.append(1)
     queue.write("first\n")
     assert reader.has_stopped.wait(20)
     for number in range(100):
         queue.write(f"line {number}\n")
-    assert queue.dropped == len(told) == 91
+    assert queue.dropped == len(reported) == 91
     reader.goes_on.set()
     queue.close()
     lines = reader.getvalue().splitlines()

@@ -1,4 +1,4 @@
-"""What the monitor makes of what happens: metrics that alerts can be computed from, and a record for each session."""
+"""The monitor: metrics from which alerts can be computed, and a record for each session."""
 
 import cProfile
 import math
@@ -179,7 +179,7 @@ async def test_a_poll_that_brings_ten_events_counts_ten_messages(autojump_clock:
 
 
 def test_a_scrape_costs_the_same_with_many_sessions() -> None:
-    """It walked all sessions and all their round trips, five times over, for whoever asked."""
+    """It iterated over all sessions and all their round trips, five times per request."""
 
     def calls(sessions: int) -> int:
         monitor = Monitor()

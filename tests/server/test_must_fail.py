@@ -1,5 +1,5 @@
-"""Attempts that must fail: each over WebSocket and over HTTP where there are both, and the next one in the room notices
-nothing."""
+"""Attempts that must fail: each over WebSocket and over HTTP where both exist, and other clients in the room are not
+affected."""
 
 import contextlib
 import json
@@ -71,7 +71,7 @@ UNSIGNED = jwt.encode({"sub": "mallory", "exp": NOW_S + 600}, key="", algorithm=
     "text",
     [
         pytest.param(None, id="no token"),
-        pytest.param("nonsense", id="nonsense"),
+        pytest.param("garbage", id="garbage"),
         pytest.param("dev:mallory", id="a development token"),
         pytest.param(token(secret=b"another secret, just as long as it"), id="forged with another secret"),
         pytest.param(UNSIGNED, id="unsigned"),

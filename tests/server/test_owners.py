@@ -1,4 +1,4 @@
-"""A run changes its owner: because it is left alone, because its owner stops, is cut off, is silent, or is wrong."""
+"""A run changes its owner: it becomes idle, or its owner stops, is cut off, is silent, or fails."""
 
 import json
 
@@ -138,6 +138,8 @@ async def test_an_owner_that_cannot_be_reached(postgres_url: str, monkeypatch: p
                 answer = await house.ask("GET", f"{POLL}?afterSequence=0")
                 assert (answer.status, json.loads(answer.body)["code"]) == (503, 4030)
                 assert b"cannot be reached" in answer.body
+                sent_away = f"/api/admin/websocket/runs/{RUN}/send-away"
+                assert (await house.ask("POST", sent_away, b"{}", token="dev-admin:root")).status == 503
                 body = json.dumps({"clientId": "ada", "messages": [chat(1)]}).encode()
                 published = None
 
@@ -169,9 +171,12 @@ async def test_an_owner_that_takes_connections_and_says_nothing(postgres_url: st
                 await other.join("127.0.0.1", port)
                 assert await other.claim(RUN) is None
                 with pytest.raises(BaseExceptionGroup) as refused:
-                    async with house.guest("ada"):
+                    async with house.visit(headers=[("Authorization", "Bearer dev:ada")]):
                         pass
                 assert "503" in repr(refused.value.exceptions)
+                async with house.visit() as visitor:
+                    await visitor.say("hello", protocol=1, clientId="ada", token="dev:ada")
+                    assert (await visitor.closed())[0] == 4030
             finally:
                 await other.aclose()
         for listener in listeners:

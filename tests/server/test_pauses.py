@@ -1,4 +1,4 @@
-"""A process that stood still (SIGSTOP, a collection, a machine that was asleep) reads what has come before it judges anybody."""
+"""A process that was paused (SIGSTOP, collection, machine suspended) reads what has arrived before it closes a client."""
 
 import trio
 from trio.testing import MockClock

@@ -1,4 +1,4 @@
-"""The drain task's manners: neither lane keeps the other waiting, and a slow line is not a dead one."""
+"""The drain task: neither lane blocks the other, and a slow line is not treated as a dead one."""
 
 import trio
 from trio.testing import MockClock

@@ -1,4 +1,4 @@
-"""Runs come into memory and leave it."""
+"""Runs are loaded into memory and unloaded."""
 
 import trio
 from trio.testing import MockClock

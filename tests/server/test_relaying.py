@@ -1,4 +1,4 @@
-"""What a client sees of a run that another process serves: the same as of one that is served where it came in."""
+"""A run that another process serves looks to a client the same as a run of the process that it connected to."""
 
 import json
 
@@ -81,7 +81,7 @@ async def test_what_the_first_process_can_refuse_never_reaches_the_second(postgr
             before = one.server.statistics().connections
             assert (await two.ask("GET", f"{POLL}?afterSequence=0", token=None)).status == 401
             assert (await two.ask("GET", POLL, headers="Origin: https://evil.example\r\n")).status == 403
-            async with two.visit(headers=[("Authorization", "Bearer nonsense")]) as visitor:
+            async with two.visit(headers=[("Authorization", "Bearer garbage")]) as visitor:
                 assert (await visitor.closed())[0] == 4401
             assert one.server.statistics().connections == before
 
@@ -89,7 +89,7 @@ async def test_what_the_first_process_can_refuse_never_reaches_the_second(postgr
 async def test_the_owner_judges_the_token_in_hello(postgres_url: str) -> None:
     with trio.fail_after(20):
         async with street(postgres_url) as (one, two), one.guest("ada"), two.visit() as visitor:
-            await visitor.say("hello", protocol=1, clientId="x", token="nonsense")
+            await visitor.say("hello", protocol=1, clientId="x", token="garbage")
             assert (await visitor.closed())[0] == 4401
 
 

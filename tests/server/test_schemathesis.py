@@ -1,4 +1,4 @@
-"""schemathesis reads /openapi.json and tries to find a request that the server answers otherwise than the document says.
+"""schemathesis reads /openapi.json and searches for a request whose answer differs from the document.
 
 It runs in a process of its own: as a plugin of pytest it would cost every other test its start.
 """

@@ -1,4 +1,4 @@
-"""Readers that do not take what is sent to them: they lag, they catch up, or they are left; nobody else notices."""
+"""Slow readers: they lag, catch up, or are disconnected; other clients are not affected."""
 
 import tracemalloc
 from contextlib import AsyncExitStack

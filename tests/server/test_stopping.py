@@ -1,4 +1,4 @@
-"""A server that stops: nobody new, everybody told, everything accepted stored, and an end within its bound."""
+"""A server that stops: no new clients, all clients notified, everything accepted stored, and an end within the time limit."""
 
 import os
 import signal

@@ -1,5 +1,5 @@
-"""A server process that gets SIGTERM under load: everybody is sent away with a spread, what was accepted is stored, and it
-ends."""
+"""A server process that gets SIGTERM under load: all clients are closed with spread reconnect times, accepted events are
+stored, and it ends."""
 
 import contextlib
 import itertools

@@ -1,4 +1,4 @@
-"""A store that fails in the middle: everyone is sent away with 4030, and what was accepted is still there when they come back."""
+"""A store that fails during work: all clients are closed with 4030, and accepted events are there when they reconnect."""
 
 import sqlite3
 from collections.abc import AsyncIterator, Sequence

@@ -1,5 +1,6 @@
-"""Unauthenticated clients: they cost no work on a run, learn nothing of it, and leave room for others."""
+"""Unauthenticated clients: they cause no work on a run, learn nothing about it, and cannot fill the server."""
 
+import json
 from typing import Any
 
 import pytest
@@ -45,14 +46,14 @@ async def heard_unauthenticated(house: House, run_id: str, said: dict[str, Any] 
         {"kind": "hello", "protocol": 2, "clientId": "x"},
         {"kind": "hello", "protocol": 1, "clientId": "x", "token": "guessed"},
         {"kind": "hello", "protocol": 1},
-        {"kind": "nonsense"},
+        {"kind": "garbage"},
     ],
     ids=str,
 )
 async def test_an_unauthenticated_client_learns_nothing_of_a_run_and_loads_none(
     said: dict[str, Any] | None, autojump_clock: MockClock
 ) -> None:
-    """Whether there is a run was told by what was answered, and each upgrade read the database."""
+    """The answer revealed whether a run exists, and each upgrade read the database."""
     store = CountingStore()
     async with open_house(store=store, secret=SECRET) as house:
         there = await heard_unauthenticated(house, RUN, said)
@@ -130,3 +131,15 @@ async def test_large_answers_count_as_several_requests(autojump_clock: MockClock
         assert (await house.ask("GET", path, token="dev:carol")).status == 200
         await trio.sleep(10)
         assert (await house.ask("GET", path)).status == 200
+
+
+async def test_large_publishes_count_as_several_requests(autojump_clock: MockClock) -> None:
+    """To judge 1 MiB of events takes as long as fifteen large events over WebSocket; 500 in a second were allowed."""
+    async with open_house(requests_per_user_per_s_max=50) as house:
+        messages = [{"clientSequence": n, "eventType": "NO_SUCH", "data": {"text": "x" * 60_000}} for n in range(1, 16)]
+        body = json.dumps({"clientId": "alice", "messages": messages}).encode()
+        path = f"/api/runs/{RUN}/collaboration/publish"
+        assert [(await house.ask("POST", path, body)).status for _ in range(3)] == [200, 429, 429]
+        assert (await house.ask("POST", path, body, token="dev:bob")).status == 403
+        await trio.sleep(10)
+        assert (await house.ask("POST", path, body)).status == 200

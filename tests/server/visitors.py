@@ -1,4 +1,4 @@
-"""What the tests of the server share: visitors, who speak the protocol by hand, and a server for them in virtual time."""
+"""Shared by the server's tests: visitors, which send protocol frames by hand, and a server for them in virtual time."""
 
 import json
 from collections.abc import AsyncIterator
@@ -76,7 +76,7 @@ class Visitor:
         return [event["sequenceNumber"] for event in self.events_heard()]
 
     async def until_present(self, *users: str) -> None:
-        """Until exactly these users are here, as far as this one has been told."""
+        """Wait until this visitor sees exactly these users."""
         while self.present() != sorted(users):
             await self.next()
 
@@ -115,7 +115,7 @@ class House:
         subprotocols: tuple[str, ...] = (SUBPROTOCOL,),
         headers: list[tuple[str, str]] | None = None,
     ) -> AsyncIterator[Visitor]:
-        """A visitor whose WebSocket is open; it is cut at the end, without a word."""
+        """A visitor whose WebSocket is open; it is cut at the end, without a close frame."""
         stream = self.server.connect(capacity_bytes=capacity_bytes)
         async with visitor_on(stream, run_id, subprotocols=subprotocols, headers=headers) as visitor:
             yield visitor

@@ -1,4 +1,4 @@
-"""A lane by itself, for tests: what goes in, what comes out, and what its owner is told."""
+"""A single pipe, for tests: its inputs, its outputs, and the notifications to its owner."""
 
 from collections.abc import Callable
 
@@ -20,7 +20,7 @@ def lane_of(path: Path, *, is_up: bool = False) -> tuple[Clock, SimulatedPipe, l
 
 
 class Owner:
-    """Of a lane: keeps what it is told, in seconds."""
+    """The owner of a pipe: records its notifications, in seconds."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock

@@ -1,4 +1,4 @@
-"""How lines come and go: each process against its closed form, and the same as faults in a trace."""
+"""How lines fail and recover: each process compared with its closed form, and its faults in a trace."""
 
 from collections.abc import Iterator
 from itertools import islice, pairwise, takewhile

@@ -1,4 +1,4 @@
-"""A network that swallows everything: the interruption lasts until something answers again, whenever polling was opened."""
+"""A network that drops everything: the interruption lasts until an answer arrives, whenever polling started."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A server with a capacity: its queues against closed forms, and what overload does to a fleet and what cures it."""
+"""A server with a capacity: its queues compared with closed forms, and overload of a fleet with its remedies."""
 
 import math
 from collections import Counter
@@ -73,15 +73,15 @@ def test_the_mean_wait_of_several_processors() -> None:
 def test_what_a_job_sends_keeps_its_processor() -> None:
     clock = Clock()
     work = ProcessorQueue(clock, 1)
-    told: list[tuple[str, int, int]] = []
+    reported: list[tuple[str, int, int]] = []
 
     def fan_out(name: str) -> None:
-        told.extend((name, clock.now, work.spend(3)) for _ in range(2))
+        reported.extend((name, clock.now, work.spend(3)) for _ in range(2))
 
     work.submit(10, fan_out, "a")
     work.submit(10, fan_out, "b")
     clock.run()
-    assert told == [("a", 10, 3), ("a", 10, 6), ("b", 26, 3), ("b", 26, 6)]
+    assert reported == [("a", 10, 3), ("a", 10, 6), ("b", 26, 3), ("b", 26, 6)]
     assert (work.busy, work.waited, work.waited_max) == (32, 16, 16)
 
 
@@ -89,11 +89,11 @@ def test_the_jobs_of_one_connection_are_done_in_order() -> None:
     clock = Clock()
     work = ProcessorQueue(clock, 2)
     link = link_of_nobody()
-    told: list[tuple[int, str]] = []
+    reported: list[tuple[int, str]] = []
     for cost, name in ((10, "long"), (1, "short")):
-        work.submit(cost, lambda name: told.append((clock.now, name)), name, link=link)
+        work.submit(cost, lambda name: reported.append((clock.now, name)), name, link=link)
     clock.run()
-    assert told == [(10, "long"), (10, "short")]
+    assert reported == [(10, "long"), (10, "short")]
 
 
 def link_of_nobody() -> TcpConnection:
@@ -107,33 +107,33 @@ def link_of_nobody() -> TcpConnection:
 def test_a_job_that_has_waited_for_too_long_is_done_in_another_way() -> None:
     clock = Clock()
     work = ProcessorQueue(clock, 1)
-    told: list[tuple[str, int]] = []
+    reported: list[tuple[str, int]] = []
     for name in ("first", "second", "third"):
         work.submit(
             100,
-            lambda name: told.append((name, clock.now)),
+            lambda name: reported.append((name, clock.now)),
             name,
             patience=100,
-            too_late=lambda name: told.append((f"{name} too late", clock.now)),
+            too_late=lambda name: reported.append((f"{name} too late", clock.now)),
             too_late_cost=1,
         )
     clock.run()
-    assert told == [("first", 100), ("second", 200), ("third too late", 201)]
+    assert reported == [("first", 100), ("second", 200), ("third too late", 201)]
 
 
 def test_a_pause_moves_everything_by_its_length() -> None:
     clock = Clock()
     work = ProcessorQueue(clock, 1)
     listener = Listener(work, accepts_per_s=0.1 * NS_PER_S, backlog_max=10)
-    told: list[tuple[str, int]] = []
+    reported: list[tuple[str, int]] = []
     for name in ("a", "b"):
-        work.submit(100, lambda name: told.append((name, clock.now)), name)
+        work.submit(100, lambda name: reported.append((name, clock.now)), name)
     assert [listener.take() for _ in range(3)] == [0, 10, 20]
     Call(clock, 50, ARRIVAL, lambda _: work.pause())
-    Call(clock, 60, ARRIVAL, lambda _: work.submit(5, lambda _: told.append(("c", clock.now))))
+    Call(clock, 60, ARRIVAL, lambda _: work.submit(5, lambda _: reported.append(("c", clock.now))))
     Call(clock, 1050, ARRIVAL, lambda _: work.resume())
     clock.run()
-    assert told == [("a", 1100), ("b", 1200), ("c", 1205)]
+    assert reported == [("a", 1100), ("b", 1200), ("c", 1205)]
 
 
 # The listener.
@@ -189,7 +189,7 @@ def cost(seconds: float) -> Constant:
 
 
 def test_a_capacity_that_costs_nothing_changes_nothing() -> None:
-    def told(result: Result) -> list[Record]:
+    def reported(result: Result) -> list[Record]:
         added = {"work queue", "accept backlog"}
         return [
             record
@@ -199,7 +199,7 @@ def test_a_capacity_that_costs_nothing_changes_nothing() -> None:
         ]
 
     scenario = calm(3, workload=Workload(cursor_per_s=1), faults=(Reset(at_s=3), Pause(at_s=5, duration_s=1)))
-    assert told(run(scenario.replace(server=ServerPart(capacity=Capacity())))) == told(run(scenario))
+    assert reported(run(scenario.replace(server=ServerPart(capacity=Capacity())))) == reported(run(scenario))
 
 
 def test_clients_that_come_at_once_wait_for_each_other() -> None:
@@ -271,7 +271,7 @@ def test_a_client_without_patience_for_the_queue_is_told_to_come_later() -> None
 
 
 def test_requests_are_turned_away_with_a_wait_that_is_drawn() -> None:
-    """Whoever polls is told over HTTP, where there is no field for a spread."""
+    """A polling client gets the wait over HTTP, which has no field for a spread."""
     config = ClientConfig(fallback_after_failures=1)
     shedding = Shedding(queue_wait_max_s=0.2, retry_after_s=2.0, spread_s=4.0)
     capacity = Capacity(authentication_cost=cost(0.3), shedding=shedding)

@@ -1,4 +1,4 @@
-"""A checker is worth something only if it fails: each guarantee is broken in a trace that held, and its checker says so."""
+"""Each checker can fail: each guarantee is broken on purpose in a correct trace, and its checker reports it."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar

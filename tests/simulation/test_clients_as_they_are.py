@@ -1,4 +1,4 @@
-"""Devices, names, ports and drawn faults all at once: every guarantee holds, and equal runs give equal traces."""
+"""Devices, DNS, ports and drawn faults all at once: every guarantee holds, and equal runs give equal traces."""
 
 from itertools import product
 

@@ -1,4 +1,4 @@
-"""Slow start, restart after idle, the receive window, and what losses do to the window: each against its rule."""
+"""Slow start, restart after idle, the receive window, and the window after losses: each compared with its rule."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Clients as they are: machines that sleep, tabs in the background, networks that change. Each against a figure by hand."""
+"""Client devices: machines that sleep, tabs in the background, networks that change. Each compared with a value by hand."""
 
 from itertools import pairwise
 from typing import Literal
@@ -117,7 +117,7 @@ def test_messages_wake_a_tab_as_ever() -> None:
 
 @pytest.mark.parametrize("gap_s", [0.0, 3.0])
 def test_a_phone_is_told_and_connects_at_once(gap_s: float) -> None:
-    """It is told at 100 s and dials; a SYN that falls into the gap is sent again after 1, 2, 3 s (Linux 6.5)."""
+    """It is notified at 100 s and reconnects; a SYN during the gap is sent again after 1, 2, 3 s (Linux 6.5)."""
     scenario = pinging(NetworkChange(at_s=100.0, duration_s=gap_s, is_told=True))
     scenario = scenario.replace({"client.policy": Fixed(seconds=0.0)})
     assert lost_s(scenario) == [100.0]

@@ -1,4 +1,4 @@
-"""Diagrams of a stretch of a trace: every frame an arrow, what was lost without an end, and nothing at all unless asked for."""
+"""Diagrams of a part of a trace: every frame is an arrow, a lost frame's has no end, and nothing is drawn unless asked for."""
 
 from functools import cache
 from pathlib import Path

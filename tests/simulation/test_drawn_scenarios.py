@@ -1,5 +1,5 @@
-"""Whatever is drawn: every guarantee holds, and nothing is lost. Who should be back, and where, is for G6 to say: a path may lose
-what is sent until the end."""
+"""In every drawn scenario all guarantees hold, and nothing is lost. G6 says which clients must be connected at the end: a path
+may lose data until then."""
 
 from hypothesis import given, note
 

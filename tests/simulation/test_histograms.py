@@ -1,4 +1,4 @@
-"""A histogram of a fixed size: its quantiles are as near as it says, and it does not matter how the values were split."""
+"""A histogram of a fixed size: its quantiles have the stated accuracy, and the order of merging does not matter."""
 
 import math
 
@@ -56,7 +56,7 @@ def test_a_share_above_a_limit() -> None:
     assert LogHistogram().share_above(1.0) is None
 
 
-def test_nothing_has_no_quantile_and_nonsense_no_place() -> None:
+def test_no_values_have_no_quantile_and_invalid_values_are_refused() -> None:
     assert LogHistogram().quantile(0.5) is None
     assert LogHistogram().mean is None
     for value in (-1.0, math.nan):

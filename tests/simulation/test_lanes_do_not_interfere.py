@@ -12,7 +12,7 @@ WORK = Workload(graft_per_s=1.0, prune_per_s=0.5, flag_per_s=0.2, chat_per_s=1.0
 
 
 def sequenced(trace: Trace) -> list[Published | AcceptedRecord | Delivered]:
-    """What each client asked and was told, in its order. Between clients, the order within one instant means nothing."""
+    """The requests and deliveries of each client, in order. Between clients, the order within one instant means nothing."""
     records = [record for record in trace if isinstance(record, Published | AcceptedRecord | Delivered)]
     return sorted(records, key=lambda record: (record.at, record.client))
 

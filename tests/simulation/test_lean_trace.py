@@ -1,4 +1,4 @@
-"""A run that keeps no message tells the same as one that keeps them all, as far as it tells anything."""
+"""A run that keeps no messages gives the same figures as a run that keeps all, where it gives any."""
 
 from functools import cache
 

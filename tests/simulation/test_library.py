@@ -1,4 +1,4 @@
-"""Every scenario of the library shows what its two sentences say, and no guarantee is violated."""
+"""Every scenario of the library shows what its description says, and no guarantee is violated."""
 
 from collections.abc import Callable
 from functools import cache
@@ -167,7 +167,7 @@ def nat_idle_kill(run: Seen) -> None:
     assert run.reconnections("lazy") > 3 * 4
     ended = run.of("connections", "lazy").query("ended_by == 'client'")
     assert (ended["duration_s"] > 60).all()
-    assert (ended["code"] == 4003).all()  # nobody told it: its ping went unanswered
+    assert (ended["code"] == 4003).all()  # it was not notified: its ping was not answered
 
 
 def slow_consumer(run: Seen) -> None:

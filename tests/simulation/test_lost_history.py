@@ -1,7 +1,7 @@
-"""A server that lost its store, and clients that hear of it over HTTP.
+"""A server that lost its store, and clients that learn it over HTTP.
 
-Found by the drawn worlds: the answer to a publish came from a history of which the client's next poll was yet to tell, and was
-taken for one of the old history.
+Found by the drawn worlds: the answer to a publish came from a new history, before a poll had reported that history, and was
+taken for an answer of the old one.
 """
 
 from reference.protocol.config import ClientConfig

@@ -1,4 +1,4 @@
-"""Resets and refusals that an outage swallows are lost. What is sent again is data and SYNs."""
+"""Resets and refusals during an outage are lost. Only data and SYNs are retransmitted."""
 
 import pytest
 from hypothesis import given, settings

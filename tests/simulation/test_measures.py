@@ -1,4 +1,4 @@
-"""The brief's measures and alerts, the server's metrics, and what a warm-up and a leave do to figures."""
+"""The brief's measures and alerts, the server's metrics, and the effect of a warm-up and a leave on figures."""
 
 import json
 from functools import cache

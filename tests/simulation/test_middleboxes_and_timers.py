@@ -1,4 +1,4 @@
-"""Races of timers: a middlebox that counts what passes it, timers that are late, TCP's keepalive and user timeout."""
+"""Races of timers: a middlebox that counts bytes, late timers, TCP's keepalive and user timeout."""
 
 import msgspec
 import pytest

@@ -1,4 +1,4 @@
-"""DNS: lookups that take time or fail, answers that are stale, and a server that fails over. Each against a figure by hand."""
+"""DNS: slow and failed lookups, stale answers, and a server that fails over. Each compared with a value by hand."""
 
 import msgspec
 import pytest

@@ -1,4 +1,4 @@
-"""What a connection costs and what faults do to it, told by when things happen in a trace."""
+"""The times of a connection's steps, and the effects of faults on it, measured in a trace."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What a path and a fault in one direction do to whole connections: handshakes, middleboxes, kernels that give up."""
+"""The effect of a path and of a fault in one direction on whole connections: handshakes, middleboxes, kernels that give up."""
 
 import pytest
 from hypothesis import given, note, settings

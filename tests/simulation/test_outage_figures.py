@@ -1,4 +1,4 @@
-"""Figures of an outage, against traces whose figures are plain to see, and what files and notebooks are told."""
+"""Figures of an outage, with traces whose figures are obvious, and their use in files and notebooks."""
 
 from pathlib import Path
 

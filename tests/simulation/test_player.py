@@ -1,4 +1,4 @@
-"""The picture that the player draws of a trace: what is in it, and how it is bounded."""
+"""The player's picture of a trace: its contents, and its size limits."""
 
 import itertools
 from pathlib import Path as FilePath

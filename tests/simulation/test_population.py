@@ -1,4 +1,4 @@
-"""Who comes when: arrivals, stays, visits, and groups of their own ways."""
+"""The population of clients: arrivals, stays, visits, and groups with different behaviour."""
 
 from collections import Counter
 

@@ -1,4 +1,4 @@
-"""Storms on what stands before a server: ports that run out, SYNs that overflow, TLS sessions that resume. By hand."""
+"""Reconnect storms in front of a server: ports that run out, full SYN queues, resumed TLS sessions. By hand."""
 
 import msgspec
 import pytest
@@ -70,7 +70,7 @@ def test_a_balancer_without_ports_refuses_and_says_so() -> None:
 
 
 def test_a_storm_of_closes_uses_up_the_ports_of_a_balancer() -> None:
-    """Ten clients that are told to go leave ten ports waiting for 60 s; of twelve there are two for those who come back."""
+    """Ten clients that are asked to leave have ten ports waiting for 60 s; of twelve ports two are left for reconnects."""
     config = msgspec.structs.replace(PATIENT_CLIENT, first_spread_s=0.0)
     scenario = still_world("storm", 10, Path(latency_s=LATENCY_S)).replace(
         client=ClientPart(config=config),

@@ -1,4 +1,4 @@
-"""Every preset's first ten waits against a table that was written by hand from the systems' own formulas, and their moments."""
+"""Every preset's first ten waits compared with a table made by hand from the systems' own formulas, and their moments."""
 
 import statistics
 

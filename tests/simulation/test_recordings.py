@@ -1,4 +1,4 @@
-"""Recordings: what is read, and what is wrong with a file is named with its line."""
+"""Recordings: the values read, and errors in a file, reported with the line."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The figures and the report of a run: which figures it gets, and what the page holds."""
+"""The figures and the report of a run: which figures there are, and the contents of the page."""
 
 import re
 from html.parser import HTMLParser

@@ -1,4 +1,4 @@
-"""Frames and figures: tidy, honest about what did not arrive, and byte-equal for equal runs."""
+"""Data frames and figures: tidy, with missing values for what did not arrive, and byte-equal for equal runs."""
 
 from pathlib import Path as FilePath
 

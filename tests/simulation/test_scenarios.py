@@ -1,4 +1,4 @@
-"""Scenarios: what is written reads back, and what is wrong is named with its place."""
+"""Scenarios: a written file reads back the same, and errors are reported with their place."""
 
 from pathlib import Path
 

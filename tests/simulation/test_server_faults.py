@@ -1,4 +1,4 @@
-"""The faults of the server: each does what it says, and no guarantee is lost by it."""
+"""The faults of the server: each has its described effect, and none violates a guarantee."""
 
 import msgspec
 import pytest

@@ -1,4 +1,4 @@
-"""Applications that take fewer events than come: the session slows the server down, or holds, and nothing is lost."""
+"""Applications slower than the events: the session slows the server down, or holds, and nothing is lost."""
 
 import pytest
 

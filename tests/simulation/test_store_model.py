@@ -1,4 +1,4 @@
-"""The simulated store: nothing visible before it is durable, nothing durable lost, and what comes back is what was there."""
+"""The simulated store: nothing is visible before it is durable, nothing durable is lost, and loaded data equals stored data."""
 
 from reference.protocol.events import Event
 from reference.protocol.records import Append, LogEntry, RunState, Snapshot
@@ -22,12 +22,12 @@ def store_of(seed: int = 1) -> tuple[Clock, SimulatedStore]:
 
 def test_a_commit_takes_its_time() -> None:
     clock, store = store_of()
-    told: list[tuple[float, int]] = []
-    store.commit(batch(1, 3), lambda append: told.append((clock.now / NS_PER_S, len(append.entries))))
+    reported: list[tuple[float, int]] = []
+    store.commit(batch(1, 3), lambda append: reported.append((clock.now / NS_PER_S, len(append.entries))))
     clock.run(ns(0.4))
     assert store.load().head == 0
     clock.run(ns(1.0))
-    assert told == [(0.5, 3)]
+    assert reported == [(0.5, 3)]
     assert store.load().head == 3
 
 
@@ -35,12 +35,12 @@ def test_a_crash_leaves_open_what_the_disk_has_and_tells_nobody() -> None:
     heads = set()
     for seed in range(20):
         clock, store = store_of(seed)
-        told: list[Append] = []
-        store.commit(batch(1, 3), told.append)
+        reported: list[Append] = []
+        store.commit(batch(1, 3), reported.append)
         clock.run(ns(0.4))
         store.crash()
         clock.run(ns(1.0))
-        assert not told
+        assert not reported
         heads.add(store.load().head)
     assert heads == {0, 3}
 

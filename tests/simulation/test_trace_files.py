@@ -1,4 +1,4 @@
-"""A file that is no trace is refused with its line."""
+"""A file that is not a trace is refused, and the error names the line."""
 
 from pathlib import Path
 

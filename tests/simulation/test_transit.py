@@ -1,4 +1,4 @@
-"""When packets arrive: bottlenecks, recordings, loss and TCP's repair of it, each against its closed form."""
+"""Arrival times of packets: bottlenecks, recordings, loss and TCP's retransmission, each compared with its closed form."""
 
 import itertools
 import math

@@ -1,4 +1,4 @@
-"""Checkers of what only a watched world records: each is broken in a trace of the adversarial world, and says so."""
+"""Checkers of records that only the adversarial world makes: each guarantee is broken in a trace, and its checker reports it."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar

@@ -1,4 +1,4 @@
-"""When events come, and how large they are."""
+"""The workload: times and sizes of events."""
 
 import json
 

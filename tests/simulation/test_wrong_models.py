@@ -1,4 +1,4 @@
-"""Systems that are wrong on purpose: what they break is found in what their clients saw, and named."""
+"""Systems that are wrong on purpose: the violation is found in the clients' records, and named."""
 
 from collections.abc import Callable
 

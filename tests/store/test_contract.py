@@ -1,5 +1,5 @@
-"""What every store promises, asked of each of them: the same suite for the one in memory, for SQLite on a real
-file, and for PostgreSQL.
+"""The contract of stores, tested on each of them: one suite for memory, for SQLite on a real file, and for
+PostgreSQL.
 """
 
 from collections.abc import AsyncIterator
@@ -99,7 +99,7 @@ async def test_round_trip_of_every_field(store: EventStore) -> None:
         head=5,
         snapshot=Snapshot(3, state),
         events=events,
-        clients=(StoredClient("клиент", "Zoë 🎈", 10, ((2, 1), (4, 2), (6, 3), (8, 4), (10, 5))),),
+        clients=(StoredClient("клиент", "Zoë 🎈", 10, ((2, 1), (4, 2), (6, 3), (8, 4), (10, 5)), 253_402_300_799_999),),
     )
 
 
@@ -237,7 +237,32 @@ async def test_the_newest_64_answers_of_each_client_are_kept(store: EventStore) 
     busy, quiet = (await load(store)).clients
     assert busy.answers == tuple((n, n) for n in range(241, 305))
     assert (busy.last_client_sequence, busy.user_id) == (304, "user of client-1")
-    assert quiet == StoredClient("rare", "user of rare", 7, ((7, 1),))
+    assert quiet == StoredClient("rare", "user of rare", 7, ((7, 1),), 1_700_000_000_001)
+
+
+async def test_of_a_client_that_is_forgotten_nothing_is_left(store: EventStore) -> None:
+    """In the tables to which a trim moves what it deletes, and in the events that are kept."""
+    await store.append([Append(RUN, EPOCH, (entry(1, "old", 7), entry(2, "kept", 3)), None, 1)])
+    await store.append([append(3, 250, snapshot_at=252, oldest=200)])
+    await store.append([Append(RUN, EPOCH, (entry(253, "recent", 5),), None, 1)])
+    forgets = Append(RUN, EPOCH, (entry(254, "old", 1),), None, 1, ("old", "recent", "never there"))
+    too_low = Append(RUN, EPOCH, (entry(254, "old", 1),), None, 1)
+    (conflict,) = await store.append([too_low])
+    assert isinstance(conflict, StoreConflict)
+    assert await store.append([forgets]) == [None]
+    stored = await load(store)
+    assert [(client.client_id, client.answers) for client in stored.clients if client.client_id != "client-1"] == [
+        ("kept", ((3, 2),)),
+        ("old", ((1, 254),)),
+    ]
+    assert len(stored.events) == 55
+    following = [
+        Append(RUN, EPOCH, (entry(255, "recent", 1),), None, 1),
+        Append(RUN, EPOCH, (entry(256, "kept", 4),), None, 1, ("recent",)),
+        Append(RUN, EPOCH, (entry(257, "recent", 1),), None, 1),
+    ]
+    assert await store.append(following) == [None] * 3
+    assert {client.client_id: client.answers for client in (await load(store)).clients}["recent"] == ((1, 257),)
 
 
 async def test_the_store_can_be_checked_and_closed_twice(store: EventStore) -> None:
@@ -290,11 +315,11 @@ def test_a_url_without_a_file(text: str) -> None:
     ("text", "what"),
     [
         ("postgresql://ada:secret@host", "names no database"),
-        ("postgresql://ada:secret@host:port/x", "is no URL"),
-        ("postgres://ada:secret@host:port/x", "is no URL"),
-        ("mysql://ada:secret@host/x", "of no known kind"),
-        ("mysql://ada@host/x?sslmode=require&password=secret", "of no known kind"),
-        ("mysql://host/x?password=secret&user=ada", "of no known kind"),
+        ("postgresql://ada:secret@host:port/x", "invalid store URL"),
+        ("postgres://ada:secret@host:port/x", "invalid store URL"),
+        ("mysql://ada:secret@host/x", "unknown kind of store"),
+        ("mysql://ada@host/x?sslmode=require&password=secret", "unknown kind of store"),
+        ("mysql://host/x?password=secret&user=ada", "unknown kind of store"),
     ],
 )
 def test_a_url_that_is_wrong_does_not_tell_its_password(text: str, what: str) -> None:

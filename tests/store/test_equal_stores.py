@@ -40,6 +40,7 @@ random_source = st.fixed_dictionaries(
         "window": st.integers(0, 150),
         "data": data,
         "timestamp": st.integers(0, 253_402_300_799_999),
+        "forgets": st.sets(st.integers(0, 3), max_size=2),
     }
 )
 steps = st.lists(st.lists(random_source, max_size=3) | st.just("reopen"), max_size=8)
@@ -62,7 +63,8 @@ def batch(run_id: str, heads: dict[str, int], draw: dict) -> Append:
     heads[run_id] = max(last, 0)
     at = None if draw["snapshot_back"] is None else last - draw["snapshot_back"]
     snapshot = None if at is None or at < 0 else Snapshot(at, RunState(grafts={"p": draw["data"]}, prunes=(str(at),)))
-    return Append(run_id, "wrong" if draw["wrong_epoch"] else "epoch", entries, snapshot, last - draw["window"])
+    forgotten = tuple(f"client {n}" for n in sorted(draw["forgets"]))
+    return Append(run_id, "wrong" if draw["wrong_epoch"] else "epoch", entries, snapshot, last - draw["window"], forgotten)
 
 
 async def compare(url: URL, script: list) -> None:

@@ -39,9 +39,12 @@ class RunModel:
     entries: list[LogEntry] = field(default_factory=list)
     snapshot: Snapshot = field(default_factory=lambda: Snapshot(0, RunState()))
     oldest: int = 1
+    forgotten: dict[str, int] = field(default_factory=dict)
+    """Up to which event nothing is remembered of a client."""
 
     def takes(self, batch: Append) -> bool:
         last = {entry.client_id: entry.client_sequence for entry in self.entries}
+        last |= dict.fromkeys(batch.forgotten, 0)
         for number, entry in enumerate(batch.entries, len(self.entries) + 1):
             if entry.event.sequence_number != number or entry.client_sequence <= last.get(entry.client_id, 0):
                 return False
@@ -50,6 +53,7 @@ class RunModel:
         return batch.epoch == self.epoch and (batch.snapshot is None or batch.snapshot.sequence_number <= end)
 
     def take(self, batch: Append) -> None:
+        self.forgotten |= dict.fromkeys(batch.forgotten, len(self.entries))
         self.entries += batch.entries
         if batch.snapshot is not None and batch.snapshot.sequence_number > self.snapshot.sequence_number:
             self.snapshot = batch.snapshot
@@ -63,13 +67,15 @@ class RunModel:
         assert stored.events == tuple(entry.event for entry in self.entries[self.oldest - 1 :])
         found = {client.client_id: client for client in stored.clients}
         assert len(found) == len(stored.clients)
-        assert set(found) == {entry.client_id for entry in self.entries}
+        known = [entry for entry in self.entries if entry.sequence_number > self.forgotten.get(entry.client_id, 0)]
+        assert set(found) == {entry.client_id for entry in known}
         for client_id, client in found.items():
-            published = [entry for entry in self.entries if entry.client_id == client_id]
+            published = [entry for entry in known if entry.client_id == client_id]
             assert client.user_id == published[0].event.user_id
             assert client.last_client_sequence == published[-1].client_sequence
             kept = [(entry.client_sequence, entry.event.sequence_number) for entry in published]
             assert list(client.answers) == kept[-ANSWERS:]
+            assert client.used_at == max(entry.event.timestamp for entry in published)
 
 
 counts = st.sampled_from([0, 1, 2, 3, 30, 70, 110])
@@ -118,6 +124,7 @@ class StoreMachine(RuleBasedStateMachine):
                     "clients": st.integers(1, 3),
                     "wrong": st.sampled_from([None] * 7 + ["epoch", "ahead", "behind", "client", "snapshot"]),
                     "snapshot": st.booleans(),
+                    "forgets": st.sampled_from([()] * 5 + [("client 0",), ("client 1", "client 2")]),
                     "value": values,
                 }
             ),
@@ -177,7 +184,7 @@ class StoreMachine(RuleBasedStateMachine):
         at = last + 1 if wrong == "snapshot" else last
         snapshot = Snapshot(at, RunState(grafts={"p": {"at": at, "value": drawn["value"]}})) if drawn["snapshot"] else None
         epoch = "wrong" if wrong == "epoch" else model.epoch
-        return Append(drawn["run"], epoch, tuple(entries), snapshot, max(1, last - WINDOW))
+        return Append(drawn["run"], epoch, tuple(entries), snapshot, max(1, last - WINDOW), drawn["forgets"])
 
 
 class Portal:

@@ -1,4 +1,4 @@
-"""Who serves which run: one at a time, whatever happens at the same time, and never for longer than its process."""
+"""Ownership of runs: one owner at a time under any concurrency, and never longer than its process lives."""
 
 import time
 from collections.abc import AsyncIterator

@@ -1,5 +1,5 @@
-"""What only a database server can do: end a connection at any moment, go away and come back, serve two of us at
-once, and stop taking writes.
+"""Faults of a database server: it ends a connection at any moment, stops and restarts, serves two processes at
+once, and refuses writes.
 """
 
 import math
@@ -336,7 +336,7 @@ async def test_events_that_were_confirmed_and_are_gone_mean_a_new_epoch(postgres
             await store.create_run(run, EPOCH)
             assert await store.append([append(1, 5, run_id=run)]) == [None]
         await trio.to_thread.run_sync(execute, postgres_url, *back)
-        assert (await load(store)).epoch != EPOCH  # noticed by whoever loads it
+        assert (await load(store)).epoch != EPOCH  # detected when it is loaded
         (outcome,) = await store.append([append(6, run_id=OTHER_RUN)])  # or by the next commit
         assert isinstance(outcome, StoreConflict)
         assert (await load(store, OTHER_RUN)).epoch != EPOCH

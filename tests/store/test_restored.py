@@ -1,4 +1,4 @@
-"""A backup that was restored, as docs/operations.md says: another history, which continues from what there is."""
+"""A backup that was restored as docs/operations.md says: a new history, which continues from the restored events."""
 
 import re
 from pathlib import Path

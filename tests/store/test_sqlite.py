@@ -1,5 +1,5 @@
-"""What only a store on disk can do wrong: lose what it confirmed, keep what it should drop, and fail without
-saying why.
+"""Faults of a store on disk: losing confirmed data, keeping data that it should drop, and failing without a
+reason.
 """
 
 import os

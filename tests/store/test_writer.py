@@ -1,4 +1,4 @@
-"""The single writer: together, in order, each exactly once, whatever the store does."""
+"""The single writer: batches, in order, each event exactly once, whatever the store does."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,7 +31,7 @@ class SlowStore(MemoryStore):
 
 
 class Log:
-    """Collects what `done` was told: the first number of each batch, and the kind of its error."""
+    """Collects the calls of `done`: the first number of each batch, and the kind of its error."""
 
     def __init__(self) -> None:
         self.outcomes: list[tuple[int, type[StoreError] | None]] = []

@@ -1,4 +1,4 @@
-"""The study behind docs/defaults.md: it speaks of what is shipped, and its finding holds at small scale."""
+"""The study behind docs/defaults.md: it uses the shipped defaults, and it runs whole at small scale."""
 
 from pathlib import Path
 
@@ -8,15 +8,10 @@ import pytest
 from reference.protocol.config import ClientConfig, ServerConfig
 from reference.protocol.policies.reconnect import FullJitter
 from simulation.studies import load_study
-from simulation.studies.statistics import paired_interval
-from simulation.studies.study import Study, Weighted
-from simulation.studies.tuning.evaluation import Evaluator
-from simulation.studies.tuning.question import Scorer, mean_figures
+from simulation.studies.study import Study, Weighted, parameters_of
+from simulation.studies.tuning.search import BASELINE, tune
 
-REPLICATIONS = 3
-STORMS = ("load_balancer_cut", "server_restart")
-"""With groups that are large enough to be a quarter of what the study has."""
-FINDING = {"client.config.fallback_after_failures": 3, "client.config.ping_interval_s": 12.0}
+PINGS = {"client.config.ping_interval_s": 11.5}
 
 
 def study() -> Study:
@@ -37,29 +32,45 @@ def test_scores_are_relative_to_what_is_shipped() -> None:
 
 
 def test_it_asks_at_least_eight_scenarios_of_the_library() -> None:
-    names = {scenario.name for scenario in study().scenarios_of(Path())}
-    assert len(names) >= 8
-    assert FINDING in study().tuning.candidates
+    assert len({scenario.name for scenario in study().scenarios_of(Path())}) >= 8
 
 
-def at_quarter(each: Weighted) -> Weighted:
-    return msgspec.structs.replace(each, scale=4 * (each.scale or 1))
+def test_three_pings_fit_into_the_silence_that_the_server_allows() -> None:
+    longest = max(
+        parameters_of(study().parameters)["client.config.ping_interval_s"].at(1.0),
+        *(each.get("client.config.ping_interval_s", 0.0) for each in study().tuning.candidates),
+    )
+    assert 3 * longest <= ServerConfig().silence_max_s
+
+
+def test_the_alert_for_frequent_fallback_is_a_constraint_and_published_constants_are_kept() -> None:
+    (alert,) = study().tuning.constraints
+    assert (alert.figure, alert.most) == ("alerts_fallbacks_per_min", 0.5)
+    assert set(alert.scenarios) == {scenario.name for scenario in study().scenarios_of(Path())} - {"hotel_wifi", "flapping_proxy"}
+    assert study().tuning.keep_baseline
+
+
+def smaller(each: Weighted | str) -> Weighted | str:
+    return each if isinstance(each, str) or each.scale is None else msgspec.structs.replace(each, scale=2 * each.scale)
 
 
 @pytest.mark.slow
-def test_the_finding_holds_at_small_scale() -> None:
-    """The storms at a quarter of the study's size, three replications."""
-    scenarios = tuple(
-        each if isinstance(each, str) or each.scenario not in STORMS else at_quarter(each) for each in study().scenarios
+def test_it_runs_whole_at_small_scale() -> None:
+    """Every world, the storms with half of the clients that the study has; four trials, and one candidate in the finals."""
+    asked = msgspec.structs.replace(
+        study().tuning,
+        trials=4,
+        batch=4,
+        finalists=2,
+        final_replications=5,
+        final_replications_max=5,
+        candidates=(PINGS,),
+        compare_presets=False,
     )
-    small = msgspec.structs.replace(study(), scenarios=scenarios)
-    evaluator = Evaluator(small, Path(), workers=1, dask=None, folder=None)
-    before, found = evaluator.runs([{}, FINDING], REPLICATIONS, fresh=True)
-    means = [mean_figures(runs, small.tuning.figures) for runs in before]
-    scorer = Scorer(small.tuning, means, small.weights, evaluator.names)
-
-    def scores(per_scenario: list[list[dict[str, float]]]) -> list[float]:
-        return [scorer.score([runs[number] for runs in per_scenario]) for number in range(REPLICATIONS)]
-
-    assert paired_interval(scores(found), scores(before)).high < 0  # type: ignore[arg-type]  # mappings are dicts here
-    assert scorer.excesses([mean_figures(runs, small.tuning.figures) for runs in found])[-1] <= 0.05
+    small = msgspec.structs.replace(study(), scenarios=tuple(map(smaller, study().scenarios)), tune=asked)
+    tuned = tune(small, Path(), workers=1)
+    assert tuned.baseline.is_feasible, "the constants keep the alert for frequent fallback silent"
+    assert tuned.best is not None
+    assert tuned.best.name == BASELINE, "nothing is better by more than delta"
+    pings = next(each for each in tuned.finalists if each.point == PINGS)
+    assert pings.score < 1.02

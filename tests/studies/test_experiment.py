@@ -1,4 +1,4 @@
-"""Experiments: equal rows wherever they run, interrupted or not; failures are rows; figures of one's own."""
+"""Experiments: equal rows wherever they run, interrupted or not; failures are rows; user-defined figures."""
 
 import math
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ import pytest
 from reference.protocol.errors import ConfigError
 from simulation import Frames, Reset, Result, Scenario
 from simulation.studies import Experiment, Outcome, Precision, Progress, execution
-from tests.simulation.worlds import calm
+from tests.simulation.worlds import QUIET, calm
 
 CAPS = [{"client.policy.cap_s": 1.0}, {"client.policy.cap_s": 30.0}]
 
@@ -70,6 +70,48 @@ def test_quantiles_are_pooled_over_runs() -> None:
     pooled = np.concatenate([row["latencies"] for row in outcome().rows if row["point"] == 0])
     assert table.iloc[0]["mean"] == pytest.approx(float(np.quantile(pooled, 0.95)))
     assert table.iloc[0]["low"] <= table.iloc[0]["mean"] <= table.iloc[0]["high"]
+
+
+def warming_up(result: Result) -> "np.ndarray":
+    """A series whose warm-up is known: 200 values around 9, then around 5, with one value that is missing."""
+    noise = np.random.default_rng(result.replication).normal(0.0, 1.0, 1000)
+    series = noise + np.where(np.arange(1000) < 200, 9.0, 5.0)
+    series[700] = math.nan
+    return series
+
+
+def test_the_warm_up_of_a_series_is_left_out() -> None:
+    found = Experiment(short(), CAPS, (warming_up,), replications=4, warm_up="mser").run()
+    cuts = found.warm_ups.set_index(["point", "sample"])
+    assert cuts["values"].between(200, 215).all()
+    assert cuts["length"].tolist() == [999, 999]
+    assert not cuts["is_short"].any()
+    assert found.figures == ["warming_up"]
+    interval = found.interval("warming_up")
+    assert interval.low < 5.0 < interval.high
+    assert interval.half_width < 0.2
+    assert found.pairs("warming_up")["mean"].tolist() == [0.0]
+    assert found.quantile("warming_up", 0.99).iloc[0]["mean"] == pytest.approx(5.0 + 2.326, abs=0.2)
+    assert found.metadata["warm_up"] == "mser"
+    whole = Experiment(short(), CAPS, (warming_up,), replications=4).run()
+    assert whole.figures == []
+    assert len(whole.warm_ups) == 0
+    assert whole.quantile("warming_up", 0.99).iloc[0]["mean"] > 10.0
+
+
+def connected(result: Result) -> "np.ndarray":
+    """How many clients have a connection, twice in a second."""
+    table = Frames(result.trace_index)["connections"]
+    times_s = np.arange(0.25, 60.0, 0.5)[:, None]
+    is_up = (table["welcomed_s"].to_numpy() <= times_s) & (table["ended_s"].fillna(math.inf).to_numpy() > times_s)
+    return is_up.sum(axis=1)
+
+
+def test_the_warm_up_of_a_world_is_the_time_in_which_its_clients_arrive() -> None:
+    world = calm(clients=20, horizon_s=60.0, workload=QUIET).replace({"groups.c.arrive_within_s": 20.0})
+    found = Experiment(world, figures=(connected,), replications=3, warm_up="mser").run()
+    assert found.warm_ups["values"].item() == pytest.approx(40, abs=5)  # 20 s, twice in a second, in batches of five
+    assert found.interval("connected").mean == pytest.approx(20.0, abs=0.1)
 
 
 def test_a_run_that_fails_is_a_row() -> None:
@@ -151,6 +193,8 @@ def test_replications_are_added_until_the_interval_is_narrow() -> None:
         ({"replications": 0}, "at least one"),
         ({"replications": 2_000_000}, "at least one"),
         ({"figures": ("a", "a")}, "the same name"),
+        ({"warm_up": "welch", "figures": (latencies,)}, "warm_up = 'welch'"),
+        ({"warm_up": "mser", "figures": ("latency_p95_s",)}, "a function and gives an array"),
         ({"figures": ("latency_p95_ss",)}, "no figure 'latency_p95_ss'; did you mean 'latency_p95_s'"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The fluid of a storm: against closed forms, against the machines, and what it refuses."""
+"""The fluid model of a storm: compared with closed forms and with the machines, and the cases it refuses."""
 
 import numpy as np
 import pytest

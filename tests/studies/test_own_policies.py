@@ -1,4 +1,4 @@
-"""Policies of a user's own, in a file outside the package: in sweeps, in worker processes, and from the command line."""
+"""User-defined policies, in a file outside the package: in sweeps, in worker processes, and from the command line."""
 
 import sys
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""A tuning over several scenarios: where an objective counts, settings that take part anyway, presets, and other scales."""
+"""Tuning over several scenarios: where an objective counts, settings that always take part, presets, and other scales."""
 
 import math
 from pathlib import Path
@@ -10,7 +10,7 @@ import pytest
 from reference.protocol.errors import ConfigError
 from simulation.studies import library, load_study
 from simulation.studies.study import parse_study
-from simulation.studies.tuning.question import Objective, Scorer, Tune
+from simulation.studies.tuning.question import Constraint, Objective, Scorer, Tune
 from simulation.studies.tuning.report import conclusions, preset_sentences, write
 from simulation.studies.tuning.scale_check import sentences
 from simulation.studies.tuning.search import BASELINE, Tuned, tune
@@ -85,6 +85,14 @@ def test_an_objective_counts_where_it_is_asked_for_and_measured() -> None:
         Scorer(asked(), [{"a": 1.0, "b": 1.0}, {"a": math.nan, "b": 1.0}], [1.0, 1.0], ("storm", "lift"))
 
 
+def test_a_constraint_binds_where_it_is_asked_for() -> None:
+    bound = Constraint("b", most=5.0, scenarios=("storm",))
+    scorer = Scorer(asked(constraints=(bound,)), [{"a": 1.0, "b": 1.0}] * 2, [1.0, 1.0], ("storm", "lift"))
+    assert scorer.excesses([{"a": 1.0, "b": 4.0}, {"a": 1.0, "b": 50.0}]) == [pytest.approx(-0.2)]
+    assert scorer.excesses([{"a": 1.0, "b": 10.0}, {"a": 1.0, "b": math.nan}]) == [pytest.approx(1.0)]
+    assert scorer.tune.constraint_names == ["b at most 5 in storm"]
+
+
 def test_a_setting_may_be_worse_by_so_much_in_no_scenario() -> None:
     scorer = Scorer(asked(combine="weighted", score_most=1.05), [{"a": 1.0, "b": 1.0}] * 2, [1.0, 1.0], ("storm", "lift"))
     assert scorer.score([{"a": 0.5, "b": 0.5}, {"a": 1.26, "b": 1.0}]) == pytest.approx(0.88)
@@ -148,5 +156,8 @@ def test_an_unknown_study_or_scenario_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no study is called 'balanced'; there are balancer_cut, defaults, thousand"):
         load_study(Path("balanced"))
     wrong = parse_study(STUDY.replace('scenarios = ["load_balancer_cut"]', 'scenarios = ["cut"]'))
-    with pytest.raises(ConfigError, match="names 'cut', which is no scenario of this study"):
+    with pytest.raises(ConfigError, match="objective storm_peak_per_s names 'cut', which is no scenario of this study"):
         tune(wrong, tmp_path)
+    bound = "[tune]\nconstraints = [{ figure = 'accept_queue_max', most = 1, scenarios = ['lift'] }]"
+    with pytest.raises(ConfigError, match="constraint accept_queue_max names 'lift', which is no scenario of this study"):
+        tune(parse_study(STUDY.replace("[tune]", bound)), tmp_path)

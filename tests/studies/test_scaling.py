@@ -1,4 +1,4 @@
-"""Scaled worlds: what is divided, what stays, and that the answer is near to the full one."""
+"""Scaled worlds: what is divided, what stays the same, and that the result is close to the full world's."""
 
 import msgspec
 import pytest

@@ -1,4 +1,4 @@
-"""Intervals against numbers from tables and textbooks, and against how often they cover the truth."""
+"""Intervals compared with numbers from tables and textbooks, and with how often they cover the true value."""
 
 import math
 import random
@@ -7,7 +7,7 @@ import pytest
 
 from reference.protocol.errors import ConfigError
 from simulation.studies import all_pairs, mser, paired_interval, quantile_interval, t_interval, wilson_interval
-from simulation.studies.statistics import runs_needed
+from simulation.studies.statistics import common_warm_up, runs_needed
 
 
 def test_t_interval_of_a_known_sample() -> None:
@@ -44,8 +44,8 @@ def test_all_pairs_are_corrected() -> None:
     values["far"] = [value + 5 for value in values["a"]]
     table = all_pairs(values)
     assert len(table) == 10
-    told_apart = {(row.first, row.second) for row in table[table["differs"]].itertuples()}
-    assert told_apart == {(name, "far") for name in "abcd"}
+    distinguished = {(row.first, row.second) for row in table[table["differs"]].itertuples()}
+    assert distinguished == {(name, "far") for name in "abcd"}
     single = paired_interval(values["a"], values["b"])
     of_ten = table.iloc[0]
     assert of_ten["high"] - of_ten["low"] > 2 * single.half_width  # ten intervals that hold at once are wider
@@ -79,6 +79,19 @@ def test_mser_finds_the_end_of_a_transient() -> None:
     assert 60 <= mser(series) <= 200
     assert mser([chance.gauss(0, 1) for _ in range(1000)]) <= 100
     assert mser([1.0]) == 0
+
+
+def test_the_mean_of_replications_shows_a_warm_up_that_noise_hides() -> None:
+    chance = random.Random(9)
+    runs = [[2.0 * (k < 100) + chance.gauss(0, 3) for k in range(1000 + 10 * run)] for run in range(40)]
+    found = common_warm_up(runs)
+    assert abs(found.values - 100) <= 10
+    assert not found.is_short
+    alone = [abs(mser(run) - 100) for run in runs]
+    assert sum(alone) / len(alone) > 10
+    assert common_warm_up([[5.0 - k for k in range(100)], []]).is_short, "it never settles"
+    assert common_warm_up([[1.0] * 9]).is_short
+    assert common_warm_up([]) == (0, True)
 
 
 def test_how_many_runs_a_precision_needs() -> None:

@@ -72,6 +72,18 @@ def test_a_shorter_wait_is_found_where_nothing_speaks_against_it(tuned: Tuned) -
     assert next(each for each in tuned.finalists if each.name == BASELINE).score == pytest.approx(1.0)
 
 
+def test_the_setting_as_it_is_can_be_kept(folder: Path, tmp_path: Path) -> None:
+    study = load_study(folder / "study.toml")
+    asked = msgspec.structs.replace(study.tuning, keep_baseline=True, delta=1.0)
+    kept = tune(msgspec.structs.replace(study, tune=asked), folder, folder=folder / "runs")
+    assert kept.best is not None
+    assert (kept.best.name, kept.best.point) == (BASELINE, {})
+    said = conclusions(kept)
+    assert said[0] == "Kept: the setting as it is."
+    assert any(line.startswith("The lowest score is that of client.policy.base_s=") for line in said)
+    assert {path.name for path in write(kept, tmp_path)} >= {"report.html", "client.toml"}
+
+
 def test_the_answer_repeats_and_goes_on_from_a_folder(tuned: Tuned, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from simulation.studies import experiment
 
@@ -117,6 +129,17 @@ def test_constraints_that_nothing_keeps_are_said(
     assert not (folder / "never.tune" / "client.toml").exists()
 
 
+def test_candidates_are_judged_even_if_no_trial_keeps_the_constraints(folder: Path) -> None:
+    text = STUDY.replace("low = 0.1, high = 20.0", "low = 19.0, high = 20.0").replace("trials = 10", "trials = 2")
+    text += "score_most = 1.0\ncandidates = [{ 'client.policy.base_s' = 0.1 }]\n"
+    (folder / "late.toml").write_text(text)
+    found = tune(load_study(folder / "late.toml"), folder, folder=folder / "runs")
+    assert not any(trial.is_feasible for trial in found.trials)
+    assert {each.name for each in found.finalists} == {BASELINE, "candidate 1"}
+    assert found.best is not None
+    assert found.best.name == "candidate 1"
+
+
 def test_a_constraint_moves_the_answer(folder: Path) -> None:
     study = load_study(folder / "study.toml")
     free = tune(study, folder, folder=folder / "runs")
@@ -159,6 +182,29 @@ def test_selection_knows_what_it_does_not_know() -> None:
     assert set(found.tied) == {"best", "as good"} - {found.best}
     assert found.is_good == 1.0
     assert found.is_best < 1.0
+
+
+def test_what_is_in_use_is_kept_unless_another_is_better_by_more_than_delta() -> None:
+    chance = random.Random(3)
+    luck = [chance.gauss(0, 1) for _ in range(20)]
+    scores = {
+        "in use": [1.0 + each for each in luck],
+        "better": [0.9 + each + chance.gauss(0, 0.01) for each in luck],
+        "a little better": [0.97 + each + chance.gauss(0, 0.01) for each in luck],
+    }
+    changed = select(scores, delta=0.05, keep="in use")
+    assert (changed.best, changed.lowest) == ("better", "better")
+    kept = select(scores, delta=0.12, keep="in use")
+    assert (kept.best, kept.lowest) == ("in use", "better")
+    assert (kept.is_best, kept.is_good) == (0.0, 1.0)
+    assert kept.differences["better"].high < 0
+    assert set(kept.tied) == {"better", "a little better"}
+    unsure = select(scores, delta=0.099, keep="in use")  # better by 0.1, but the interval reaches below that
+    assert unsure.best == "in use"
+    assert 0 < unsure.is_good < 1
+    assert select(scores, delta=0.12).best == "better", "nothing is kept unless it is asked for"
+    never = {**scores, "in use": [math.inf] * 20}
+    assert select(never, delta=0.5, keep="in use").best == "better", "a setting that fails is not kept"
 
 
 def test_the_probability_of_a_right_selection_is_as_often_right() -> None:

@@ -1,4 +1,4 @@
-"""When a number agrees, and when the comparison was too weak to say so."""
+"""When a number agrees, and when the comparison is too weak to decide."""
 
 import math
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Clients, names, ports and schedules that are wrong on purpose: `steadywire verify` says so, as in `test_wrong_models`."""
+"""Clients, DNS, ports and schedules that are wrong on purpose: `steadywire verify` reports it, as in `test_wrong_models`."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""The fourth world: the browser client's machine plays what Python's machines were given, and must answer the same, line by line.
+"""The fourth world: the browser client's machine gets the inputs of Python's machines, and must give the same output.
 
     whatever drives Python sessions -> recording -> Node: reference/web/machine -> transcript, compared with the recording
 

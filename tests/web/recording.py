@@ -1,12 +1,11 @@
-"""Recorded sessions: every input of a Python ClientSession with the outputs that it led to, as JSON lines.
+"""Recorded sessions: every input of a Python ClientSession with its outputs, as JSON lines.
 
     with recorded() as recording:
         bare_world.play(scenario, ...)          # whatever makes sessions and drives them
     for session in recording.sessions: ...
-
-The verbs of the class are wrapped for as long as the block lasts, so a session is recorded wherever it is made and whoever drives
-it. A verb that another verb calls is a part of the outer one. Samples of the random source are written down with the input that
-took them. A reconnect policy other than ours is written down by its answers, for this tests the machine and not the formulas of
+The methods of the class are wrapped during the block, so a session is recorded wherever it is created and whichever driver runs
+it. A method that another one calls is a part of the outer one. Samples of the random source are recorded with the input that took
+them. A reconnect policy other than ours is recorded by its answers, because this tests the machine and not the formulas of
 other systems. Sessions with flow control are not recorded: a page cannot make a WebSocket wait (protocol 7.19).
 
 An input and its result are one dictionary each:

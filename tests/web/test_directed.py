@@ -1,4 +1,4 @@
-"""Sessions that are driven by hand, and played in Node: planted faults in the browser's machine got past everything else."""
+"""Sessions driven by hand and replayed in Node: they find planted faults in the browser's machine that no other test finds."""
 
 import msgspec
 import pytest

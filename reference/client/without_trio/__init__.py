@@ -1,2 +1,2 @@
-"""The client for programs that do not run on trio: `portal` is trio in a thread of its own; `blocking` (scripts, notebooks) and
-`asyncio_client` speak through it."""
+"""The client for programs that do not use trio: `portal` runs trio in a background thread; `blocking` (scripts, notebooks) and
+`asyncio_client` use it."""

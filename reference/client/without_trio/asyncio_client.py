@@ -1,13 +1,13 @@
-"""The client for asyncio programs: the same session, on trio in a thread of its own, with calls that asyncio awaits.
+"""The client for asyncio programs: the same session, run by trio in a background thread, with calls for asyncio to await.
 
     async with connect_asyncio("http://127.0.0.1:8765", run_id, token=token) as client:
         await client.publish("CHAT", {"text": "hello"})
         async for delivery in client:
             ...
 
-The session lives in a `TrioPortal`, so a busy event loop delays no ping and loses no connection. Several clients can share one
-portal, and so one thread. What is received waits in the session until it is asked for; a reader that is too slow makes the
-session hold back, as under trio.
+The session runs in a `TrioPortal`, so a busy event loop delays no ping and loses no connection. Several clients can share one
+portal, and so one thread. Received outcomes wait in the session until they are read; a reader that is too slow makes the session
+slow the server down, as under trio.
 """
 
 import asyncio
@@ -31,10 +31,10 @@ Arguments = TypeVarTuple("Arguments")
 async def connect_asyncio(
     url: str, run_id: str, *, portal: TrioPortal | None = None, **options: Any
 ) -> "AsyncIterator[AsyncioClient]":
-    """A client in the run `run_id` of the server at `url`, for the length of the block. Under asyncio.
+    """A client in the run `run_id` of the server at `url`, until the block ends. Under asyncio.
 
-    `portal`: where it lives; without one it has its own. `options`: those of `connect`. The block begins at once, whether the
-    server can be reached or not; its end waits for what is not settled, as `connect` does. Raises what `connect` raises.
+    `portal`: runs the client (default: a new one). `options`: those of `connect`. The block begins at once, whether the
+    server can be reached or not; its end waits for unsettled publishes, as `connect` does. Raises what `connect` raises.
     """
     home = await asyncio.to_thread(TrioPortal) if portal is None else portal
     try:
@@ -49,7 +49,7 @@ async def connect_asyncio(
 
 
 async def create_run_asyncio(url: str, run_id: str | None = None, token: str | None = None) -> str:
-    """`create_run` under asyncio: makes a run and returns its id. Raises CreateRunFailed and ConfigError."""
+    """`create_run` under asyncio: creates a run and returns its id. Raises CreateRunFailed and ConfigError."""
     portal = await asyncio.to_thread(TrioPortal)
     try:
         return await result_of(portal.start(create_run, url, run_id, token))
@@ -58,7 +58,7 @@ async def create_run_asyncio(url: str, run_id: str | None = None, token: str | N
 
 
 class AsyncioClient:
-    """A `Client` for asyncio, made by `connect_asyncio`. Iterating gives everything that is received, in order, once.
+    """A `Client` for asyncio, created by `connect_asyncio`. Iterating yields every outcome once, in order.
 
     trio_client: the client itself, for `call`; it belongs to the portal's thread.
     """
@@ -69,16 +69,16 @@ class AsyncioClient:
         self._next: Running[Delivery | None] | None = None
 
     async def publish(self, event_type: str, data: Data) -> int:
-        """Publish one event and wait until it is durable; returns its sequence number. Cancelled, it withdraws nothing: what is
-        queued is sent. Raises PublishFailedError, OutboxFull, InvalidEvent, SessionClosed."""
+        """Publish one event and wait until it is durable; returns its sequence number. Cancelling the wait does not withdraw the
+        event. Raises PublishFailedError, OutboxFull, InvalidEvent, SessionClosed."""
         return await self.call(self._client.publish, event_type, data)
 
     async def move_cursor(self, data: Data) -> None:
-        """Say where this user is; only the latest counts."""
+        """Move this user's cursor; only the latest counts."""
         await self.call(self._client.move_cursor, data)
 
     async def health(self) -> Health:
-        """A frozen snapshot."""
+        """The health at this moment, as a frozen value."""
         return await self.call(lambda: self._client.health)
 
     async def state(self) -> ClientState:
@@ -96,7 +96,7 @@ class AsyncioClient:
         return self
 
     async def __anext__(self) -> Delivery:
-        """Cancelled, it loses nothing: what has come meanwhile is given to the next call."""
+        """If it is cancelled, nothing is lost: the next call returns what has arrived meanwhile."""
         if self._next is None:
             self._next = self._portal.start(self._take)
         delivery = await result_of(self._next, cancels=False)
@@ -118,12 +118,12 @@ class AsyncioClient:
 
 
 async def result_of(running: Running[T], *, cancels: bool = True) -> T:
-    """Await under asyncio what runs in a portal. Raises what it raises. `cancels`: when the wait is cancelled, so is it."""
+    """Await under asyncio what runs in a portal. Raises what it raises. `cancels`: cancelling the wait cancels it too."""
     loop = asyncio.get_running_loop()
     is_done = asyncio.Event()
 
     def tell(_: object) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits
+        with contextlib.suppress(RuntimeError):  # the loop is closed, so no task waits
             loop.call_soon_threadsafe(is_done.set)
 
     running.future.add_done_callback(tell)

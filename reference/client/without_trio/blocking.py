@@ -1,12 +1,12 @@
-"""The client without `async`: the same session, in a background thread, with calls that wait.
+"""The client without `async`: the same session in a background thread, with blocking calls.
 
     with connect_blocking("http://127.0.0.1:8000", run_id, token=token) as client:
         client.publish("CHAT", {"text": "hello"})
         client.health, client.received()
 
-For notebooks, scripts and the interactive prompt. The session lives in a `TrioPortal`, so it goes on between the cells of a
-notebook: it pings, reconnects, receives. Nobody needs to listen: what is received is read at once and kept, the newest
-`received_max`, to be looked at when one likes. Several clients, and servers, can share one portal.
+For notebooks, scripts and the interactive prompt. The session runs in a `TrioPortal`, so it goes on between the cells of a
+notebook: it pings, reconnects, receives. The newest `received_max` outcomes are kept and can be read at any time. Several
+clients, and servers, can share one portal.
 """
 
 from collections import deque
@@ -38,7 +38,7 @@ def connect_blocking(
 ) -> "BlockingClient":
     """A client in the run `run_id` of the server at `url`, until it is closed.
 
-    `portal`: where it lives; without one it has its own. `received_max`: how many of the newest deliveries are kept. `options`:
+    `portal`: runs the client (default: a new one). `received_max`: how many of the newest outcomes are kept. `options`:
     those of `connect`. Returns at once, whether the server can be reached or not; raises ConfigError.
     """
     if received_max < 1:
@@ -55,7 +55,7 @@ def connect_blocking(
 
 
 class BlockingClient:
-    """A `Client` whose methods wait. Made by `connect_blocking`; usable from any thread but the portal's own.
+    """A `Client` whose methods block. Created by `connect_blocking`; usable from any thread but the portal's own.
 
     Every wait has a limit, `timeout_s`, and raises PortalTimeout when it has passed. Everything else raises what `Client` does.
     """
@@ -67,7 +67,7 @@ class BlockingClient:
         self._owns_portal = owns_portal
         self._is_closed = False
 
-    # ---- speaking ----
+    # ---- sending ----
 
     def publish(self, event_type: str, data: Data, *, timeout_s: float = CALL_S_MAX) -> int:
         """Publish one event and wait until it is durable; returns its sequence number.
@@ -77,7 +77,7 @@ class BlockingClient:
         return self._portal.call(self._client.publish, event_type, data, timeout_s=timeout_s)
 
     def publish_soon(self, event_type: str, data: Data) -> Ticket:
-        """Queue one event. Its ticket's `result` tells what became of it; `accepted` waits for that."""
+        """Queue one event. The ticket's `result` is its outcome; `accepted` waits for that."""
         return self._portal.call(self._client.publish_soon, event_type, data)
 
     def accepted(self, ticket: Ticket, *, timeout_s: float = CALL_S_MAX) -> int:
@@ -88,20 +88,20 @@ class BlockingClient:
         self._portal.call(self._client.move_cursor, data)
 
     def network_returned(self) -> None:
-        """The network of this machine is back: do not wait for the next attempt."""
+        """The network of this machine is back: end the wait for the next attempt."""
         self._portal.call(self._client.network_returned)
 
-    # ---- listening ----
+    # ---- receiving ----
 
     def received(self) -> tuple[Delivery, ...]:
-        """Everything received so far, in order: events, and what stands between them. Of a long session, the newest."""
+        """All outcomes received so far, in order: events and the reports between them. In a long session, the newest ones."""
         return self._look(lambda: tuple(self._received))
 
     def events(self) -> tuple[Event, ...]:
-        """The sequenced events among it."""
+        """The sequenced events among them."""
         return tuple(item for item in self.received() if isinstance(item, Event) and item.sequence_number is not None)
 
-    # ---- looking ----
+    # ---- state ----
 
     @property
     def client_id(self) -> str:
@@ -126,24 +126,24 @@ class BlockingClient:
 
     @property
     def health(self) -> Health:
-        """A frozen snapshot."""
+        """The health at this moment, as a frozen value."""
         return self._look(lambda: self._client.health)
 
     def wait_until(self, condition: ClientState | Callable[[Client], bool], *, timeout_s: float = CALL_S_MAX) -> None:
-        """Wait for a state, or until `condition(client)` is true; it is asked in the portal's thread, and must be quick."""
+        """Wait for a state, or until `condition(client)` is true; it is called in the portal's thread, and must be fast."""
         self._portal.call(self._client.wait_until, condition, timeout_s=timeout_s)
 
     def watch(self, function: Callable[[Client], Awaitable[T]]) -> Running[T]:
-        """Start a task that has the `Client` itself, in the portal's thread, where nothing may block; it ends with the portal.
+        """Start a task with the trio `Client`, in the portal's thread, where nothing may block; it ends with the portal.
 
         Raises LocalError if the portal is closed.
         """
         return self._portal.start(function, self._client)
 
-    # ---- the end ----
+    # ---- closing ----
 
     def close(self) -> None:
-        """Leave the run. What was received can be looked at still. A second time does nothing."""
+        """Leave the run. Received outcomes can still be read. Calling it again does nothing."""
         if self._is_closed:
             return
         self._is_closed = True
@@ -165,14 +165,14 @@ class BlockingClient:
 
     def _look(self, at: Callable[[], T]) -> T:
         if not self._portal.is_closed:
-            with suppress(LocalError):  # it was closed in this moment
+            with suppress(LocalError):  # the portal was closed at this moment
                 return self._portal.call(at)
-        return at()  # nothing runs any more, so nobody can be disturbed
+        return at()  # nothing runs any more, so it is safe in this thread
 
 
 @asynccontextmanager
 async def _reading(connecting: AbstractAsyncContextManager[Client], received: "deque[Delivery]") -> AsyncIterator[Client]:
-    """The client, and a task that reads whatever comes."""
+    """The client, with a task that reads all outcomes."""
 
     async def read(client: Client) -> None:
         async for delivery in client:
@@ -182,4 +182,4 @@ async def _reading(connecting: AbstractAsyncContextManager[Client], received: "d
         nursery.start_soon(read, client)
         yield client
         nursery.cancel_scope.cancel()
-    await read(client)  # what came while it was closing, to the end
+    await read(client)  # outcomes that arrived during closing

@@ -1,17 +1,17 @@
-"""A portal: trio in a thread of its own, for code that does not run in trio. A notebook, a script, an interactive session.
+"""A portal: trio in a background thread, for code that does not run in trio, such as a notebook or a script.
 
     portal = TrioPortal()
     server = portal.enter(open_server(settings))         # an `async with` that stays open
     run_id = portal.call(create_run, server.url)         # an `await`
     cut = portal.start(line.outage, 4.0)                 # a task
-    portal.close()                                       # ends everything, the last first
+    portal.close()                                       # ends everything, in reverse order
 
-What is entered stays open from one cell of a notebook to the next, and goes on while a cell is busy or while nobody does
-anything: its thread belongs to trio alone. What a call raises is raised where the call stands, and the portal goes on. A call
-that is interrupted, or takes longer than its limit, is cancelled. Every wait has a limit, and closing has too, whatever is
-going on inside; a program that forgets to close a portal ends all the same.
+An entered context stays open from one cell of a notebook to the next, and runs on while a cell is busy or the notebook is idle:
+the thread belongs to trio alone. An exception in a call is raised by that call, and the portal goes on. A call that is
+interrupted, or takes longer than its limit, is cancelled. Every wait has a limit, including closing; a program that does not
+close a portal ends all the same.
 
-Everything that lives in trio is touched through the portal only: trio's objects know nothing of threads.
+Use trio's objects only through the portal: they are not thread-safe.
 """
 
 import atexit
@@ -29,50 +29,50 @@ import trio
 from reference.protocol.errors import LocalError
 
 CALL_S_MAX = 30.0
-"""How long a call may take, unless it says otherwise."""
+"""The default limit of a call."""
 CLOSE_S_MAX = 15.0
-"""How long one thing may take to close, before it is cut."""
+"""How long one task or context may take to close, before it is cancelled."""
 CUT_S_MAX = 2.0
-"""And how long it may take to be cut, before it is left to itself."""
+"""How long it may take to end after that, before it is abandoned."""
 TASKS_MAX = 10_000
-"""Calls, tasks and open contexts at the same time."""
+"""The limit of calls, tasks and open contexts at the same time."""
 
 T = TypeVar("T")
 Arguments = TypeVarTuple("Arguments")
 
 
 class PortalTimeout(LocalError, TimeoutError):
-    """What was waited for took longer than its limit."""
+    """A wait took longer than its limit."""
 
 
 class Running(Generic[T]):
-    """Something that goes on in the portal's thread. Made by `TrioPortal.start`."""
+    """A task in the portal's thread. Created by `TrioPortal.start`."""
 
     def __init__(self, what: str, portal: "TrioPortal") -> None:
         self._what = what
         self._portal = portal
         self._scope = trio.CancelScope()
         self.future: Future[T] = Future()
-        """For the portal; others `wait`."""
+        """Set by the portal; callers use `wait`."""
 
     @property
     def is_done(self) -> bool:
         return self.future.done()
 
     def wait(self, timeout_s: float = CALL_S_MAX) -> T:
-        """Its result, when there is one. Raises what it raised, PortalTimeout (it goes on), or CancelledError."""
+        """Wait for its result. Raises what the task raised, PortalTimeout (the task goes on), or CancelledError."""
         wait([self.future], timeout_s)
         if not self.future.done():
             raise PortalTimeout(f"{self._what} took longer than {timeout_s:g} s")
         return self.future.result()
 
     def cancel(self) -> None:
-        """Ask it to end; returns at once."""
-        with contextlib.suppress(LocalError):  # then the portal is closed, and it has ended
+        """Cancel it; returns at once."""
+        with contextlib.suppress(LocalError):  # the portal is closed, so the task has ended
             self._portal.soon(self._scope.cancel)
 
     async def run(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-        """For the portal: do it, and keep what comes of it."""
+        """Called by the portal: run the function, and keep its result."""
         try:
             with self._scope:
                 result = function(*arguments)
@@ -84,7 +84,7 @@ class Running(Generic[T]):
         except trio.Cancelled:
             self.future.set_exception(CancelledError(f"{self._what} was cut when its portal closed"))
             raise
-        except BaseException as error:  # whatever it is, it is raised where the result is waited for
+        except BaseException as error:  # any exception is raised where the result is awaited
             self.future.set_exception(error)
 
     def __repr__(self) -> str:
@@ -92,7 +92,7 @@ class Running(Generic[T]):
 
 
 class _Entered:
-    """A context that is open, and the task that holds it."""
+    """An open context, and the task that holds it."""
 
     def __init__(self, what: str, portal: "TrioPortal") -> None:
         self.what = what
@@ -107,7 +107,7 @@ class _Entered:
             await self._leave.wait()
 
     def close(self) -> None:
-        """Leave it and wait until it has closed. Raises what it raises."""
+        """Leave the context and wait until it has closed. Raises what it raises."""
         try:
             self._portal.soon(self._leave.set)
             self.task.wait(CLOSE_S_MAX)
@@ -118,7 +118,7 @@ class _Entered:
 
 
 class TrioPortal:
-    """See the module. It is open from the beginning; a `with` block closes it, and so does the end of the program."""
+    """See the module. A portal is open when it is created; a `with` block closes it, and so does the end of the program."""
 
     def __init__(self) -> None:
         self._entered: list[_Entered] = []
@@ -130,7 +130,7 @@ class TrioPortal:
         self._token, self._nursery = ready.result(CALL_S_MAX)
         atexit.register(self.close)
 
-    # ---- calling ----
+    # ---- calls ----
 
     @overload
     def call(
@@ -141,9 +141,9 @@ class TrioPortal:
     def call(
         self, function: Callable[[*Arguments], Awaitable[T] | T], *arguments: *Arguments, timeout_s: float = CALL_S_MAX
     ) -> T:
-        """Call a function in the portal's thread, await what it returns if that can be awaited, and return the result.
+        """Call a function in the portal's thread, await its result if it is awaitable, and return the result.
 
-        Raises what it raises, and PortalTimeout; then, or when this thread is interrupted, it is cancelled.
+        Raises what the function raises, and PortalTimeout; after a timeout or an interrupt of this thread, it is cancelled.
         """
         task: Running[T] = Running(_name_of(function), self)
         try:
@@ -158,7 +158,7 @@ class TrioPortal:
     @overload
     def start(self, function: Callable[[*Arguments], T], *arguments: *Arguments) -> Running[T]: ...
     def start(self, function: Callable[[*Arguments], Awaitable[T] | T], *arguments: *Arguments) -> Running[T]:
-        """The same without waiting for it. What is still running when the portal closes is cancelled."""
+        """The same without waiting. Tasks still running when the portal closes are cancelled."""
         task: Running[T] = Running(_name_of(function), self)
         self._start(task, function, arguments)
         return task
@@ -168,7 +168,7 @@ class TrioPortal:
     def enter(self, manager: AbstractAsyncContextManager[T], *, timeout_s: float = CALL_S_MAX) -> T:
         """Enter an asynchronous context and return its value; it stays open until `leave`, or until the portal closes.
 
-        Raises what entering it raises, and PortalTimeout; then it is not open.
+        Raises what entering it raises, and PortalTimeout; in both cases it is not open.
         """
         entered = _Entered(_name_of(getattr(manager, "func", type(manager))), self)
         self._start(entered.task, entered.hold, (manager,))
@@ -185,7 +185,7 @@ class TrioPortal:
         return cast("T", entered.value.result())
 
     def leave(self, value: object) -> None:
-        """Close the context that gave `value`. Raises what closing it raises, and LocalError if it is not open."""
+        """Close the context that returned `value`. Raises what closing it raises, and LocalError if it is not open."""
         for entered in reversed(self._entered):
             if entered.value.result() is value:
                 self._entered.remove(entered)
@@ -193,16 +193,16 @@ class TrioPortal:
                 return
         raise LocalError(f"{value!r} was not entered through this portal, or is left already")
 
-    # ---- the end ----
+    # ---- closing ----
 
     @property
     def is_closed(self) -> bool:
         return self._is_closed
 
     def close(self) -> None:
-        """Cancel what is running, close what is open, the last first, and end the thread. A second time does nothing.
+        """Cancel running tasks, close open contexts in reverse order, and end the thread. Calling it again does nothing.
 
-        Everything is closed whatever happens; then the first error is raised.
+        Everything is closed even after an error; then the first error is raised.
         """
         if self._is_closed or threading.current_thread() is self._thread:
             return
@@ -234,7 +234,7 @@ class TrioPortal:
                 raise
             error.add_note(f"and closing the portal: {closing!r}")
 
-    # ---- inside ----
+    # ---- internal ----
 
     def soon(self, function: Callable[[*Arguments], object], *arguments: *Arguments) -> None:
         """Call a function in the portal's thread that neither waits nor raises. Raises LocalError if the portal is closed."""

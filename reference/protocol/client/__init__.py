@@ -2,8 +2,8 @@
 
 publishing (outbox)            publishes, their answers and retries
 delivery                       events in order, snapshots, resets, presence
-connectivity (polling)         WebSocket, reconnect, fallback to polling and the way back
+connectivity (polling)         WebSocket, reconnect, fallback to polling and return from it
 keepalive, health              pings and silence; latency, delivery rate, quality
 client_report                  client-side counters reported to the server; kept until acknowledged
-context, outcomes              what the parts share; what the application is given
+context, outcomes              shared state of the parts; reports to the application
 """

@@ -1,16 +1,16 @@
 """Client-side counters reported to the server; kept until acknowledged.
 
-Counts since the last report, and the outages that were got over. A report leaves with a ping and is settled by the pong, or with
-a poll and is settled by its answer; what was under way when the connection was lost, or the poll failed, is reported again. So a
-count may be reported twice, when only the answer was lost, and is never left out. The server believes it
-for metrics and for nothing else (protocol 7.41).
+A report has the counts since the last one and the outages that have ended. It is sent with a ping and acknowledged by the pong,
+or sent with a poll and acknowledged by its answer. If the connection is lost or the poll fails first, the report is sent again: a
+count may be reported twice, when only the answer was lost, but is never left out. The server uses reports for metrics only
+(protocol 7.41).
 """
 
 from reference.protocol.frames import MILLISECONDS_MAX, RECOVERIES_MAX, TALLY_MAX, Recovery, Report
 from reference.protocol.timers import NS_PER_MS
 
 POLL = -1
-"""In place of a ping's nonce: the poll that is under way."""
+"""Stands for a ping's nonce: the report was sent with the current poll."""
 
 
 class ClientReport:
@@ -38,14 +38,14 @@ class ClientReport:
         self._silent_ns: int | None = None
 
     def lost(self, now: int, *, silent_since: int | None) -> None:
-        """What carried the session is gone; `silent_since`: the client gave it up, having heard nothing since then; None: its end
-        was reported."""
+        """The session has lost its transport. `silent_since`: the client closed it, having received nothing since then; None: the
+        loss was reported."""
         if self._lost_at is None:
             self._lost_at = now
             self._silent_ns = None if silent_since is None else now - silent_since
 
     def recovered(self, now: int) -> None:
-        """The session is carried again."""
+        """The session has a transport again."""
         if self._lost_at is None:
             return
         silent_ms = None if self._silent_ns is None else _ms(self._silent_ns)
@@ -54,7 +54,7 @@ class ClientReport:
         self._lost_at = self._silent_ns = None
 
     def report(self, nonce: int, queued_messages: int) -> Report | None:
-        """What a ping with that nonce is to say, or POLL; None if there is nothing to tell."""
+        """The report to send with the ping of that nonce, or with POLL; None if there is nothing to report."""
         counts = self.failed_attempts or self.gaps or self.duplicates or self.failed_messages
         if not (counts or queued_messages or self._recoveries):
             return None
@@ -72,21 +72,21 @@ class ClientReport:
         return report
 
     def acknowledged(self, nonce: int) -> None:
-        """A pong came: everything up to its ping has arrived."""
+        """A pong arrived: every report up to its ping was received."""
         if self._under_way:
             self._under_way = {number: report for number, report in self._under_way.items() if number > nonce or number == POLL}
 
     def poll_acknowledged(self) -> None:
-        """The answer to the poll came."""
+        """The answer to the poll arrived."""
         self._under_way.pop(POLL, None)
 
     def unreported(self) -> None:
-        """The WebSocket is gone, and nobody knows what of it has arrived."""
+        """The WebSocket is lost; which of its reports arrived is unknown."""
         for nonce in [nonce for nonce in reversed(self._under_way) if nonce != POLL]:
             self._take_back(nonce)
 
     def poll_unreported(self) -> None:
-        """The poll failed, or is no longer waited for."""
+        """The poll failed, or its answer is no longer awaited."""
         if POLL in self._under_way:
             self._take_back(POLL)
 

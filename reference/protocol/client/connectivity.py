@@ -1,11 +1,11 @@
-"""Connection management: opens WebSockets, schedules reconnects, falls back to HTTP polling, probes for the way back.
+"""Connection management: opens WebSockets, schedules reconnects, falls back to HTTP polling, probes for the return to WebSocket.
 
-A session has one WebSocket, or HTTP polling with at most one WebSocket probe behind it. `states` has the transition table, and
-only this module moves along it. When a connection is lost, the other parts of the session are notified: messages in flight are
-sent again, outstanding pings are forgotten, an announced snapshot will not arrive.
+A session has one WebSocket, or HTTP polling and at most one WebSocket probe beside it. `states` has the transition table; only
+this module changes the state. When a connection is lost, the other parts of the session are notified: messages in flight are sent
+again, outstanding pings are forgotten, and an announced snapshot is no longer expected.
 
-Failed attempts are counted until a connection has been useful for `steady_after_s`. A socket that opens and dies is a failure, so
-a proxy that kills WebSockets after a second leads to polling just as one that refuses them.
+Failed attempts are counted until a connection has been useful for `steady_after_s`. A socket that opens and fails soon after
+counts as a failure: a proxy that kills WebSockets after a second leads to polling just as one that refuses them.
 """
 
 from reference.protocol.actions import Close, Open, RefreshToken
@@ -26,7 +26,7 @@ from reference.protocol.timers import NS_PER_MS, NS_PER_S, ns
 
 
 class Probes:
-    """Waits of interval * 2**failed, capped, each spread by the jitter to both sides."""
+    """Waits of interval * 2**failed, capped, each with symmetric jitter."""
 
     __slots__ = (
         "_context",
@@ -48,7 +48,7 @@ class Probes:
         self._failed = 0
 
     def schedule(self, now: int, not_before: int) -> None:
-        """Time the next probe (7.28); never before `not_before`. Times in ns."""
+        """Schedule the next probe (7.28); never before `not_before`. Times in ns."""
         config = self._context.config
         wait_s = capped(config.probe_interval_s, 2.0, self._failed, config.probe_interval_max_s)
         spread = config.probe_jitter * (2 * self._random_source.uniform("probe", self._index) - 1)
@@ -59,9 +59,9 @@ class Probes:
 _HOW_FAR: dict[ClientState, FallbackReason] = {ClientState.CONNECTING: "not_opened", ClientState.GREETING: "not_welcomed"}
 
 _ASK_AGAIN_S_MIN = 5.0
-"""An application that gives the token that it gave before is asked again, but not more often than this."""
+"""If the application supplies the same token again, wait at least this long before asking once more."""
 _REPORTED_ERRORS_MAX = 8
-"""Reasons that are remembered as reported, until something carries the session."""
+"""Reasons already reported, kept until the session has a transport again."""
 
 
 class Connectivity:
@@ -115,19 +115,19 @@ class Connectivity:
     ) -> None:
         self.state = ClientState.NEW
         self.is_carried = False
-        """Whether anything carries the session (7.42)."""
+        """Whether a transport carries the session (7.42)."""
         self.last_error: NotConnected | None = None
         """Why the last attempt failed or the last connection was lost; None while a WebSocket carries the session."""
         self.ended: SessionEnded | None = None
         self._reported_errors: list[NotConnected] = []
         self._expires_at: int | None = None  # of the token, from the last `expiring`
-        self._is_from_probe = False  # the WebSocket was opened behind polling
+        self._is_from_probe = False  # the WebSocket was opened as a probe during polling
         self.session_id: str | None = None
         self.websocket: int | None = None
         self.websocket_generation = 0
         self.token = token
-        self._silent_since: int | None = None  # what is lost now had been silent since then
-        self._tries_token = False  # the next attempt is made at once, for the last was made with a token that had grown old
+        self._silent_since: int | None = None  # the connection being lost had been silent since then
+        self._tries_token = False  # make the next attempt at once: the last one used an expired token
         asked = AskedWait()
         self.reconnector = Reconnector(policy, random_source, context.config.first_spread_s, asked)
         polls = Reconnector(policy, random_source, context.config.first_spread_s, asked, purpose="poll_backoff")
@@ -135,9 +135,9 @@ class Connectivity:
         self._probes = Probes(context, random_source)
         self._probe_at: int | None = None  # of the probe that a wish for a token has put off
         self._random_source = random_source
-        self._returns = 0  # how often the machine's network came back
+        self._returns = 0  # how often this machine's network came back
         self._fallback = fallback
-        self._troubled_since = 0  # when the session was last carried steadily
+        self._troubled_since = 0  # when the session was last carried by a steady connection
         self._client_id = client_id
         self._context = context
         self._timers = context.timers
@@ -146,32 +146,32 @@ class Connectivity:
         self._keepalive = keepalive
         self._record = record
         self._last_connection_id = 0
-        self._generation = 0  # the highest that a connection of ours has had
+        self._generation = 0  # the highest generation of this client's connections
 
     @property
     def transport(self) -> Transport | None:
-        """What carries the session now; of two, the newer."""
+        """The transport that carries the session; the newer one if there are two."""
         if self.state.has_websocket:
             return Transport.WEBSOCKET
         return Transport.POLLING if self.is_carried else None
 
     @property
     def next_attempt_at(self) -> int | None:
-        """When the next WebSocket is opened, in ns; None while there is one, and when there will be none."""
+        """When the next WebSocket is opened, in ns; None if one is open or none will be opened."""
         if self.state is ClientState.WAITING:
             return self._timers.deadline_of(Timer.RETRY)
         return self._timers.deadline_of(Timer.PROBE) if self.state is ClientState.POLLING else None
 
     @property
     def status(self) -> Status:
-        """What a person is shown (7.34)."""
+        """The status to show to a person (7.34)."""
         if not self.is_carried:
             return Status.DISCONNECTED
         if self.polling.carries:
             return Status.HTTP_POLLING
         return Status.RECONNECTED if self._record.reconnections else Status.CONNECTED
 
-    # A WebSocket comes up.
+    # Opening a WebSocket.
 
     def start(self, now: int) -> None:
         self._troubled_since = now
@@ -180,7 +180,7 @@ class Connectivity:
         self.overdue(now)
 
     def due(self, now: int) -> None:
-        """It is time for the next attempt, or the next probe."""
+        """The next attempt or the next probe is due."""
         self._is_from_probe = self.state is ClientState.POLLING
         self._turn(ClientInput.DUE, now)
         self._connect(now)
@@ -190,7 +190,7 @@ class Connectivity:
         self._timers.set(Timer.CONNECT, now + ns(self._context.config.connect_timeout_s))  # 7.20
 
     def hello(self, epoch: str | None, last: int) -> Hello:
-        """The first frame on the WebSocket that was opened (4.2)."""
+        """The first frame on a newly opened WebSocket (4.2)."""
         return Hello(
             protocol=PROTOCOL_VERSION,
             client_id=self._client_id,
@@ -209,23 +209,23 @@ class Connectivity:
         self._tries_token = False
         self.session_id = session_id
         self.reconnector.first_spread_s = first_spread_s
-        # 7.29: what polling has under way may arrive or not; this connection carries it from now on.
+        # 7.29: publishes under way over polling may or may not arrive; from now on this connection carries the session.
         self._publishing.connection_lost()
 
     def proven(self, now: int) -> None:
-        """A ping was answered: the WebSocket is useful, and polling ends (7.29)."""
+        """A ping was answered: the WebSocket is useful and polling ends (7.29)."""
         self._turn(ClientInput.PROVEN, now)
         self._stop_polling()
         self._timers.set(Timer.STEADY, now + ns(self._context.config.steady_after_s))
 
     def steady(self) -> None:
-        """It has been useful for long enough (7.21)."""
+        """The connection has been useful for long enough (7.21)."""
         self._is_from_probe = False
         self.reconnector.steady()
         self._probes.forget_failures()
 
     def network_returned(self, now: int) -> None:
-        """The machine's own network is back: what waits for its time need not, unless the server asked for the wait (7.44)."""
+        """This machine's network is back: end the current wait, unless the server asked for it (7.44)."""
         at = self.reconnector.hurry(now, self._random_source.uniform("network_returned", self._returns))
         self._returns += 1
         for timer in (Timer.RETRY, Timer.PROBE, Timer.POLL):
@@ -233,27 +233,27 @@ class Connectivity:
             if at is not None and deadline is not None and deadline > at:
                 self._timers.set(timer, at)
 
-    # A WebSocket goes down.
+    # Losing a WebSocket.
 
     def leave(self, code: int | None, message: str, now: int, *, is_failure: bool = True) -> None:
-        """Our decision that the WebSocket is of no more use: it is abandoned, and the session goes on (6.4, 6.6)."""
+        """Abandon the WebSocket by our own decision; the session goes on (6.4, 6.6)."""
         assert self.websocket is not None, "there is a connection to leave"
         self._context.actions.append(Close((self.websocket,), code, message))
         self.lost(None, message, now, is_failure=is_failure, by_silence=code == CloseCode.HEARTBEAT_LOST)
 
     def leave_for_gap(self, message: str, now: int) -> None:
-        """An event is missing, and only a resume can bring it."""
+        """Leave because an event is missing; only a resume can supply it."""
         self._context.client_report.gaps += 1
         self.leave(CloseCode.GOING_AWAY, message, now)
 
     def sent_away(self, goaway: Goaway, now: int) -> None:
         self.asked_to_wait(now, goaway.retry_after_ms, goaway.spread_ms)
-        # 6.5: it is obeyed with 1000
+        # 6.5: we obey and close with 1000
         self.leave(1000, "asked to go away", now, is_failure=False)
-        self._report_error(goaway.code, "the server asked this client to come back later")
+        self._report_error(goaway.code, "the server asked this client to reconnect later")
 
     def asked_to_wait(self, now: int, retry_after_ms: int, spread_ms: int | None) -> None:
-        """The server wants to hear nothing before a time, on whatever transport (7.23)."""
+        """The server asked to be left alone for a time, on every transport (7.23)."""
         self.reconnector.asked_to_wait(now, retry_after_ms, spread_ms)
         self._keep_waits()
 
@@ -265,10 +265,10 @@ class Connectivity:
                 self._timers.set(timer, not_before)
         probe_at = self._timers.deadline_of(Timer.PROBE)
         if probe_at is not None and probe_at < not_before:
-            self._probes.schedule(not_before, not_before)  # spread anew: many clients got the same time
+            self._probes.schedule(not_before, not_before)  # spread again: many clients were given the same time
 
     def lost(self, code: int | None, message: str, now: int, *, is_failure: bool = True, by_silence: bool = False) -> None:
-        """The WebSocket is gone, by whatever cause."""
+        """The WebSocket is lost, for any reason."""
         was_steady = self.state is ClientState.LIVE and Timer.STEADY not in self._timers
         is_newest = self.websocket_generation == self._generation
         if was_steady:
@@ -284,7 +284,7 @@ class Connectivity:
         self._forget_websocket()
         if is_failure and not was_steady and not self.state.is_polling:
             self.reconnector.failed()
-            if self._is_from_probe:  # proven, and gone before it was steady: a way back that does not hold (7.28)
+            if self._is_from_probe:  # a probe that was proven but lost before it was steady (7.28)
                 self._probes.failed()
         reaction = self._reaction(code, is_newest)
         if reaction is Reaction.STOP:
@@ -303,7 +303,8 @@ class Connectivity:
             self._report_error(code, message)
 
     def _reaction(self, code: int | None, is_newest: bool) -> Reaction:
-        """What a close code asks of us (6.2, 6.3). If we have opened something newer, we were superseded by ourselves (7.30)."""
+        """How to react to a close code (6.2, 6.3). If we have opened a newer connection, it was that one which superseded us
+        (7.30)."""
         return Reaction.RESUME if code == CloseCode.SUPERSEDED and not is_newest else reaction_to(code)
 
     def _wait_or_fall_back(self, event: ClientInput, now: int, *, at_once: bool = False, probe_at: int | None = None) -> None:
@@ -312,14 +313,14 @@ class Connectivity:
             return
         at = self.reconnector.earliest(now) if at_once else self.reconnector.next_attempt_at(now)
         if at is None:
-            why = "" if self.last_error is None else f"; the last: {self.last_error.reason}"
+            why = "" if self.last_error is None else f"; last error: {self.last_error.reason}"
             self.end(None, f"the reconnect policy gave up after {self.reconnector.failures} failed attempts{why}", now)
         else:
             self._turn(event, now)
             self._timers.set(Timer.RETRY, at)
 
     def overdue(self, now: int) -> None:
-        """Nothing carries the session, and it is time to ask the fallback policy."""
+        """No transport has carried the session for some time: ask the fallback policy."""
         if not self._falls_back(now):
             return
         if self.state is ClientState.WAITING:
@@ -329,7 +330,7 @@ class Connectivity:
             self.leave(None, "polling takes over", now)
 
     def _falls_back(self, now: int) -> bool:
-        """Ask the fallback policy (7.25). If not now, a timer is set for when to ask again."""
+        """Ask the fallback policy (7.25). If the answer is "not yet", set a timer for asking again."""
         since = max(self._troubled_since, self.reconnector.not_before)
         wait_s = self._fallback.wait_s(Disconnection(self.reconnector.failures, max(0, now - since) / NS_PER_S))
         if wait_s is None or ns(wait_s) <= 0:
@@ -353,16 +354,16 @@ class Connectivity:
         self._turn(ClientInput.LOST, now)
         if is_failure:
             self._probes.failed()
-        # 7.30: the server may have taken the probe for the session's newest connection; polling is the newer of the two again.
+        # 7.30: the server may have taken the probe for the newest connection; make polling the newest again.
         self.polling.generation = self._new_generation()
         self._probes.schedule(now, self.reconnector.earliest(now))
 
     # Polling.
 
     def restart_polling(self, first_poll_at: int, now: int) -> None:
-        """Give up what is under way over HTTP, and poll on a new connection.
+        """Abandon the requests under way, and poll on a new connection.
 
-        Behind a probe it keeps its generation: a probe that the server has welcomed is the newer of the two.
+        While there is a probe, polling keeps its generation: a probe that the server has welcomed is the newer of the two.
         """
         generation = self._new_generation() if self.websocket is None else self.polling.generation
         self._close_polling()
@@ -372,7 +373,7 @@ class Connectivity:
         self._look_whether_carried(now)
 
     def polling_timed_out(self, now: int) -> None:
-        """A request is not answered in time, or not with an answer of the protocol."""
+        """A request was not answered in time, or not with an answer of the protocol."""
         _, at = self.polling.failed("poll", None, now)
         if at is None:
             self.end(None, "the reconnect policy gave up on polling", now)
@@ -381,7 +382,7 @@ class Connectivity:
             self._report_error(None, f"no answer to a poll within {self._context.config.request_timeout_s:g} s")
 
     def poll_answered(self, has_more: bool, now: int) -> bool:
-        """A poll was answered: polling carries the session. Returns False if none was under way."""
+        """A poll was answered: polling carries the session. Returns False if no poll was under way."""
         if not self.polling.poll_answered(has_more, now):
             return False
         self._look_whether_carried(now)
@@ -406,10 +407,10 @@ class Connectivity:
             self._publishing.wait_until(at)
         self._report_error(failed.code, failed.message)
 
-    # Tokens, and the end.
+    # Tokens, and the end of the session.
 
     def want_token(self, code: int | None, message: str, now: int) -> None:
-        """The server takes this token no longer (7.40)."""
+        """The server no longer accepts this token (7.40)."""
         if not self._context.config.refreshes_token:
             self.end(code, message, now)
             return
@@ -423,7 +424,7 @@ class Connectivity:
         self._context.actions.append(RefreshToken())
 
     def token_expires(self, in_ms: int, now: int) -> None:
-        """The server warns that it will not take this token for long (4.18, 7.36)."""
+        """The server warns that this token expires soon (4.18, 7.36)."""
         self._expires_at = now + in_ms * NS_PER_MS
         self.ask_for_token()
 
@@ -432,21 +433,21 @@ class Connectivity:
             self._context.actions.append(RefreshToken())
 
     def token_is_the_same(self, now: int) -> None:
-        """The application has no newer one yet: ask again after half of the time that is left (7.36)."""
+        """The application has no newer token yet: ask again after half of the remaining time (7.36)."""
         left = 0 if self._expires_at is None else self._expires_at - now
         if self.state.has_websocket and left > 0:
             self._timers.set(Timer.REFRESH, now + max(left // 2, ns(_ASK_AGAIN_S_MIN)))
 
     def token_given(self, now: int, *, is_new: bool) -> None:
-        """The application has supplied a token that was wanted (7.40). A wait may be longer than it lives, so it is tried at once
-        if it was an attempt that showed the last one to be too old; but not two in a row."""
+        """The application has supplied a requested token (7.40). A wait might outlast the token, so if an attempt failed because
+        the token had expired, the next attempt is made at once; but never twice in a row."""
         self._timers.cancel(Timer.TOKEN)
         self._expires_at = None
         at_once = self._tries_token and is_new
         self._wait_or_fall_back(ClientInput.TOKEN_GIVEN, now, at_once=at_once, probe_at=self._probe_at)
 
     def end(self, code: int | None, message: str, now: int) -> None:
-        """The session is over; whatever is unanswered fails visibly (7.39)."""
+        """The session is over; every unanswered publish is reported as failed (7.39)."""
         self._drop_transports()
         self._publishing.give_up(f"the session ended: {message}")
         for timer in Timer:
@@ -455,11 +456,11 @@ class Connectivity:
         self._turn(ClientInput.END, now)
         self._context.outcomes.append(self.ended)
 
-    # Small things.
+    # Helpers.
 
     def _report_error(self, code: int | None, reason: str) -> None:
-        """An attempt failed, or a connection was lost. The application is notified of each reason once, while nothing carries the
-        session (7.43)."""
+        """An attempt failed, or a connection was lost. While no transport carries the session, the application is notified of
+        each reason once (7.43)."""
         if self.state is ClientState.CLOSED or self.state.has_websocket:
             return
         self.last_error = error = NotConnected(code, reason)
@@ -473,7 +474,7 @@ class Connectivity:
             self._context.outcomes.append(StateChanged(self.state, self.is_carried))
 
     def _look_whether_carried(self, now: int) -> bool:
-        """Whether this has changed; then it is reported, for the application, for the server and for health alike (7.42)."""
+        """Detect whether `is_carried` has changed, and report it to the application, the server and health alike (7.42)."""
         is_carried = self.state.has_websocket or (self.state.is_polling and self.polling.carries)
         if is_carried is self.is_carried:
             return False
@@ -504,7 +505,7 @@ class Connectivity:
         return self._generation
 
     def restore(self, generation: int) -> None:
-        """Lower generations were used in the program's life before (2.6)."""
+        """Generations up to this one were used before the program restarted (2.6)."""
         self._generation = generation
 
     def _forget_websocket(self) -> None:

@@ -1,5 +1,5 @@
-"""What the parts of one client session share: its settings, its timers, the two output queues that its driver empties, and its
-report."""
+"""The context shared by the parts of one client session: settings, timers, the two output queues that the driver empties, and the
+report to the server."""
 
 import enum
 
@@ -13,7 +13,7 @@ from reference.protocol.timers import FewTimers
 
 
 class Timer(enum.Enum):
-    """Everything that a client session waits for."""
+    """Everything that a client session may be waiting for."""
 
     __hash__ = object.__hash__  # members are unique; Enum's own hash is a Python function, and these are keys on every path
 
@@ -21,15 +21,15 @@ class Timer(enum.Enum):
     RETRY = "the next attempt"
     PING = "the next ping"
     PONG = "no byte for as long as the heartbeat policy allows: half-open"
-    FALLBACK = "polling takes over if nothing carries the session by now"
+    FALLBACK = "polling takes over if no transport carries the session by now"
     STEADY = "useful for long enough to forget earlier failures"
-    PROBE = "the next probe of WebSocket behind polling"
-    TOKEN = "the application is to have supplied a token by now"
-    REFRESH = "ask the application again for a token, for the last one was the old one"
-    TAIL = "events that must exist have not come"
-    ACK = "acknowledge what was handed over"
+    PROBE = "the next probe of WebSocket while polling"
+    TOKEN = "the application must have supplied a token by now"
+    REFRESH = "ask the application again for a token, because it supplied the old one"
+    TAIL = "events that must exist have not arrived"
+    ACK = "acknowledge events that the application has taken"
     CURSOR = "the cursor may be sent again"
-    RESEND = "send again what the server put off"
+    RESEND = "send again what the server rejected as retryable"
     EXPIRE = "the oldest waiting message has become too old"
     POLL = "the next poll"
     POLL_LIMIT = "request timeout of the poll"
@@ -38,7 +38,7 @@ class Timer(enum.Enum):
 
 
 class ClientContext:
-    """One per session; the session's parts put their work on it."""
+    """One per session; the parts append their actions and outcomes to it."""
 
     __slots__ = ("actions", "client_report", "config", "flow", "outcomes", "saves", "timers")
 
@@ -52,6 +52,6 @@ class ClientContext:
         self.client_report = ClientReport()
 
     def save(self, change: Change) -> None:
-        """Let the driver save a change, if this session saves."""
+        """Ask the driver to save a change, if this session saves."""
         if self.saves:
             self.actions.append(Save(change))

@@ -1,10 +1,10 @@
-"""What a client session delivers to its application: events in order and each once, snapshots, resets, presence and cursors.
+"""Delivery from a client session to its application: events in order and once, snapshots, resets, presence and cursors.
 
-`Inbox` holds the position: epoch and number of the last delivered event. The next number is delivered; a number at or below the
-position is a duplicate and is dropped; a number above is held and means a gap, which only a reconnect with the position can fill.
-Both transports feed the same inbox, at the same time while a WebSocket probe runs behind polling.
+`Inbox` holds the position: epoch and number of the last delivered event. The next number is delivered. A number at or below the
+position is a duplicate and is dropped. A higher number is held and means a gap, which only a reconnect with the position can
+fill. Both transports feed the same inbox, even at the same time, while a WebSocket probe runs during polling.
 
-A snapshot moves the position forward or into another epoch, never back in the same epoch, so a slower transport does no harm.
+A snapshot moves the position forward or into another epoch, never back in the same epoch: a slower transport does no harm.
 
 `Roster` turns the server's latest values into events without a number (7.35): `USER_JOIN`, `USER_LEAVE` and `CURSOR_MOVE`.
 """
@@ -24,7 +24,7 @@ from reference.protocol.timers import ns
 
 
 class Received(msgspec.Struct, frozen=True):
-    """What became of a batch. `gap`: a number between the position and the batch is missing."""
+    """The result of one batch. `gap`: a number between the position and the batch is missing."""
 
     deliver: list[Event]
     duplicates: int
@@ -43,26 +43,26 @@ class Inbox:
 
     def __init__(self, held_max: int) -> None:
         self._held_max = held_max
-        self._held: dict[int, Event] | None = None  # made when the first is missing
+        self._held: dict[int, Event] | None = None  # created when an event is missing for the first time
         self.epoch: str | None = None
         self.last = 0
 
     @property
     def held(self) -> int:
-        """How many events wait for one that is missing."""
+        """How many events are held because an earlier one is missing."""
         return len(self._held) if self._held else 0
 
     def start_at(self, epoch: str, sequence_number: int) -> None:
-        """Take a new position: everything up to `sequence_number` in `epoch` is known by other means."""
+        """Take a new position: a snapshot covers everything up to `sequence_number` in `epoch`."""
         if epoch != self.epoch or sequence_number < self.last:
-            self._held = None  # what is held belongs to a history that is gone
+            self._held = None  # held events belong to the old history
         self.epoch = epoch
         self.last = sequence_number
         if self._held:
             self._held = {number: event for number, event in self._held.items() if number > sequence_number}
 
     def receive(self, events: Iterable[Event]) -> Received:
-        """Sort a batch: what to hand over now, what was known, and whether something is missing."""
+        """Classify a batch: events to deliver now, duplicates, and whether an event is missing."""
         deliver: list[Event] = []
         duplicates = 0
         if self._held:
@@ -90,7 +90,7 @@ class Inbox:
 
 
 class Roster:
-    """Bounded by what the server sends: its own tables are."""
+    """The latest presence and cursors. Bounded by what the server sends, whose own tables are bounded."""
 
     __slots__ = (
         "_cursors",
@@ -103,16 +103,16 @@ class Roster:
 
     @property
     def users(self) -> tuple[str, ...]:
-        """Who is here, sorted."""
+        """Users who are present, sorted."""
         return tuple(sorted(self._users))
 
     @property
     def positions(self) -> dict[str, Data]:
-        """Where the cursors are, by user."""
+        """Cursor positions, by user."""
         return dict(self._cursors)
 
     def full(self, users: tuple[str, ...], cursors: dict[str, Data], server_time: int) -> list[Event]:
-        """Everything anew, as a welcome or a poll brings it."""
+        """Replace everything, as a welcome or a poll does."""
         if not (users or cursors or self._users or self._cursors):
             return []
         return self.presence(Presence(full=users, server_time=server_time)) + self.cursors(
@@ -154,7 +154,7 @@ def _unnumbered(event_type: str, user_id: str, data: Data, timestamp: int) -> Ev
 
 
 class EventDelivery:
-    """Owns the position, the roster, and the acknowledgements."""
+    """Owns the position, the roster and the acknowledgements."""
 
     __slots__ = (
         "_acked",
@@ -173,13 +173,13 @@ class EventDelivery:
         self._context = context
         self.inbox = Inbox(context.config.inbox_held_max)
         self.roster = Roster()
-        self._announced: frames.Welcome | None = None  # its snapshot is still to come
-        self._stream_epochs: tuple[str | None, ...] = ()  # the histories that the WebSocket may speak of
+        self._announced: frames.Welcome | None = None  # its snapshot has not arrived yet
+        self._stream_epochs: tuple[str | None, ...] = ()  # the histories that the WebSocket may be sending
         self._known_head = 0
         self._acked = 0
         self._holding = False
-        self._is_tail_certain = False  # a heartbeat came after all that was sent, and something was missing
-        self._passed_over = False  # events came while holding, and were not taken
+        self._is_tail_certain = False  # a heartbeat came after everything that was sent, and an event was missing
+        self._passed_over = False  # events arrived while holding, and were not taken
 
     def hold(self) -> None:
         """Take no sequenced events until `release`."""
@@ -187,7 +187,7 @@ class EventDelivery:
         self._context.timers.cancel(Timer.TAIL)
 
     def release(self, now: int) -> bool:
-        """Take events again. Returns whether something was passed over, which only a resume can bring."""
+        """Take events again. Returns whether events were passed over, so that a resume is needed."""
         passed_over, self._holding, self._passed_over = self._passed_over, False, False
         self.head_is(self._known_head, now)
         return passed_over
@@ -198,15 +198,15 @@ class EventDelivery:
 
     @property
     def stream_epoch(self) -> str | None:
-        """The history that the WebSocket speaks of. While a snapshot of it is passed over it is not ours yet."""
+        """The history that the WebSocket sends. It is not ours yet while its snapshot is being passed over."""
         return self._stream_epochs[-1]
 
     def greeted(self) -> None:
-        """A WebSocket is open, and `hello` names our position on it."""
+        """A WebSocket is open, and `hello` was sent with our position."""
         self._stream_epochs = (self.inbox.epoch,)
 
     def welcomed(self, welcome: frames.Welcome, now: int) -> None:
-        """A WebSocket begins to bring events, perhaps after a snapshot. Raises RemoteError."""
+        """A WebSocket was welcomed and will send events, perhaps after a snapshot. Raises RemoteError."""
         self._check_history()
         self._stream_epochs = (self.inbox.epoch, welcome.epoch) if welcome.outcome != "resumed" else (welcome.epoch,)
         outcomes = self.roster.full(welcome.active_users, welcome.cursor_positions, welcome.server_time)
@@ -222,7 +222,7 @@ class EventDelivery:
             self._announced = welcome
 
     def disconnected(self) -> None:
-        """The WebSocket is gone, and with it what it had announced."""
+        """The WebSocket is lost; a snapshot that it announced is no longer expected."""
         self._announced = None
         self._passed_over = False
         self._known_head = 0
@@ -234,7 +234,7 @@ class EventDelivery:
         self._check_history()
         announced, self._announced = self._announced, None
         if announced is None:
-            raise RemoteError(CloseCode.BAD_FRAME, "a snapshot that no welcome announced")  # 7.14
+            raise RemoteError(CloseCode.BAD_FRAME, "a snapshot that was not announced by welcome")  # 7.14
         if self._holding:
             self._passed_over = True
             return
@@ -256,16 +256,16 @@ class EventDelivery:
         return gap
 
     def poll(self, answer: frames.PollAnswer, *, asked_in: str | None, takes_roster: bool) -> None:
-        """What a poll brought that was sent when `asked_in` was our epoch."""
+        """The answer to a poll that was sent while our epoch was `asked_in`."""
         if self.inbox.epoch not in (asked_in, answer.epoch):
-            return  # the WebSocket has taken us into another history while the answer was on its way
+            return  # the WebSocket has moved us into another history meanwhile
         if self._holding:
-            self._passed_over = True  # the next poll brings it again
+            self._passed_over = True  # the next poll brings them again
         elif answer.snapshot is not None:
             self._take_snapshot(answer, answer.snapshot)
         elif answer.outcome == "fresh":
             self._start_at(answer.epoch, answer.after_sequence)
-        if answer.epoch == self.inbox.epoch:  # else the answer is about a history that was left while it was on its way
+        if answer.epoch == self.inbox.epoch:  # else the answer is about a history that we have left meanwhile
             self._take_events(answer.events)
         if takes_roster:  # 7.35
             users, cursors = answer.active_users, answer.cursor_positions
@@ -273,28 +273,28 @@ class EventDelivery:
 
     @property
     def is_behind(self) -> bool:
-        """Whether events are known to exist that have not come."""
+        """Whether events are known to exist that have not arrived."""
         return self._known_head > self.inbox.last and not self._holding
 
     def heartbeat(self, head: int, now: int) -> None:
-        """Everything up to `head` was sent on this stream before: what is missing now will not come any more (7.13)."""
+        """Everything up to `head` was sent on this stream before: an event that is still missing will not arrive (7.13)."""
         self.head_is(head, now)
         self._is_tail_certain = self.is_behind
 
     def bytes_came(self, now: int) -> None:
-        """A large frame may be on its way: give it time, unless it is certain that the missing events are not in it."""
+        """A large frame may be arriving: give it time, unless the missing events are certainly not in it."""
         if Timer.TAIL in self._context.timers.deadlines and not self._is_tail_certain:
             self._context.timers.set(Timer.TAIL, now + ns(self._context.config.tail_timeout_s))
 
     def head_is(self, head: int, now: int) -> None:
-        """Events up to `head` exist. If they do not come, something has been lost on the way."""
+        """Events up to `head` exist. If they do not arrive, something was lost."""
         self._known_head = max(self._known_head, head)
         if self.is_behind and Timer.TAIL not in self._context.timers:
             self._is_tail_certain = False
             self._context.timers.set(Timer.TAIL, now + ns(self._context.config.tail_timeout_s))
 
     def ack_due(self, now: int) -> bool:
-        """Whether to acknowledge at once; otherwise a timer sees to it (7.18)."""
+        """Whether to acknowledge at once; otherwise a timer does it later (7.18)."""
         unacknowledged = self.inbox.last - self._acked
         if unacknowledged < self._context.config.ack_events and Timer.ACK in self._context.timers.deadlines:
             return False
@@ -308,7 +308,7 @@ class EventDelivery:
 
     @property
     def may_ack(self) -> bool:
-        """Whether our position is one that the WebSocket's server knows; while a snapshot is passed over it is not."""
+        """Whether the WebSocket's server knows our position; it does not while its snapshot is being passed over."""
         return self._stream_epochs == (self.inbox.epoch,)
 
     def take_ack(self) -> frames.Ack:
@@ -317,12 +317,12 @@ class EventDelivery:
         return frames.Ack(self._acked)
 
     def _check_history(self) -> None:
-        """Polling may have taken us into another history than the one that the WebSocket was asked for (7.17)."""
+        """Check that polling has not moved us into another history than the WebSocket's (7.17)."""
         if self.inbox.epoch not in self._stream_epochs:
-            raise RemoteError(CloseCode.GOING_AWAY, "this connection speaks of a history that was left")
+            raise RemoteError(CloseCode.GOING_AWAY, "this connection is in a history that was left")
 
     def _take_events(self, events: Iterable[Event]) -> tuple[bool, bool]:
-        """Returns whether something was delivered, and whether something is missing."""
+        """Returns whether an event was delivered, and whether one is missing."""
         if self._holding:
             self._passed_over = True
             return False, False
@@ -334,7 +334,7 @@ class EventDelivery:
         return bool(received.deliver), received.gap
 
     def _start_at(self, epoch: str, sequence_number: int) -> None:
-        """Begin without a snapshot (7.16). A position in this epoch, brought by the other transport meanwhile, is kept."""
+        """Begin without a snapshot (7.16). A position in this epoch that the other transport has set meanwhile is kept."""
         if epoch != self.inbox.epoch:
             self.inbox.start_at(epoch, sequence_number)
             self._acked = sequence_number

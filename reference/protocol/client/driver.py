@@ -1,15 +1,14 @@
-"""The loop around a client session, the same in every world: feed inputs, carry out actions, hand over outcomes, arm the alarm.
+"""The driver of a client session, the same in every world: feed inputs, carry out actions, deliver outcomes, set the alarm.
 
     inputs (calls of the application, frames, the passing of time)
       -> ClientSession -> actions  -> ClientIO: open, send, close, pause, resume, refresh_token
                        -> outcomes -> ClientIO.deliver
                        -> deadline -> ClientIO.set_alarm
 
-A world supplies a `ClientIO` and nothing else: the trio client sockets, the simulator virtual connections, the property tests
-lists. Several inputs that come together (all frames of one read) are fed one after the other and the session is drained once.
-Nothing here waits, so the caller that brings an input runs the loop itself; there is no queue in front of the session. An input
-that arrives while the session is being drained (an IO that answers at once) is fed, and the loop that runs already takes what
-comes of it.
+A world supplies only a `ClientIO`: the trio client uses sockets, the simulator virtual connections, the property tests lists.
+Inputs that arrive together (all frames of one read) are fed one after the other, then the session is drained once. Nothing here
+waits: the caller that brings an input runs the loop itself, and there is no queue in front of the session. An input that arrives
+during a drain (from an I/O that answers at once) is fed at once, and the running loop carries out its results.
 """
 
 from collections.abc import Callable, Iterable
@@ -26,10 +25,10 @@ T = TypeVar("T")
 
 
 class ClientIO(Protocol):
-    """What a world does for a client session. No method waits; what happens later is a new input."""
+    """The I/O of one world for a client session. No method waits; later results are new inputs."""
 
     def observe(self, actions: list[ClientAction]) -> None:
-        """Called with what the session asks for, before it is carried out: for recordings and checks."""
+        """Called with the session's actions before they are carried out, for recordings and checks."""
 
     def open(self, action: Open) -> None:
         """Open a connection; report `connection_opened` or `connection_lost` for a WebSocket."""
@@ -38,30 +37,30 @@ class ClientIO(Protocol):
         """Send a frame, or make a request."""
 
     def close(self, connection_id: int, code: int | None, message: str) -> None:
-        """Close a connection after what was sent before; with None, cut it. Report nothing about it any more."""
+        """Close a connection after the frames sent before; with code None, cut it. Report nothing more about it."""
 
     def pause(self, connection_id: int) -> None:
-        """Read no further frames from this connection."""
+        """Stop reading frames from this connection."""
 
     def resume(self, connection_id: int) -> None:
-        """Read from it again."""
+        """Resume reading from this connection."""
 
     def save(self, change: Change) -> None:
-        """Save a change before the actions that follow. Called only for a session that saves."""
+        """Save a change before the next actions. Called only for a session that saves."""
 
     def refresh_token(self) -> None:
-        """Get a new token from the application, and report it by `handle_token`."""
+        """Get a new token from the application, and report it with `handle_token`."""
 
     def deliver(self, outcomes: list[Outcome]) -> None:
-        """Hand these to the application, in order."""
+        """Deliver these to the application, in order."""
 
     def set_alarm(self, deadline: int | None) -> None:
-        """Call `ClientDriver.ring` at this time, in ns of the session's clock, and not at an earlier deadline; None: not at
-        all."""
+        """Call `ClientDriver.ring` at this time, in ns of the session's clock, in place of any deadline set before; None: set no
+        alarm."""
 
 
 class ClientDriver:
-    """Drives one session through one IO."""
+    """Drives one session with one I/O."""
 
     __slots__ = ("_has_more", "_io", "_is_draining", "session")
 
@@ -72,24 +71,24 @@ class ClientDriver:
         self._has_more = False
 
     def feed(self, verb: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """One input: `verb` is a method of the session, its arguments include the time. Raises what it raises."""
+        """Feed one input: `verb` is a method of the session, its arguments include the time. Raises what `verb` raises."""
         result = verb(*args, **kwargs)
         self.drain()
         return result
 
     def receive(self, connection_id: int, frames: Iterable[Frame], now: int) -> None:
-        """Everything that one read has brought, as one turn."""
+        """Feed all frames of one read as one turn."""
         for frame in frames:
             self.session.receive_frame(connection_id, frame, now)
         self.drain()
 
     def ring(self, now: int) -> None:
-        """Time has passed."""
+        """The alarm's time has come."""
         self.session.handle_timeout(now)
         self.drain()
 
     def drain(self) -> None:
-        """Carry out all that the session asks for. To be called after inputs that were given to the session itself."""
+        """Carry out everything that the session asks for. Call it after feeding inputs to the session directly."""
         if self._is_draining:
             self._has_more = True
             return

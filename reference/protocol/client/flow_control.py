@@ -1,17 +1,17 @@
-"""Flow control towards the application: what it has not taken yet, and what waits until it takes more.
+"""Flow control towards the application: limits how many events wait until the application takes them.
 
-A session that is made with `outcomes_waiting_max` counts the sequenced outcomes (numbered events, snapshots, resets) that it has
-handed over and that the application has not taken (`ClientSession.application_took`). While that many wait, frames with events
-are postponed: the session hands over as many events as there is room for and asks its driver to read no further from the
-connection that brought them (`PauseReading`). TCP fills up, and the server sees a reader that lags. An application that takes at
-least one event within the patience is served like this for as long as it likes, at its own pace.
+A session created with `outcomes_waiting_max` counts sequenced outcomes (numbered events, snapshots, resets) that it has delivered
+and the application has not taken yet (`ClientSession.application_took`). When the limit is reached, frames with events are
+postponed: the session delivers as many events as there is room for and asks its driver to stop reading from that connection
+(`PauseReading`). TCP's buffers fill, and the server sees a lagging reader. An application that takes at least one event within
+`patience_s` is served like this for as long as it likes, at its own speed.
 
-That cannot be the whole answer, because on the same stream of bytes pongs and answers stand behind the events. If nothing were
-read, the connection would count as half-open and be left, the next one would fare no better; and an application that waits for
-its own publish inside its reading loop would wait for an answer that stands behind events that only it can take. So when nothing
-was taken for the patience, the session *holds* (protocol 7.19): it reads on, answers pings, takes answers and presence, and
-leaves the events to the server, its position unmoved. When half of the room is free again, it goes on from its position by a
-resume. Nothing is dropped; a reader whom the run has left too far behind gets a snapshot in place of what it missed.
+Pausing alone is not enough, because pongs and answers stand behind the events in the same byte stream. If nothing were read, the
+connection would count as half-open and be closed, and so would the next one. And an application that waits for its own publish
+inside its reading loop would wait for an answer behind events that only it can take. So when the application has taken nothing
+for `patience_s`, the session *holds* (protocol 7.19): it reads on, answers pings, takes answers and presence, but does not take
+the events; its position stays. When half of the room is free again, it goes on from its position with a resume. Nothing is
+dropped; a reader that has fallen too far behind gets a snapshot in place of the events it missed.
 """
 
 from reference.protocol import frames
@@ -22,14 +22,15 @@ _NEED_ROOM = (frames.Events, frames.SnapshotFrame, frames.PollAnswer)
 
 
 def is_sequenced(outcome: Outcome) -> bool:
-    """Whether an outcome counts until the application takes it: latest values and answers do not."""
+    """Whether an outcome counts until the application takes it: latest values and answers do not count."""
     if type(outcome) is Event:
         return outcome.sequence_number is not None
     return isinstance(outcome, SnapshotReceived | ResetReceived)
 
 
 class FlowControl:
-    """Bounded by `outcomes_max` sequenced outcomes, and by one postponed frame for each connection that is read one at a time.
+    """Bounded by `outcomes_max` sequenced outcomes, and by one postponed frame for each connection that is read one frame at a
+    time.
 
     waiting: sequenced outcomes that the application has not taken. is_holding: the session holds because nothing was taken.
     """
@@ -47,7 +48,7 @@ class FlowControl:
 
     @property
     def room(self) -> int:
-        """How many more sequenced outcomes may be handed over now."""
+        """How many more sequenced outcomes may be delivered now."""
         return max(0, self.outcomes_max - self.waiting)
 
     @property
@@ -61,26 +62,27 @@ class FlowControl:
 
     @property
     def waits(self) -> tuple[int, ...]:
-        """Connections of which something is postponed."""
+        """Connections with postponed frames."""
         return tuple(self._postponed)
 
     def must_queue(self, connection_id: int, frame: frames.Frame, *, is_stream: bool) -> bool:
-        """Whether a frame has to go through `postpone`: it needs room, or stands behind one that does on the same stream."""
+        """Whether a frame must go through `postpone`: it needs room, or follows one that does on the same stream."""
         return isinstance(frame, _NEED_ROOM) or (is_stream and connection_id in self._postponed)
 
     def postpone(self, connection_id: int, frame: frames.Frame) -> None:
         self._postponed.setdefault(connection_id, []).append(frame)
 
     def forget(self, connection_id: int) -> None:
-        """The connection is gone, and what it brought and nobody has taken is brought again by the next one."""
+        """The connection is gone; the next one brings again what was not taken from it."""
         self._postponed.pop(connection_id, None)
         self.paused.pop(connection_id, None)
 
     def next_readable(self, *, takes_any: bool, is_patient: bool) -> tuple[int, frames.Frame] | None:
-        """The next frame, or part of one, that may be handed over now. `takes_any`: events need no room, for they are not taken.
+        """The next frame, or part of one, that may be delivered now. `takes_any`: events need no room, because they are not
+        taken.
 
-        `is_patient`: it is worth waiting for room for all that a frame brings, or for a good part of `outcomes_max`: a reader
-        that is a little too slow would otherwise be served event by event.
+        `is_patient`: wait until there is room for the whole frame or for a good part of `outcomes_max`; otherwise a reader that
+        is slightly too slow would be served event by event.
         """
         for connection_id, queue in self._postponed.items():
             frame = queue[0]
@@ -99,6 +101,6 @@ class FlowControl:
         return None
 
     def took(self, count: int) -> None:
-        """The application has taken so many."""
+        """The application has taken this many."""
         assert count <= self.waiting, "only what was handed over is taken"
         self.waiting -= count

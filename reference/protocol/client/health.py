@@ -1,4 +1,4 @@
-"""Connection health: round trips, delivery rate, and one word for how it goes.
+"""Connection health: round trips, delivery rate, and one word for the quality.
 
 A round trip is measured by one clock, the client's, from a ping to its own pong. The score is the brief's:
 0.4 latency + 0.3 reconnections + 0.3 * 100 * delivery rate, each in points from 0 to 100.
@@ -14,7 +14,7 @@ from reference.protocol.timers import NS_PER_MS
 
 
 class Quality(enum.StrEnum):
-    """The quality score in a word (7.34)."""
+    """The quality score as a word (7.34)."""
 
     HEALTHY = "HEALTHY"
     DEGRADED = "DEGRADED"
@@ -23,7 +23,7 @@ class Quality(enum.StrEnum):
 
 
 class Status(enum.StrEnum):
-    """What a person is shown."""
+    """The connection status as shown to a person."""
 
     CONNECTED = "Connected"
     RECONNECTED = "Reconnected"
@@ -32,7 +32,7 @@ class Status(enum.StrEnum):
 
 
 class RoundTrips(msgspec.Struct, frozen=True, rename="camel"):
-    """Of the last 100 pings, in ms; all None before the first."""
+    """Over the last 100 pings, in ms; all None before the first."""
 
     samples: int = 0
     mean_ms: float | None = None
@@ -42,11 +42,11 @@ class RoundTrips(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Health(msgspec.Struct, frozen=True, rename="camel"):
-    """One client's health at one moment.
+    """A client's health at one moment.
 
-    last_error: why nothing carries the session, or why its last WebSocket failed while polling carries it; None while a WebSocket
-    does. delivery_rate: accepted / (accepted + failed for good), None before the first publish was settled.
-    quality_score: 0 to 100, None without a round trip; at most 49 while nothing carries the session.
+    last_error: why the session has no transport, or, during polling, why its last WebSocket failed; None while a WebSocket
+    carries the session. delivery_rate: accepted / (accepted + failed for good), None before the first publish was settled.
+    quality_score: 0 to 100, None without a round trip; at most 49 while the session has no transport.
     """
 
     status: Status
@@ -72,7 +72,7 @@ def quality_score(mean_ms: float, reconnections: int, delivery_rate: float) -> f
 
 
 UNCARRIED_SCORE_MAX = 49.0
-"""While nothing carries a session, its quality is UNHEALTHY, whatever it was before (7.34)."""
+"""While no transport carries a session, its quality is UNHEALTHY, whatever the score (7.34)."""
 
 
 def quality_of(score: float | None) -> Quality:
@@ -92,7 +92,7 @@ def percentile(ascending: list[float], fraction: float) -> float:
 
 
 def summary_of(round_trips_ms: list[float]) -> RoundTrips:
-    """Mean and percentiles, of round trips in any order."""
+    """Mean and percentiles of round trips, given in any order."""
     if not round_trips_ms:
         return RoundTrips()
     ascending = sorted(round_trips_ms)
@@ -101,7 +101,7 @@ def summary_of(round_trips_ms: list[float]) -> RoundTrips:
 
 
 class HealthRecord:
-    """What a client remembers to judge its health by. Bounded by `samples_max`."""
+    """The data from which a client's health is computed. Bounded by `samples_max`."""
 
     __slots__ = (
         "_round_trips",
@@ -121,7 +121,7 @@ class HealthRecord:
         self._was_connected = False
 
     def connected(self) -> None:
-        """Something carries the session; each time but the first it is a reconnection."""
+        """The session has a transport; each time after the first counts as a reconnection."""
         self.reconnections += self._was_connected
         self._was_connected = True
 
@@ -132,7 +132,7 @@ class HealthRecord:
 
     @property
     def round_trips_ms(self) -> tuple[float, ...]:
-        """The oldest first."""
+        """Oldest first."""
         return tuple(duration / NS_PER_MS for duration in self._round_trips)
 
     @property

@@ -1,10 +1,10 @@
-"""Pings over one WebSocket: is it alive, and how long is the way there and back.
+"""Keepalive: pings over one WebSocket, which show whether it is alive and measure the round trip.
 
-A ping goes out at the start, and then when the heartbeat policy says so (7.31); its round trip is measured by this clock alone.
-Any byte from the server counts as life. That moves no timer: what is heard is only noted, and the policy is asked again when a
-time that it had named has come.
+The first ping is sent with the welcome, the next ones when the heartbeat policy says so (7.31). The round trip is measured by
+this clock alone. Any byte from the server counts as a sign of life. It moves no timer: its time is noted, and the policy is asked
+again at the time that it named before.
 
-A policy that would be silent for as long as the server allows, or longer, is not obeyed in that: pings are put in between.
+If the policy would be silent for as long as the server allows, or longer, additional pings are sent.
 """
 
 import math
@@ -15,12 +15,12 @@ from reference.protocol.client.health import HealthRecord
 from reference.protocol.policies.keepalive import ANSWERS_AWAITED_MAX, Due, HeartbeatPolicy, Signs
 from reference.protocol.timers import NS_PER_S, ns
 
-_PING_WITHIN_S_MIN = 1.0  # whatever limit a server tells, it does not make a client ping without a pause
-PINGS_REMEMBERED_MAX = ANSWERS_AWAITED_MAX  # pings on their way; older ones would have ended the connection
+_PING_WITHIN_S_MIN = 1.0  # whatever limit a server sends, a client does not ping more often than this
+PINGS_REMEMBERED_MAX = ANSWERS_AWAITED_MAX  # pings on their way; an older unanswered one would have ended the connection
 
 
 class Keepalive:
-    """The pings of one client session; `stopped` between its connections."""
+    """The pings of one client session; `stopped` between connections."""
 
     __slots__ = (
         "_answered_at",
@@ -45,33 +45,33 @@ class Keepalive:
         self._sent_at: dict[int, int] = {}
         self._next_nonce = 0
         self._pinged_at = 0
-        self._ping_within_s: float | None = None  # the server would not wait for as long as the policy does
+        self._ping_within_s: float | None = None  # pings needed because the server allows less silence than the policy keeps
         self.heard_at = 0
-        self._unanswered_since: int | None = None  # the oldest ping after which no byte has come
-        self._unproven_since: int | None = None  # the oldest ping that no answer, to it or to a later one, has followed
+        self._unanswered_since: int | None = None  # the oldest ping after which no byte has arrived
+        self._unproven_since: int | None = None  # the oldest ping that is unanswered, as are all later ones
         self._intervals_max: int = getattr(policy, "intervals_max", 0)
-        self._intervals_s: tuple[float, ...] = ()  # between answers; of this connection
+        self._intervals_s: tuple[float, ...] = ()  # between answers, on this connection
         self._answered_at: int | None = None
 
     @property
     def remembered(self) -> int:
-        """Pings whose answers would still be measured."""
+        """Pings whose answers can still be measured."""
         return len(self._sent_at)
 
     @property
     def answer_limit_s(self) -> float:
-        """How long after a ping a connection without any byte is dead, in seconds; infinite: never."""
+        """How long after a ping a connection that received no byte is dead, in seconds; infinite: never."""
         dead_s = self._policy.due(Signs(0.0, 0.0, 0.0, 0.0)).dead_s
         return math.inf if dead_s is None else dead_s
 
     def keep_limit(self, silence_max_ms: int | None) -> None:
-        """The server's limit for a silent client, in ms; None: it did not send one."""
+        """The server's limit for a silent client, in ms; None: the server did not send one."""
         quiet_s, self._ping_within_s = self._policy.quiet_max_s, None
         if silence_max_ms is not None and (quiet_s is None or quiet_s * 1000 >= silence_max_ms):
             self._ping_within_s = max(silence_max_ms / 2000, _PING_WITHIN_S_MIN)
 
     def ping(self, now: int, queued_messages: int) -> frames.Ping:
-        """The next ping, to be sent now; it reports what the server cannot know."""
+        """The next ping, to be sent now, with the report to the server."""
         nonce = self._next_nonce
         self._next_nonce += 1
         self._sent_at[nonce] = now
@@ -87,12 +87,12 @@ class Keepalive:
         return frames.Ping(nonce=nonce, round_trip_ms=self._record.last_round_trip_ms, report=report)
 
     def heard(self, now: int) -> None:
-        """Something came from the server."""
+        """Bytes arrived from the server."""
         self.heard_at = now
         self._unanswered_since = None
 
     def pong(self, nonce: int, now: int) -> bool:
-        """An answer came. Returns whether it answers a ping of this connection."""
+        """An answer arrived. Returns whether it answers a ping of this connection."""
         sent_at = self._sent_at.pop(nonce, None)
         if sent_at is None:
             return False
@@ -107,24 +107,24 @@ class Keepalive:
         return True
 
     def is_ping_due(self, now: int) -> bool:
-        """The time that the policy named for the next ping has come. Whether it still wants one."""
+        """At the time that the policy named for the next ping: whether it still asks for a ping."""
         due = self._due(now)
         return self._has_come(due.ping_s) or self._arm(due, now)
 
     def is_dead(self, now: int) -> bool:
-        """The time that the policy named for giving up has come. Whether it still says so (7.32)."""
+        """At the time that the policy named for giving up: whether it still says so (7.32)."""
         due = self._due(now)
         return self._has_come(due.dead_s) or self._arm(due, now)
 
     @property
     def verdict(self) -> str:
-        """Why a connection is dead, in words."""
+        """Why a connection is dead, as text for people."""
         if self._unanswered_since is not None:
-            return "nothing came back after a ping"
-        return "nothing came for too long" if self._unproven_since is None else "a ping was not answered in time"
+            return "no data received after a ping"
+        return "no data received for too long" if self._unproven_since is None else "a ping was not answered in time"
 
     def stopped(self) -> None:
-        """The connection is gone."""
+        """The connection is lost or closed."""
         self._sent_at.clear()
         self._unanswered_since = self._unproven_since = self._answered_at = None
         self._intervals_s = ()

@@ -1,11 +1,12 @@
-"""The client queue (7.1): publishes in the order in which they were made, kept until the server has answered.
+"""The outbox, the client's queue (7.1): publishes in the order in which they were made, kept until the server has answered.
 
-A message is *queued* until it is first sent, and only then is given its number; from then on it is *unanswered*, and a copy
-of it may be anywhere. So a queued message can be dropped without leaving a hole, and an unanswered one that is given up leaves
-a hole that the next publish declares (`Publish.after`, 7.6), for the server must never wait for a number that will not come.
+A message is *queued* until it is first sent, and gets its number only then. From then on it is *unanswered*, and copies of it may
+be anywhere on the network. So a queued message can be dropped without leaving a hole in the numbers. An unanswered message that
+is given up leaves a hole, which the next publish declares (`Publish.after`, 7.6): the server must never wait for a missing
+number.
 
-Nothing is sent twice on one connection unless the server asked for it: what is unanswered goes out again, in order, on the next
-connection, or after a retryable rejection (7.8). The server tells copies by their number.
+A message is sent only once per connection unless the server asks for it again: unanswered messages are sent again, in order, on
+the next connection or after a retryable rejection (7.8). The server recognises copies by their number.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ from reference.protocol.saved_session import Change, NumberSaved, PublishForgott
 
 @dataclass(slots=True)
 class Queued:
-    """One message in the outbox. `ticket` is its name to the application; times in ns."""
+    """One message in the outbox. `ticket` identifies it to the application; times in ns."""
 
     ticket: int
     event_type: str
@@ -30,14 +31,14 @@ class Queued:
     client_sequence: int | None = None
     in_flight: bool = False
     copies_out: int = 0
-    """Copies that were sent and have had no answer: as long as there is one, it may have arrived."""
+    """Copies sent and not answered: while there is one, the message may have arrived."""
     is_perhaps_lost: bool = False
-    """A copy was out when a history was lost: it may have arrived there, whatever becomes of it in the one that follows."""
+    """A copy was unanswered when a history was lost: it may have arrived there, whatever the next history answers."""
     tries: int = 0
 
     @property
     def conflation_key(self) -> tuple[str, object] | None:
-        """What a newer message may replace this one for; None: nothing does, every one of its type counts."""
+        """A newer message with the same key may replace this one; None: never, every message of its type counts."""
         field = KEY_FIELD.get(self.event_type)
         return None if field is None else (self.event_type, self.data[field])
 
@@ -91,7 +92,7 @@ class Outbox:
         return len(self._unanswered)
 
     def add(self, event_type: str, data: Data, size_bytes: int, now: int) -> tuple[int, list[Queued]]:
-        """Queue one message; returns its ticket and what had to be dropped for it. Raises OutboxFull."""
+        """Queue one message; returns its ticket and the messages dropped to make room. Raises OutboxFull."""
         message = Queued(self._next_ticket, event_type, data, size_bytes, now)
         dropped = self._make_room(message)
         self._next_ticket += 1
@@ -102,7 +103,8 @@ class Outbox:
         return message.ticket, dropped
 
     def restore(self, message: Queued) -> None:
-        """A publish of the program's life before, in the order of the publishes. What was sent then may have arrived."""
+        """Add a publish from before the program restarted; call in the order of the publishes. If it was sent, it may have
+        arrived."""
         self._next_ticket = max(self._next_ticket, message.ticket + 1)
         self._bytes += message.size_bytes
         if message.client_sequence is None:
@@ -112,31 +114,31 @@ class Outbox:
             self._unanswered[message.client_sequence] = message
 
     def number_from(self, next_sequence: int) -> None:
-        """Lower numbers were used in the program's life before."""
+        """Lower numbers were used before the program restarted."""
         self._next_sequence = next_sequence
 
     def resume_numbering(self, last_client_sequence: int) -> None:
-        """The server knows this client id from an earlier life up to that number: number on from there (7.5)."""
+        """The server knows this client id up to that number, from before a restart: continue the numbering there (7.5)."""
         if self._next_sequence == 1:
             self._next_sequence = last_client_sequence + 1
             self._last_accepted = last_client_sequence
         elif last_client_sequence < self._last_accepted:
-            self._last_accepted = 0  # it has forgotten this client id, or speaks of earlier: declare what came before (7.6)
+            self._last_accepted = 0  # forgotten, or an older history: declare earlier numbers as settled (7.6)
 
     def keep_unanswered_below(self, unanswered_max: int) -> None:
-        """The server allows fewer than we would send."""
+        """The server's limit, if it is below ours."""
         self._unanswered_max = min(self._unanswered_max, unanswered_max)
 
     def new_epoch(self) -> None:
-        """The server lost its memory together with its history: it knows no number of ours (7.7)."""
+        """The server lost its history and with it the numbers it knew of this client (7.7)."""
         self._last_accepted = 0
         for message in self._unanswered.values():
             message.is_perhaps_lost = message.is_perhaps_lost or message.copies_out > 0
 
     def take_sendable(self, bytes_max: int | None = None) -> list[Message]:
-        """What to send now, in order: first what is unanswered and not in flight, then what is queued, within the window.
+        """What to send now, in order: first unanswered messages that are not in flight, then queued ones, within the window.
 
-        With `bytes_max` no more than fits into that many bytes, but at least one message.
+        With `bytes_max`: no more than fits into that many bytes, but at least one message.
         """
         messages: list[Message] = []
         room = bytes_max
@@ -167,32 +169,33 @@ class Outbox:
         return messages
 
     def connection_lost(self) -> None:
-        """Whatever was in flight may have arrived or not; it will be sent again."""
+        """Messages in flight may or may not have arrived; they will be sent again."""
         for message in self._unanswered.values():
             message.in_flight = False
 
     def accepted(self, client_sequence: int) -> Queued | None:
-        """The server has it. None if this was known, or given up."""
+        """The server accepted it. None if that was known, or the message was given up."""
         message = self._remove(client_sequence)
         if message is not None:
             self._last_accepted = max(self._last_accepted, client_sequence)
         return message
 
     def refused(self, client_sequence: int) -> Queued | None:
-        """The server will never take it. None if nobody waits for that answer any more."""
+        """The server refused it for good. None if the answer is no longer awaited."""
         message = self._remove(client_sequence)
         if message is not None:
             message.copies_out -= 1
         return message
 
     def put_off(self, client_sequence: int, retry_limit: int, *, as_out_of_order: bool) -> tuple[bool, Queued | None]:
-        """A retryable rejection of what is in flight: it and all after it are to be sent again.
+        """A retryable rejection of a message in flight: it and all later ones are sent again.
 
-        Only the rejection of the oldest unanswered message counts as a try of it; the ones behind it fell with it. Returns
-        whether anything must be sent again, and the message itself if its tries are used up: it is then removed.
+        Only a rejection of the oldest unanswered message counts as one of its tries; later messages are rejected as a
+        consequence. Returns whether anything must be sent again, and the message itself if its tries are used up: it is then
+        removed.
 
-        `as_out_of_order`: the server misses what came before. If that is what it had accepted, it has lost its memory since; the
-        next copy says that nothing before it is to come, and this one was no try.
+        `as_out_of_order`: the server misses an earlier message. If it had accepted that one, it has lost its memory since: the
+        next copy declares that nothing before it will come, and this rejection does not count as a try.
         """
         message = self._unanswered.get(client_sequence)
         if message is None:
@@ -213,7 +216,7 @@ class Outbox:
         return True, None
 
     def tries_of_oldest(self) -> int:
-        """How often the oldest unanswered message has been put off."""
+        """How often the oldest unanswered message was put off."""
         return next(iter(self._unanswered.values())).tries if self._unanswered else 0
 
     def oldest_waiting_since(self) -> int | None:
@@ -223,14 +226,14 @@ class Outbox:
         return None
 
     def expire(self, queued_before: int) -> list[Queued]:
-        """Give up what was queued at or before that time and is not in flight now."""
+        """Give up messages queued at or before that time and not in flight."""
         expired = [message for message in self._waiting() if message.queued_at <= queued_before]
         for message in expired:
             self._drop(message)
         return expired
 
     def give_up_larger_than(self, bytes_max: int) -> list[Queued]:
-        """Give up what is larger than the server takes and is not in flight."""
+        """Give up messages that exceed the server's limit and are not in flight."""
         too_large = [message for message in self._waiting() if message.size_bytes > bytes_max]
         for message in too_large:
             self._drop(message)
@@ -247,7 +250,7 @@ class Outbox:
     def _send(self, sequence: int, message: Queued, before: int) -> Message:
         message.in_flight = True
         message.copies_out += 1
-        # The server knows that `sequence - 1` is settled if it follows in this very order, or was accepted.
+        # The server knows that `sequence - 1` is settled if that number came directly before, or was accepted.
         follows = before == sequence - 1 or (before == 0 and self._last_accepted == sequence - 1)
         return Message(
             client_sequence=sequence, event_type=message.event_type, data=message.data, after=None if follows else before
@@ -259,7 +262,7 @@ class Outbox:
 
     def _make_room(self, message: Queued) -> list[Queued]:
         if message.size_bytes > self._bytes_max:
-            raise OutboxFull(f"a message of {message.size_bytes} bytes; the whole outbox holds {self._bytes_max}")
+            raise OutboxFull(f"a message of {message.size_bytes} bytes; the outbox holds at most {self._bytes_max}")
         dropped: list[Queued] = []
         while len(self) - len(dropped) >= self._messages_max or (
             self._bytes - sum(old.size_bytes for old in dropped) + message.size_bytes > self._bytes_max
@@ -276,7 +279,7 @@ class Outbox:
         return dropped
 
     def _victim_for(self, message: Queued, dropped: list[Queued]) -> Queued | None:
-        """What the policy gives up for `message` (7.2): only ever something that was never sent."""
+        """The message to drop for `message` by the policy (7.2): always one that was never sent."""
         gone = {old.ticket for old in dropped}
         key = message.conflation_key
         for old in self._queue.values():

@@ -1,7 +1,7 @@
-"""What a client session reports to its application, beside the events themselves.
+"""Outcomes: what a client session reports to its application.
 
-An application reads one stream: events in order, and between them the moments that it must know of. A sequenced event is
-never skipped without one of `SnapshotReceived` or `ResetReceived` in its place.
+The application reads one stream: events in order, and between them reports such as lost history. A sequenced event is never
+skipped without `SnapshotReceived` or `ResetReceived` in its place.
 """
 
 import enum
@@ -15,7 +15,7 @@ from reference.protocol.states import ClientState
 
 
 class FailureCode(enum.StrEnum):
-    """Why a publish failed for good, when it was not the server that refused it (those carry its RejectCode)."""
+    """Why a publish failed for good without a refusal by the server (a refusal has its RejectCode)."""
 
     EXPIRED = "expired"
     DROPPED = "dropped"
@@ -24,7 +24,7 @@ class FailureCode(enum.StrEnum):
 
 
 class SnapshotReceived(msgspec.Struct, frozen=True):
-    """The state of the run at some number; the events after it follow. `reason` is None at the start of a session."""
+    """The state of the run at `sequence_number`; later events follow. `reason` is None at the start of a session."""
 
     epoch: str
     snapshot: Snapshot
@@ -32,7 +32,7 @@ class SnapshotReceived(msgspec.Struct, frozen=True):
 
 
 class ResetReceived(msgspec.Struct, frozen=True):
-    """The history that this client knew is gone; forget it and start from this snapshot of the new one."""
+    """The history that this client knew is lost; discard it and start from this snapshot of the new one."""
 
     epoch: str
     snapshot: Snapshot
@@ -40,8 +40,8 @@ class ResetReceived(msgspec.Struct, frozen=True):
 
 
 class PublishAccepted(msgspec.Struct, frozen=True):
-    """The publish with this ticket is durable under this number, in the history of this epoch: that may be one of which the
-    application learns of it only later, by the next poll or when it reads again. None: the server did not say."""
+    """The publish with this ticket is durable under this number, in the history of this epoch. The application may learn of that
+    epoch only later, with the next poll or when it reads again. None: the server did not say."""
 
     ticket: int
     sequence_number: int
@@ -50,7 +50,7 @@ class PublishAccepted(msgspec.Struct, frozen=True):
 
 
 class PublishFailed(msgspec.Struct, frozen=True):
-    """The publish with this ticket is given up. `may_have_arrived`: a copy was sent and never answered, now or before a history
+    """The publish with this ticket was given up. `may_have_arrived`: a copy was sent and never answered, now or before a history
     was lost."""
 
     ticket: int
@@ -60,23 +60,23 @@ class PublishFailed(msgspec.Struct, frozen=True):
 
 
 class StateChanged(msgspec.Struct, frozen=True):
-    """The session is in another state, or it is carried now and was not, or the other way round. is_carried: a welcomed WebSocket
-    or answered polls carry the session (protocol 7.42)."""
+    """The session's state or `is_carried` has changed. is_carried: a welcomed WebSocket or answered polls carry the session
+    (protocol 7.42)."""
 
     state: ClientState
     is_carried: bool
 
 
 class NotConnected(msgspec.Struct, frozen=True):
-    """Why nothing carries the session now: its connection was lost, or an attempt failed. Each reason is reported once until
-    something carries the session again. `code` is the server's close code, None if it gave none."""
+    """Why the session has no transport: its connection was lost, or an attempt failed. Each reason is reported once until the
+    session has a transport again. `code` is the server's close code, None if it sent none."""
 
     code: int | None
     reason: str
 
 
 class SessionEnded(msgspec.Struct, frozen=True):
-    """Nothing more will come. `code` is a close code, or None if this side ended it."""
+    """The session is over. `code` is a close code, or None if this side ended it."""
 
     code: int | None
     message: str

@@ -1,11 +1,11 @@
-"""HTTP polling: how a session goes on when no WebSocket gets through.
+"""HTTP polling: the transport of a session when no WebSocket connects.
 
-One poll and one publish request may be under way at a time (7.26). Polls follow each other after the interval, or at once when
-the server has more; a request that failed is followed after the reconnect policy's wait (7.27), so a server that is down is not
-hammered. The session, its position, its outbox and its inbox are the same as over WebSocket: only the transport is another.
+One poll and one publish request may be under way at a time (7.26). The next poll follows after the interval, or at once when the
+server has more. A failed request is repeated after the reconnect policy's wait (7.27), so a server that is down is not
+overloaded. Session, position, outbox and inbox are the same as over WebSocket; only the transport differs.
 
 Every request carries the generation that polling had when it was sent. If the server says that a request was superseded, and the
-session has opened something newer since, then it was superseded by ourselves.
+session has opened a newer connection since, that connection superseded it.
 """
 
 from reference.protocol import frames
@@ -21,7 +21,7 @@ _TIMERS = (Timer.POLL, Timer.POLL_LIMIT, Timer.PUBLISH_LIMIT)
 
 
 class Polling:
-    """What is under way over HTTP, and when the next request is due."""
+    """The requests under way, and when the next one is due."""
 
     __slots__ = (
         "_client_id",
@@ -44,37 +44,37 @@ class Polling:
         self.connection_id: int | None = None
         self.generation = 0
         self.fallback: frames.FallbackReason | None = None
-        """How far the last WebSocket came, for the server's records."""
+        """How far the last WebSocket got, for the server's records."""
         self.asked_in_epoch: str | None = None
         """Our epoch when the last poll was sent."""
         self._poll_generation: int | None = None  # of the request under way, None if there is none
         self._publish_generation: int | None = None
         self.has_arrived = False
-        """Whether the server has answered a poll since polling was opened: then publishes may leave (7.26)."""
+        """Whether the server has answered a poll since polling was opened; only then may publishes be sent (7.26)."""
         self.carries = False
-        """Whether it carries the session (7.42): the last poll that has ended was answered."""
+        """Whether polling carries the session (7.42): the last finished poll was answered."""
 
     def may_publish(self, now: int) -> bool:
-        """Whether a publish request may leave: the server has answered a poll, and has not asked for a wait."""
+        """Whether a publish request may be sent: the server has answered a poll, and has not asked for a wait."""
         return self.has_arrived and self._publish_generation is None and now >= self._reconnector.not_before
 
     def first_poll_at(self, earliest: int) -> int:
-        """When polling that opens at `earliest` may send its first poll: at once, or after a wait if the last polls of this
-        client failed."""
+        """When polling that opens at `earliest` may send its first poll: at once, or after a wait if this client's last polls
+        failed."""
         if not self._reconnector.failures:
             return earliest
         at = self._reconnector.next_attempt_at(earliest)
         return earliest + ns(self._context.config.poll_interval_s) if at is None else at
 
     def open(self, connection_id: int, generation: int, token: str | None, first_poll_at: int) -> None:
-        """Begin, or begin again, on a connection of its own."""
+        """Begin, or begin again, on a new connection."""
         self._context.actions.append(Open(connection_id, Transport.POLLING, token))
         self.connection_id = connection_id
         self.generation = generation
         self._poll_at(first_poll_at)
 
     def close(self) -> None:
-        """Stop; answers that are still under way are no longer waited for."""
+        """Stop; answers still under way are no longer awaited."""
         if self.connection_id is None:
             return
         self._context.actions.append(Close((self.connection_id,), None, "polling has ended"))
@@ -103,7 +103,7 @@ class Polling:
         self._send(request, Timer.POLL_LIMIT, now + ns(config.poll_wait_s + config.request_timeout_s))
 
     def poll_soon(self, now: int) -> None:
-        """There is something to read that the last poll did not leave with us."""
+        """Poll soon: the server has something that the last poll did not bring."""
         if Timer.POLL in self._context.timers:
             self._poll_at(now)
 
@@ -113,7 +113,7 @@ class Polling:
         self._send(request, Timer.PUBLISH_LIMIT, now + ns(self._context.config.request_timeout_s))
 
     def poll_answered(self, has_more: bool, now: int) -> bool:
-        """An answer to the poll under way came. Returns False if there was none under way."""
+        """The poll under way was answered. Returns False if none was under way."""
         if self._poll_generation is None:
             return False
         self._poll_generation = None
@@ -125,7 +125,7 @@ class Polling:
         return True
 
     def publish_answered(self) -> bool:
-        """An answer to the publish request under way came. Returns False if there was none under way."""
+        """The publish request under way was answered. Returns False if none was under way."""
         if self._publish_generation is None:
             return False
         self._publish_generation = None
@@ -133,7 +133,7 @@ class Polling:
         return True
 
     def failed(self, request: str, retry_after_ms: int | None, now: int) -> tuple[int | None, int | None]:
-        """A request failed. Returns the generation that it had, and when to send again (None if the policy gives up)."""
+        """A request failed. Returns its generation, and when to send again (None if the policy gives up)."""
         self._reconnector.failed()
         if retry_after_ms is not None:
             self._reconnector.asked_to_wait(now, retry_after_ms, None)
@@ -153,7 +153,7 @@ class Polling:
         return generation, at
 
     def bytes_came(self, request: frames.RequestKind, now: int) -> None:
-        """A large answer may be on its way: give it time (7.27)."""
+        """A large answer may be arriving: give it time (7.27)."""
         timer = Timer.POLL_LIMIT if request == "poll" else Timer.PUBLISH_LIMIT
         limit_at = now + ns(self._context.config.request_timeout_s)
         deadline = self._context.timers.deadline_of(timer)
@@ -161,7 +161,7 @@ class Polling:
             self._context.timers.set(timer, limit_at)
 
     def _poll_at(self, at: int) -> None:
-        """But not before the time that the server has asked for, perhaps in its answer to another request."""
+        """Not before the time that the server has asked for, perhaps in an answer to another request."""
         self._context.timers.set(Timer.POLL, max(at, self._reconnector.not_before))
 
     def _send(self, request: frames.Frame, limit: Timer, limit_at: int) -> None:

@@ -1,7 +1,7 @@
-"""The sending half of a client session: the outbox, and what answers and rejections do to it.
+"""Publishing, the sending half of a client session: the outbox, and how answers and rejections change it.
 
-It does not know which transport carries its messages: it hands out what can be sent now, and is notified of what was answered,
-put off or lost. It is silent while a retryable rejection is being waited out.
+It does not know which transport carries its messages: it returns what can be sent now, and is notified of what was answered, put
+off or lost. It sends nothing while it waits after a retryable rejection.
 """
 
 from reference.protocol import frames
@@ -18,14 +18,14 @@ from reference.protocol.timers import NS_PER_MS, ns
 
 _RETRY_CAP_S = 30.0
 _FRAME_OVERHEAD_BYTES = 160
-"""The most that a publish frame is larger than its type and its data."""
+"""The most bytes that a publish frame adds to its type and data."""
 
 _NUMBER_USED_UP = (RejectCode.INVALID_EVENT, RejectCode.UNKNOWN_EVENT_TYPE, RejectCode.STATE_FULL)
-"""Rejections that settle a publish: a copy of it gets the same one (8.4, 7.9)."""
+"""Rejections that settle a publish: a copy of it gets the same answer (8.4, 7.9)."""
 
 
 class Publishing:
-    """Owns the outbox and the cursor that waits."""
+    """Owns the outbox and the cursor that waits to be sent."""
 
     __slots__ = (
         "_asked_until",
@@ -51,12 +51,12 @@ class Publishing:
         )
         self._cursor: Data | None = None  # the latest
         self._cursor_is_sent = False
-        self._asked_until: int | None = None  # the server put a message off until then
-        self._frame_bytes_max = FRAME_BYTES_MAX  # until the server tells its own limit
+        self._asked_until: int | None = None  # the server put a message off until this time
+        self._frame_bytes_max = FRAME_BYTES_MAX  # until the server sends its own limit
         self.limits: frames.Limits | None = None
-        """The server's, from its last welcome."""
+        """From the server's last welcome."""
         self.is_empty = True
-        """Nothing waits, as after most inputs: then there is no need to ask."""
+        """Nothing waits, as after most inputs: a caller can skip `take`."""
 
     def publish(self, event_type: str, data: Data, now: int) -> int:
         """Queue one event; returns its ticket. Raises InvalidEvent or OutboxFull."""
@@ -65,13 +65,13 @@ class Publishing:
         size_bytes = self._frame_bytes(data) + len(event_type)
         ticket, dropped = self.outbox.add(event_type, data, size_bytes, now)
         for message in dropped:
-            self._fail(message, FailureCode.DROPPED, "dropped to make room for what is newer")
+            self._fail(message, FailureCode.DROPPED, "dropped to make room for a newer message")
         self.is_empty = False
         self.watch_age()
         return ticket
 
     def restore(self, saved: SavedSession, now: int) -> None:
-        """What the program had queued or sent in its life before."""
+        """Restore what was queued or sent before the program restarted."""
         self.outbox.number_from(saved.next_sequence)
         for each in saved.publishes:
             size_bytes = encoded_bytes(each.data) + _FRAME_OVERHEAD_BYTES + len(each.event_type)
@@ -82,7 +82,7 @@ class Publishing:
         self.watch_age()
 
     def move_cursor(self, data: Data) -> None:
-        """Keep the latest cursor for the next chance to send it. Raises InvalidEvent."""
+        """Keep the latest cursor until it can be sent. Raises InvalidEvent."""
         _check_object(data)
         check_cursor(data)
         self._cursor = data
@@ -91,7 +91,7 @@ class Publishing:
     def take(self, now: int, *, as_one_body: bool) -> tuple[tuple[frames.Message, ...], Data | None]:
         """What can be sent now, in order, and the cursor if it has moved and may be sent again.
 
-        `as_one_body`: it all has to fit into one request.
+        `as_one_body`: everything has to fit into one request.
         """
         if not len(self.outbox) and (self._cursor is None or self._cursor_is_sent):
             self.is_empty = True
@@ -109,7 +109,7 @@ class Publishing:
         return messages, self._cursor
 
     def receive(self, result: frames.Accepted | frames.Rejected, now: int, *, epoch: str | None) -> None:
-        """The server's answer to one message (6.7), over either transport; `epoch`: of the history that it speaks of."""
+        """The server's answer to one message (6.7), over either transport; `epoch` is the epoch of that answer."""
         number = result.client_sequence
         if isinstance(result, frames.Accepted):
             message = self.outbox.accepted(number)
@@ -125,7 +125,7 @@ class Publishing:
         self.watch_age()
 
     def resend(self) -> None:
-        """The wait is over."""
+        """The wait after a rejection is over."""
         self._asked_until = None
 
     def wait_until(self, at: int) -> None:
@@ -133,7 +133,7 @@ class Publishing:
         self._context.timers.set(Timer.RESEND, at)
 
     def connection_lost(self) -> None:
-        """What was in flight will be sent again on the next transport, but not before the time that the server asked for."""
+        """Messages in flight will be sent again on the next transport, but not before the time that the server asked for."""
         self._context.timers.cancel(Timer.RESEND)
         self._context.timers.cancel(Timer.CURSOR)
         if self._asked_until is not None:
@@ -143,21 +143,21 @@ class Publishing:
         self.watch_age()
 
     def server_knows(self, last_client_sequence: int, *, is_reset: bool) -> None:
-        """What a connection begins with: the newest number of ours that the server has taken."""
+        """At the start of a connection: the newest number of this client that the server has taken."""
         self.outbox.resume_numbering(last_client_sequence)
         if is_reset:
             self.outbox.new_epoch()
 
     def expire(self, now: int) -> None:
-        """Give up what has waited for too long (7.9)."""
+        """Give up messages that have waited too long (7.9)."""
         for message in self.outbox.expire(now - ns(self._context.config.outbox_age_max_s)):
             self._fail(message, FailureCode.EXPIRED, "waited for a connection for too long")
         self.watch_age()
 
     def give_up(self, reason: str) -> None:
-        """The session ends: whatever is left fails visibly (7.39, 6.8)."""
+        """The session ends: remaining messages are reported as failed (7.39, 6.8)."""
         if self._context.saves:
-            reason = f"{reason}; it is saved and will be sent when the program starts again"
+            reason = f"{reason}; it is saved and will be sent after a restart of the program"
         for message in self.outbox.clear():
             self._fail(message, FailureCode.CLOSED, reason)
 
@@ -169,7 +169,7 @@ class Publishing:
             self._context.timers.set(Timer.EXPIRE, since + ns(self._context.config.outbox_age_max_s))
 
     def keep_limits(self, limits: frames.Limits) -> None:
-        """The server's limits are known; a message that waits and is too large for it fails visibly."""
+        """The server's limits are known; a waiting message that exceeds them is reported as failed."""
         self.limits = limits
         self._frame_bytes_max = limits.frame_bytes_max
         self.outbox.keep_unanswered_below(limits.unanswered_max)
@@ -178,7 +178,7 @@ class Publishing:
             self._fail(message, FailureCode.TOO_BIG, reason)
 
     def _frame_bytes(self, data: Data) -> int:
-        """How large the frame around `data` may become. Raises InvalidEvent if no server would take it."""
+        """How large the frame around `data` may become. Raises InvalidEvent if every server would refuse it."""
         size_bytes = encoded_bytes(data) + _FRAME_OVERHEAD_BYTES
         if size_bytes > self._frame_bytes_max:  # 7.3
             limit = self._frame_bytes_max
@@ -204,7 +204,7 @@ class Publishing:
 
     def _fail(self, message: Queued, code: str, reason: str) -> None:
         self._record.failed += 1
-        if code in tuple(FailureCode):  # the server knows what it has refused itself
+        if code in tuple(FailureCode):  # the server refused it, so it did not arrive
             self._context.client_report.failed_messages += 1
         self._context.outcomes.append(PublishFailed(message.ticket, code, reason, _may_have_arrived(message, code)))
 
@@ -215,8 +215,8 @@ def _check_object(data: object) -> None:
 
 
 def _may_have_arrived(message: Queued, code: str) -> bool:
-    """Whether a publish that is given up may yet stand in a log: a copy of it is out, and its number was not used up; or one was
-    out when a history was lost."""
+    """Whether a publish that is given up may still be in a log: a copy is unanswered and its number was not used up, or a copy
+    was unanswered when a history was lost."""
     if code == RejectCode.ANSWER_EXPIRED or message.is_perhaps_lost:
         return True
     return message.copies_out > 0 and code not in _NUMBER_USED_UP

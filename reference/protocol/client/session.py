@@ -1,13 +1,13 @@
 """The client's session: one client in one run, across connections and transports.
 
-Its inputs are what the application, the network and the clock do; its outputs are what its driver has to do (`take_actions`) and
-what the application has to know (`take_outcomes`). Its parts:
+Inputs come from the application, the network and the clock; outputs are actions for the driver (`take_actions`) and outcomes for
+the application (`take_outcomes`). The parts:
 
     application -> Publishing (outbox) -> Connectivity: WebSocket or polling -> server
     server -> Connectivity: WebSocket or polling -> EventDelivery (inbox) -> FlowControl -> application
 
-Both transports use the same outbox and the same inbox, so a change of transport changes nothing else. Of all connections that it
-ever opened, the session listens to at most one WebSocket and one polling transport; frames on any other are late and are ignored.
+Both transports use the same outbox and inbox, so a change of transport changes nothing else. Of all connections it has opened,
+the session listens to at most one WebSocket and one polling transport; frames on any other connection are late and are ignored.
 """
 
 from typing import assert_never
@@ -35,16 +35,16 @@ from reference.protocol.timers import ns
 
 _AWAITING_WELCOME = (ClientState.GREETING, ClientState.PROBE_GREETING)
 _POSTPONED_MAX = 2
-"""One frame of a WebSocket and one answer to a poll: nothing more is read until they are taken."""
+"""One frame of a WebSocket and one answer to a poll; nothing more is read until they are taken."""
 
 
 class ClientSession:
-    """See the module. All times are ns on a clock of the driver's that never goes backwards.
+    """One client in one run. All times are ns of the driver's clock, which never goes backwards.
 
-    `policy` says when to connect again, `fallback` when polling takes over, `heartbeat` when to ping; None for the last two: as
+    `policy` decides when to reconnect, `fallback` when polling takes over, `heartbeat` when to ping; None for the last two: as
     the config's fields say. `outcomes_waiting_max`: how many sequenced outcomes the application may leave untaken before the
-    session slows the server down (`flow_control`); the driver then reports each that is taken. None: it takes all at once.
-    `saves`: the driver saves what survives a restart of the program (`saved_session`).
+    session slows the server down (`flow_control`); the driver then reports each one that is taken. None: the application takes
+    all at once. `saves`: the driver saves the state that survives a restart of the program (`saved_session`).
     """
 
     __slots__ = (
@@ -86,12 +86,12 @@ class ClientSession:
         parts = (self._context, self._publishing, self._delivery, self._keepalive, self._record)
         self._connectivity = Connectivity(client_id, *parts, policy, fallback or config.fallback_policy, random_source, token)
 
-    # Inputs of the application.
+    # Inputs from the application.
 
     def restore(self, saved: SavedSession, now: int) -> None:
-        """Go on where the program was in its life before: to be called before `start`, on a session with the same client id.
+        """Restore the session from before the program restarted. Call it before `start`, on a session with the same client id.
 
-        The position is taken over too: what the application has handled is not handed to it again.
+        The position is restored too: events that the application has handled are not delivered again.
         """
         assert self.state is ClientState.NEW, "only before the start"
         assert saved.client_id == self.client_id, "it is the same client that goes on"
@@ -115,7 +115,7 @@ class ClientSession:
         return ticket
 
     def move_cursor(self, data: Data, now: int) -> None:
-        """Show this user's cursor to the others. Only the latest is kept; without a connection it waits for one.
+        """Show this user's cursor to the others. Only the latest is kept; without a connection it is sent later.
 
         Raises InvalidEvent or SessionClosed.
         """
@@ -124,7 +124,7 @@ class ClientSession:
         self._send_waiting(now)
 
     def application_took(self, count: int, now: int) -> None:
-        """The application has taken so many sequenced outcomes. Only for a session with `outcomes_waiting_max`."""
+        """The application has taken this many sequenced outcomes. Only for a session with `outcomes_waiting_max`."""
         flow = self._flow
         assert flow is not None, "a session without a limit does not count"
         flow.took(count)
@@ -138,13 +138,13 @@ class ClientSession:
     def hold_events(self, now: int) -> None:
         """The application does not read: take no more sequenced events until `release_events`.
 
-        The position stays where it is, so nothing is lost and nothing is kept; everything else goes on, answers to publishes
-        among it, so an application that publishes while it reads cannot lock itself out.
+        The position stays, so nothing is lost and nothing is buffered. Everything else goes on, including answers to publishes,
+        so an application that publishes while it reads cannot deadlock.
         """
         self._delivery.hold()
 
     def release_events(self, now: int) -> None:
-        """The application reads again: go on from the position, by a resume if something was passed over."""
+        """The application reads again: go on from the position, with a resume if events were passed over."""
         if not self._delivery.release(now):
             return
         if self.state.has_websocket:
@@ -156,7 +156,7 @@ class ClientSession:
         self.handle_timeout(now)
 
     def close(self, now: int) -> None:
-        """Leave (7.38). Whatever is still unanswered fails visibly; presence leaves at once if the server can be notified."""
+        """Leave (7.38). Unanswered publishes are reported as failed; presence ends at once if the server can be notified."""
         if self.state is ClientState.CLOSED:
             return
         if self.state.has_websocket:
@@ -164,7 +164,7 @@ class ClientSession:
         self._connectivity.end(None, "closed by the application", now)
 
     def handle_token(self, token: str, now: int) -> None:
-        """The application has a new token (7.37). If it is the one that the session has already, it is not sent again (7.36)."""
+        """The application has supplied a token (7.37). If the session has this token already, it is not sent again (7.36)."""
         is_new, self._connectivity.token = token != self._connectivity.token, token
         if self.state is ClientState.REFRESHING:
             self._connectivity.token_given(now, is_new=is_new)
@@ -184,10 +184,10 @@ class ClientSession:
         if self.state is ClientState.NEW:
             raise LocalError("start the session first")
 
-    # Inputs of the network.
+    # Inputs from the network.
 
     def connection_opened(self, connection_id: int, now: int) -> None:
-        """The WebSocket is open, its handshake done."""
+        """The WebSocket is open and its handshake is done."""
         if connection_id != self._connectivity.websocket:
             return
         self._connectivity.opened(now)
@@ -207,13 +207,13 @@ class ClientSession:
         self.handle_timeout(now)
 
     def network_returned(self, now: int) -> None:
-        """The network of this machine is back, as far as it knows: do not wait for the next attempt (7.44)."""
+        """The operating system reports that this machine's network is back: end the wait for the next attempt (7.44)."""
         self._connectivity.network_returned(now)
         self.handle_timeout(now)
 
     def bytes_received(self, connection_id: int, now: int, *, request: frames.RequestKind | None = None) -> None:
-        """Some bytes came, perhaps a part of a large frame: any byte counts as life. On the polling transport: of whose
-        answer."""
+        """Bytes arrived, perhaps a part of a large frame: any byte is a sign of life. `request`: on the polling transport, the
+        request that they answer."""
         if connection_id == self._connectivity.websocket:
             self._keepalive.heard(now)
             self._delivery.bytes_came(now)
@@ -221,8 +221,8 @@ class ClientSession:
             self._connectivity.polling.bytes_came(request, now)
 
     def receive_frame(self, connection_id: int, frame: frames.Frame, now: int) -> None:
-        """A frame has arrived whole. A frame that breaks the protocol ends its connection; one of a connection that was left is
-        ignored (3.11)."""
+        """A complete frame has arrived. A frame that breaks the protocol ends its connection; a frame of a connection already
+        left is ignored (3.11)."""
         flow = self._flow
         if flow is not None:
             is_websocket = connection_id == self._connectivity.websocket
@@ -242,7 +242,7 @@ class ClientSession:
                 self._receive_on_websocket(frame, now)
             elif connection_id == self._connectivity.polling.connection_id:
                 self._receive_answer(frame, now)
-            # Most frames leave nothing to send and come before any timer: then there is no need to call.
+            # Most frames leave nothing to send and arrive before any timer: skip the call.
             if not self._publishing.is_empty:
                 self._send_waiting(now)
             if (first := self._timers.first) is None or first <= now:
@@ -251,7 +251,7 @@ class ClientSession:
             self.receive_malformed(connection_id, error, now)
 
     def receive_malformed(self, connection_id: int, error: RemoteError, now: int) -> None:
-        """Something arrived that the protocol does not allow. Its connection is left; the session goes on elsewhere."""
+        """A message arrived that the protocol does not allow. Its connection is closed; the session reconnects."""
         if connection_id == self._connectivity.websocket:
             self._connectivity.leave(error.code, error.message, now)
         elif connection_id == self._connectivity.polling.connection_id:
@@ -262,7 +262,7 @@ class ClientSession:
     # Flow control towards the application (7.19).
 
     def _hand_over(self, now: int, *, is_patient: bool = True) -> None:
-        """Hand over as much of what was postponed as there is room for; pause and resume reading accordingly."""
+        """Deliver as many postponed frames as there is room for; pause and resume reading accordingly."""
         flow = self._flow
         assert flow is not None, "only a session with a limit postpones"
         has_moved = False
@@ -290,11 +290,11 @@ class ClientSession:
             self.hold_events(now)
         self._hand_over(now, is_patient=False)
 
-    # The passing of time.
+    # Time.
 
     def next_deadline(self) -> int | None:
         """The time for the next `handle_timeout`, in ns, or None."""
-        first = self._timers.first  # as mostly; there is one question for each frame
+        first = self._timers.first  # usually known; this is asked once per frame
         return self._timers.next_deadline() if first is None else first
 
     def handle_timeout(self, now: int) -> None:
@@ -306,12 +306,12 @@ class ClientSession:
     # Outputs.
 
     def take_actions(self) -> list[ClientAction]:
-        """What the driver has to do, in order; empties the queue."""
+        """Actions for the driver, in order; empties the queue."""
         actions, self._context.actions = self._context.actions, []
         return actions
 
     def take_outcomes(self) -> list[Outcome]:
-        """What the application has to know, in order; empties the queue."""
+        """Outcomes for the application, in order; empties the queue."""
         outcomes, self._context.outcomes = self._context.outcomes, []
         return outcomes
 
@@ -328,18 +328,18 @@ class ClientSession:
 
     @property
     def position(self) -> tuple[str | None, int]:
-        """Epoch and number of the last event handed over."""
+        """Epoch and number of the last delivered event."""
         return self._delivery.inbox.epoch, self._delivery.inbox.last
 
     @property
     def transport(self) -> Transport | None:
-        """What carries the session now, None if nothing does. While a welcomed probe proves itself, both may; this names the
-        newer."""
+        """The transport that carries the session now, None if there is none. While a welcomed probe is being proven both may;
+        then the newer one."""
         return self._connectivity.transport
 
     @property
     def ended(self) -> SessionEnded | None:
-        """How it has ended; None while it has not."""
+        """How the session ended; None while it has not."""
         return self._connectivity.ended
 
     @property
@@ -349,12 +349,12 @@ class ClientSession:
 
     @property
     def next_attempt_at(self) -> int | None:
-        """When the next WebSocket is opened, in ns; None while there is one, and when there will be none."""
+        """When the next WebSocket is opened, in ns; None if one is open or none will be opened."""
         return self._connectivity.next_attempt_at
 
     @property
     def round_trips_ms(self) -> tuple[float, ...]:
-        """The last round trips, in ms, the oldest first; at most `round_trip_samples_max`."""
+        """The last round trips, in ms, oldest first; at most `round_trip_samples_max`."""
         return self._record.round_trips_ms
 
     @property
@@ -372,16 +372,16 @@ class ClientSession:
 
     @property
     def patience_s(self) -> float:
-        """How long the session waits for an application that takes no events before it holds, in seconds: pongs and answers stand
-        behind those events, so the wait has to end well before the session would take silence for a fault."""
+        """How long the session waits for an application that takes no events before it holds, in seconds. Pongs and answers stand
+        behind those events, so the wait has to end well before the session would count the silence as a fault."""
         return min(self.config.patience_s, self.config.tail_timeout_s / 2, self._keepalive.answer_limit_s / 2)
 
     def statistics(self) -> ClientStatistics:
-        """A frozen account of what the session holds."""
+        """The sizes and limits of everything the session holds, as a frozen value."""
         return _statistics_of(self._context, self._publishing, self._delivery, self._keepalive, self._connectivity, self._record)
 
     def health(self) -> Health:
-        """A frozen snapshot."""
+        """The health at this moment, as a frozen value."""
         status = self._connectivity.status
         error = self._connectivity.last_error
         last_error = None if error is None else error.reason
@@ -447,7 +447,7 @@ class ClientSession:
             case frames.RequestFailed():
                 self._connectivity.request_failed(answer, now)
             case _:
-                raise RemoteError(CloseCode.BAD_FRAME, f"{type(answer).__name__} is no answer to a request")
+                raise RemoteError(CloseCode.BAD_FRAME, f"{type(answer).__name__} is not an answer to a request")
 
     def _receive_poll(self, answer: frames.PollAnswer, now: int) -> None:
         polling = self._connectivity.polling
@@ -464,7 +464,7 @@ class ClientSession:
         self._context.actions.append(Send((self._connectivity.websocket,), frame))
 
     def _send_waiting(self, now: int) -> None:
-        """Send what waits, on whatever carries the session now."""
+        """Send what waits, on the transport that carries the session now."""
         if self._publishing.is_empty:
             return
         state, polling = self._connectivity.state, self._connectivity.polling
@@ -507,7 +507,7 @@ class ClientSession:
             case Timer.RESEND:
                 self._publishing.resend()
             case Timer.CURSOR:
-                pass  # what waits is sent after every timer
+                pass  # waiting messages are sent after every timer
             case Timer.EXPIRE:
                 self._publishing.expire(now)
             case Timer.POLL:
@@ -541,7 +541,7 @@ def _statistics_of(
     config, outbox, inbox, flow = context.config, publishing.outbox, delivery.inbox, context.flow
     untaken: tuple[Held, ...] = ()
     if flow is not None:
-        # Events that were held for a gap are handed over together with the one that fills it.
+        # Events that were held for a gap are delivered together with the one that fills it.
         most = flow.outcomes_max + config.inbox_held_max
         untaken = (
             Held("outcomes that the application has not taken", flow.waiting, most),

@@ -1,3 +1,3 @@
-"""Policies that can be exchanged: when to reconnect (`reconnect`, `catalogue`), when to fall back to polling (`fallback`), when
-to ping and when to give a silent connection up (`keepalive`).
+"""Replaceable policies: when to reconnect (`reconnect`, `catalogue`), when to fall back to polling (`fallback`), when to ping and
+when to give up a silent connection (`keepalive`).
 """

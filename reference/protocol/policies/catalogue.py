@@ -1,26 +1,25 @@
-"""Reconnect policies that others use, as formulas beside ours (`backoff.FullJitter`), so that they can be compared and shipped.
+"""Reconnect policies of other systems, as formulas beside ours (`reconnect.FullJitter`), for comparison and use.
 
-Each is one small frozen value with one method of behaviour, `wait_s`, and one that says what to expect of it, `range_s`. k
-counts failed attempts from 0, so k = 0 is the first wait after a connection was lost; d = base * factor**k. `attempts_max`: after
-so many failed attempts it gives up for good; None: never. `first_spread`: the first wait after a live session was lost is
-U(0, the spread that the server asks for), as with ours, and k counts from the failure after it. Which system uses which is for
-`simulation.scenario.presets`.
+Each is one small frozen value with two methods: `wait_s` computes a wait, `range_s` its bounds. k counts failed attempts from 0,
+so k = 0 is the first wait after a connection was lost; d = base * factor**k. `attempts_max`: after this many failed attempts the
+policy gives up for good; None: never. `first_spread`: the first wait after a live session was lost is U(0, the spread that the
+server asks for), as with ours, and k counts from the next failure. `simulation.scenario.presets` says which system uses which.
 
     Fixed           seconds + U(0, spread)
     Exponential     min(cap, d)
-    Schedule        a list of waits, then the same one for ever, or nothing
+    Schedule        a list of waits, then the same one for ever, or give up
     ScaledJitter    min(cap, d) * U(low, high), or the cap after the jitter
     AddedJitter     min(cap, d) + U(low, high), at least 0
-    SpreadJitter    min(most, shift + U(low, min(cap, d)))         "full jitter" and its kin
-    Decorrelated    min(cap, U(base, 3 * the wait before))
-    SignedJitter    min(cap, d -+ U(0, share) * d)                 Socket.IO's, whose sign hangs on the same draw
+    SpreadJitter    min(most, shift + U(low, min(cap, d)))         "full jitter" and similar
+    Decorrelated    min(cap, U(base, 3 * the previous wait))
+    SignedJitter    min(cap, d -+ U(0, share) * d)                 Socket.IO's, whose sign comes from the same sample
     DoubleJitter    U(d, 2 d) * U(low, high)
-    Polynomial      a quiet time, then min(cap, factor * n**power) + U(0, spread)
+    Polynomial      a fixed wait, then min(cap, factor * n**power) + U(0, spread)
     LateGrowth      U(0, first), then min(cap, base * factor**(k - 1))
-    OnceDrawn       min(cap, m * factor**k), m drawn once in a client's life
+    OnceDrawn       min(cap, m * factor**k), m sampled once per client
     Ramp            0, then base * min((k + 2) / 3, 2) * U(low, high)
 
-To add one: a frozen class with `wait_s(attempt) -> float | None`, which draws with `attempt.uniform` only.
+To add one: a frozen class with `wait_s(attempt) -> float | None` that samples with `attempt.uniform` only.
 """
 
 import math
@@ -33,7 +32,7 @@ from reference.protocol.errors import ConfigError
 from reference.protocol.policies.reconnect import Attempt, FullJitter, capped
 
 WAIT_CEILING_S = 86_400.0
-"""No policy waits longer than a day, whatever its formula says: an uncapped one would pass every float."""
+"""No policy waits longer than a day, whatever its formula: one without a cap would overflow a float."""
 
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=WAIT_CEILING_S)]
 PositiveSeconds = Annotated[float, msgspec.Meta(gt=0, le=WAIT_CEILING_S)]
@@ -55,8 +54,8 @@ class _Policy(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", forbi
         return after_first_spread(self._drawn, attempt) if self.first_spread else self._drawn(attempt)
 
     def range_s(self, failures: int) -> Range | None:
-        """Between which seconds the wait after so many failures lies; None: it has given up. The first spread is the server's,
-        and counted as none."""
+        """Bounds in seconds of the wait after this many failures; None: the policy has given up. The server's first spread is not
+        counted."""
         if self._has_given_up(failures):
             return None
         return (0.0, 0.0) if self.first_spread and failures == 0 else self._range(failures - self.first_spread)
@@ -66,7 +65,7 @@ class _Policy(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", forbi
         return is_over or self._is_spent(failures - self.first_spread)
 
     def _is_spent(self, failures: int) -> bool:
-        """It has no wait for so many failures."""
+        """Whether there is no wait after this many failures."""
         return False
 
     def _drawn(self, attempt: Attempt) -> float:
@@ -90,7 +89,7 @@ class Fixed(_Policy, frozen=True, kw_only=True, tag="fixed"):
 
 
 class _Growing(_Policy, frozen=True, kw_only=True):
-    """What grows as base * factor**k up to a cap (None: a day)."""
+    """Grows as base * factor**k up to a cap (None: a day)."""
 
     base_s: PositiveSeconds = 1.0
     factor: Factor = 2.0
@@ -101,7 +100,7 @@ class _Growing(_Policy, frozen=True, kw_only=True):
 
 
 class ExponentialBackoff(_Growing, frozen=True, kw_only=True, tag="exponential"):
-    """min(cap, d), without any jitter."""
+    """min(cap, d), no jitter."""
 
     def _drawn(self, attempt: Attempt) -> float:
         return self._step(attempt.failures)
@@ -111,7 +110,7 @@ class ExponentialBackoff(_Growing, frozen=True, kw_only=True, tag="exponential")
 
 
 class Schedule(_Policy, frozen=True, kw_only=True, tag="schedule"):
-    """These waits in turn, then `then_s` for ever, or nothing."""
+    """These waits in turn, then `then_s` for ever; None: give up."""
 
     waits_s: Annotated[tuple[Seconds, ...], msgspec.Meta(min_length=1, max_length=10_000)]
     then_s: Seconds | None = None
@@ -189,7 +188,7 @@ class SpreadJitter(_Growing, frozen=True, kw_only=True, tag="spread_jitter"):
 
 
 class Decorrelated(_Policy, frozen=True, kw_only=True, tag="decorrelated"):
-    """min(cap, U(base, 3 * s)), s the wait before, base at first."""
+    """min(cap, U(base, 3 * s)), where s is the previous wait, at first base."""
 
     base_s: PositiveSeconds = 1.0
     cap_s: PositiveSeconds = 30.0
@@ -208,7 +207,7 @@ class Decorrelated(_Policy, frozen=True, kw_only=True, tag="decorrelated"):
 class SignedJitter(_Growing, frozen=True, kw_only=True, tag="signed_jitter"):
     """min(cap, d -+ r * share * d), r = U(0, 1), minus where the first decimal of r is even.
 
-    Sign and size come from one draw, so the wait is a comb and not uniform: its mean is d * (1 + 0.05 * share).
+    Sign and size come from one sample, so the wait is not uniform: its mean is d * (1 + 0.05 * share).
     """
 
     share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.5
@@ -227,7 +226,7 @@ class SignedJitter(_Growing, frozen=True, kw_only=True, tag="signed_jitter"):
 
 
 class DoubleJitter(_Growing, frozen=True, kw_only=True, tag="double_jitter"):
-    """U(d, 2 d) * U(low, high), two draws, d = min(cap, base * factor**k)."""
+    """U(d, 2 d) * U(low, high), two samples, d = min(cap, base * factor**k)."""
 
     low: Share = 0.5
     high: Share = 1.5
@@ -268,7 +267,7 @@ class Polynomial(_Policy, frozen=True, kw_only=True, tag="polynomial"):
 
 
 class LateGrowth(_Growing, frozen=True, kw_only=True, tag="late_growth"):
-    """U(0, first) after the loss, then min(cap, base * factor**(k - 1)) without jitter."""
+    """U(0, first) after the loss, then min(cap, base * factor**(k - 1)), no jitter."""
 
     first_s: Seconds = 5.0
 
@@ -280,7 +279,7 @@ class LateGrowth(_Growing, frozen=True, kw_only=True, tag="late_growth"):
 
 
 class OnceDrawn(_Policy, frozen=True, kw_only=True, tag="once_drawn"):
-    """min(cap, m * factor**k), m = U(low, high) drawn once in a client's life."""
+    """min(cap, m * factor**k), where m = U(low, high) is sampled once per client."""
 
     low_s: PositiveSeconds = 1.0
     high_s: PositiveSeconds = 5.0
@@ -300,7 +299,7 @@ class OnceDrawn(_Policy, frozen=True, kw_only=True, tag="once_drawn"):
 
 
 class Ramp(_Policy, frozen=True, kw_only=True, tag="ramp"):
-    """0 at once, then base * min((k + 2) / 3, 2) * U(low, high)."""
+    """0 for the first attempt, then base * min((k + 2) / 3, 2) * U(low, high)."""
 
     base_s: PositiveSeconds = 15.0
     low: Share = 0.8
@@ -341,7 +340,7 @@ T = TypeVar("T")
 
 
 def after_first_spread(wait_s: Callable[[Attempt], T], attempt: Attempt) -> T | float:
-    """The wait of a policy that leaves the first one to the server: U(0, its spread), then `wait_s` from its beginning."""
+    """The wait of a policy with `first_spread`: U(0, the server's spread) at first, then `wait_s` counted from 0."""
     if attempt.failures == 0:
         return attempt.uniform(0.0, attempt.first_spread_s)
     return wait_s(msgspec.structs.replace(attempt, failures=attempt.failures - 1))

@@ -1,10 +1,10 @@
-"""When HTTP polling takes over from a WebSocket that does not come: fallback policies behind one method.
+"""Fallback policies: when HTTP polling takes over from a WebSocket that cannot connect.
 
-A policy is a formula: from failures and time it computes how long to wait, as a reconnect policy does. It is asked when the
-session begins, whenever a connection has been lost, and when the time that it named has come.
+A policy is a formula: from failures and time it computes how long to wait, as a reconnect policy does. The session asks it at its
+start, after every loss of a connection, and at the time that the policy named.
 
-What counts as trouble does not end when a socket opens, but when a connection has been useful for a while (steady): a proxy that
-kills each WebSocket after a second is as bad as one that refuses them.
+A disconnection ends only when a connection has been useful for a while (steady), not when a socket opens: a proxy that kills each
+WebSocket after a second is as bad as one that refuses them.
 """
 
 from dataclasses import dataclass
@@ -19,8 +19,8 @@ from reference.protocol.errors import ConfigError
 class Disconnection:
     """What a policy may know.
 
-    failures: attempts failed in a row, forgotten when a connection is steady. lasts_s: for how many seconds nothing has carried
-    the session steadily, minus the time for which the server asked to be left alone.
+    failures: failed attempts in a row, reset when a connection is steady. lasts_s: seconds for which no steady connection has
+    carried the session, minus the time for which the server asked the client to stay away.
     """
 
     failures: int
@@ -28,15 +28,15 @@ class Disconnection:
 
 
 class FallbackPolicy(Protocol):
-    """When polling takes over. More trouble never makes it later."""
+    """When polling takes over. More failures or a longer disconnection must never make it later."""
 
     def wait_s(self, trouble: Disconnection) -> float | None:
-        """Seconds until polling takes over if nothing gets better before: 0 or less is now; None: not before another failure."""
+        """Seconds until polling takes over if nothing changes: 0 or less: now; None: not before another failure."""
         ...
 
 
 class AfterFailures(msgspec.Struct, frozen=True, tag_field="kind", tag="after_failures", forbid_unknown_fields=True):
-    """After so many failed attempts in a row, however long they take."""
+    """After this many failed attempts in a row, however long they take."""
 
     failures: int = 5
 
@@ -48,7 +48,7 @@ class AfterFailures(msgspec.Struct, frozen=True, tag_field="kind", tag="after_fa
 
 
 class AfterSeconds(msgspec.Struct, frozen=True, tag_field="kind", tag="after_seconds", forbid_unknown_fields=True):
-    """After so many seconds, however many attempts were made. An attempt that is under way is given up for it."""
+    """After this many seconds, however many attempts were made. An attempt under way is abandoned."""
 
     seconds: float = 30.0
 
@@ -60,7 +60,7 @@ class AfterSeconds(msgspec.Struct, frozen=True, tag_field="kind", tag="after_sec
 
 
 class AfterEither(msgspec.Struct, frozen=True, tag_field="kind", tag="after_either", forbid_unknown_fields=True):
-    """After so many failed attempts in a row or so many seconds, whichever comes first."""
+    """After this many failed attempts in a row or this many seconds, whichever comes first."""
 
     failures: int = 5
     seconds: float = 30.0
@@ -73,14 +73,14 @@ class AfterEither(msgspec.Struct, frozen=True, tag_field="kind", tag="after_eith
 
 
 class NeverFallBack(msgspec.Struct, frozen=True, tag_field="kind", tag="never_fall_back", forbid_unknown_fields=True):
-    """WebSocket or nothing."""
+    """Never: WebSocket only."""
 
     def wait_s(self, trouble: Disconnection) -> None:
         return None
 
 
 Fallback = AfterFailures | AfterSeconds | AfterEither | NeverFallBack
-"""Those that can be written down; any object with their one method is a policy."""
+"""The policies that a file can name; any object with the same method is a policy."""
 
 
 def _check(holds: bool, policy: object, needs: str) -> None:

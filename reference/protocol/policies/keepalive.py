@@ -1,21 +1,21 @@
-"""When a client pings, and how long a connection may be silent before it counts as dead: heartbeat policies behind one method.
+"""Heartbeat policies: when a client pings, and how long a connection may be silent before it counts as dead.
 
-A policy is a formula over what the client has last heard and said, in seconds. Two things are not left to it: the first ping
-leaves with the welcome, for a connection is useful only when a ping was answered on it, and any byte from the server is life
-(only `FreshnessPoints` counts nothing but answers).
+A policy is a formula over what the client last received and sent, in seconds. Two rules are fixed: the first ping is sent with
+the welcome, because a connection is useful only after an answered ping; and any byte from the server is a sign of life (only
+`FreshnessPoints` counts nothing but answers).
 
     EveryInterval     a ping at every interval; dead after a time without any byte
-    AfterSilence      a ping only where nothing else is heard
+    AfterSilence      a ping only when nothing else is received
     NoPings           the server's heartbeats are trusted
-    MissesInARow      k pings in a row that nothing followed
+    MissesInARow      dead after k pings in a row without any byte after them
     FreshnessPoints   NFD-S: each ping must be answered by its own time limit
     PhiAccrual        dead when the silence is improbable, as Akka judges it;  PhiExponential: as Cassandra does
 
-A policy has no memory: what has been seen on the connection is in `Signs`.
+A policy has no memory: what was observed on the connection is in `Signs`.
 
-The server has a limit of its own (`ServerConfig.silence_max_s`), which it tells each client, so nothing else can be its policy: a
-client of which it hears nothing for so long is gone. A policy says with `quiet_max_s` what it can promise; to a server that
-allows less, the client pings in between (`keepalive`).
+The server has a limit of its own (`ServerConfig.silence_max_s`), which it sends to each client: it drops a client that is silent
+for so long. A policy promises with `quiet_max_s` how long it may be silent; if the server allows less, the client sends
+additional pings (`client/keepalive`).
 """
 
 import math
@@ -28,12 +28,12 @@ from reference.protocol.errors import ConfigError
 
 
 class Signs(msgspec.Struct, frozen=True):
-    """What a policy may know of a connection that is welcomed, in seconds.
+    """What a policy may know of a welcomed connection, in seconds.
 
     pinged_s: since the last ping. heard_s: since the last byte from the server. unanswered_s: since the oldest ping after which
-    no byte has come; None if something has come after each. unproven_s: since the oldest ping of which neither the answer nor
-    that of a later one has come. intervals_s: the last intervals between two answers, the oldest first; as many as the policy
-    has asked for with an attribute `intervals_max`, none without.
+    no byte has arrived; None if bytes arrived after each. unproven_s: since the oldest ping that is unanswered, as are all later
+    ones. intervals_s: the last intervals between two answers, oldest first; as many as the policy's attribute `intervals_max`
+    says, none if it has no such attribute.
     """
 
     pinged_s: float
@@ -44,31 +44,32 @@ class Signs(msgspec.Struct, frozen=True):
 
 
 class Due(msgspec.Struct, frozen=True):
-    """In how many seconds a ping is due, and the connection dead, if nothing is heard before. 0 or less: now; None: never."""
+    """Seconds until the next ping is due and until the connection is dead, if nothing is received before. 0 or less: now; None:
+    never."""
 
     ping_s: float | None
     dead_s: float | None
 
 
 class HeartbeatPolicy(Protocol):
-    """When to ping, and when to give up. What is heard may put either off, never bring it forward: the policy is asked after each
-    ping, and again when a time that it named has come."""
+    """When to ping, and when to give up. Received bytes may only postpone both: the policy is asked after each ping, and again at
+    the times that it named."""
 
     @property
     def notice_max_s(self) -> float:
-        """How long a connection that has died may look alive, in seconds."""
+        """How long a dead connection may go unnoticed, in seconds."""
         ...
 
     @property
     def quiet_max_s(self) -> float | None:
-        """How long the client may say nothing, in seconds; None: for ever."""
+        """How long the client may send nothing, in seconds; None: for ever."""
         ...
 
     def due(self, signs: Signs) -> Due: ...
 
 
 class EveryInterval(msgspec.Struct, frozen=True, tag_field="kind", tag="every_interval", forbid_unknown_fields=True):
-    """A ping at every interval, whatever else is said; dead when no byte comes for `timeout_s` after one."""
+    """A ping at every interval, whatever else is sent; dead when no byte arrives for `timeout_s` after one."""
 
     interval_s: float = 10.0
     timeout_s: float = 10.0
@@ -89,9 +90,9 @@ class EveryInterval(msgspec.Struct, frozen=True, tag_field="kind", tag="every_in
 
 
 class AfterSilence(msgspec.Struct, frozen=True, tag_field="kind", tag="after_silence", forbid_unknown_fields=True):
-    """A ping only when nothing was heard for `silence_s`, or none was sent for `pause_max_s`; dead as with `EveryInterval`.
+    """A ping only when nothing was received for `silence_s`, or no ping was sent for `pause_max_s`; dead as with `EveryInterval`.
 
-    A busy connection proves itself and is spared the pings; the pause is for the server, which wants to hear something too.
+    A busy connection needs no pings to prove itself; `pause_max_s` exists because the server must hear from the client too.
     """
 
     silence_s: float = 10.0
@@ -112,15 +113,16 @@ class AfterSilence(msgspec.Struct, frozen=True, tag_field="kind", tag="after_sil
         return self.pause_max_s
 
     def due(self, signs: Signs) -> Due:
-        silent_s = min(signs.heard_s, signs.pinged_s)  # a ping that was not answered is not repeated at once
+        silent_s = min(signs.heard_s, signs.pinged_s)  # an unanswered ping is not repeated at once
         return Due(min(self.silence_s - silent_s, self.pause_max_s - signs.pinged_s), _until_dead(self.timeout_s, signs))
 
 
 class NoPings(msgspec.Struct, frozen=True, tag_field="kind", tag="no_pings", forbid_unknown_fields=True):
-    """No ping but the first. The server's heartbeats are trusted; when nothing came for `silence_max_s`, the connection is dead.
+    """No ping but the first: the server's heartbeats show that it is alive. The connection is dead when nothing came for
+    `silence_max_s`.
 
-    It has to exceed the server's `heartbeat_interval_s` (which welcome tells), best by a factor of two. A server that tells its
-    own `silence_max_s` is pinged all the same, twice within it.
+    That has to exceed the server's `heartbeat_interval_s` (which welcome reports), best by a factor of two. A server that reports
+    its own `silence_max_s` is pinged all the same, twice within it.
     """
 
     silence_max_s: float = 35.0
@@ -141,8 +143,8 @@ class NoPings(msgspec.Struct, frozen=True, tag_field="kind", tag="no_pings", for
 
 
 class MissesInARow(msgspec.Struct, frozen=True, tag_field="kind", tag="misses_in_a_row", forbid_unknown_fields=True):
-    """k misses in a row: a ping at every interval; while nothing comes, another each `retry_s`; dead when `misses` of them have
-    passed in a row. TCP's keepalive and OpenSSH do so (RFC 9293, section 3.8.4; `ServerAliveCountMax`)."""
+    """k misses in a row: a ping at every interval; while nothing arrives, another one each `retry_s`; dead when `misses` of them
+    have passed in a row. TCP keepalive and OpenSSH work like this (RFC 9293, section 3.8.4; `ServerAliveCountMax`)."""
 
     interval_s: float = 10.0
     misses: int = 3
@@ -171,7 +173,7 @@ class MissesInARow(msgspec.Struct, frozen=True, tag_field="kind", tag="misses_in
 
 
 ANSWERS_AWAITED_MAX = 8
-"""Pings on their way that a client remembers; an answer to an older one counts for nothing."""
+"""Unanswered pings that a client remembers; an answer to an older one is ignored."""
 
 
 class FreshnessPoints(msgspec.Struct, frozen=True, tag_field="kind", tag="freshness_points", forbid_unknown_fields=True):
@@ -179,7 +181,8 @@ class FreshnessPoints(msgspec.Struct, frozen=True, tag_field="kind", tag="freshn
     2002): the i-th ping leaves at s_i, `interval_s` (eta) after the one before; dead at the freshness point s_i + `shift_s`
     (delta) unless its answer, or that of a later ping, has come.
 
-    Other bytes do not count, so an answer that waits behind a large frame is late. The paper's clocks of two machines are here
+    Other bytes do not count, so an answer that waits behind a large frame is late. The paper compares clocks of two machines;
+    here both times come from the client's clock. A dead connection is detected within eta + delta.
     one clock, the client's, for both times are its own. A dead connection is found within eta + delta.
     """
 
@@ -208,9 +211,9 @@ class _Phi(msgspec.Struct, frozen=True):
     """Phi accrual (Hayashibara, Defago, Yared and Katayama, "The phi accrual failure detector", SRDS 2004): phi(t) = -log10 of
     the probability that an interval between two answers is longer than the silence t; dead when phi reaches the threshold.
 
-    A ping every `interval_s`. Any byte ends a silence. The intervals are the last `samples_max` of this connection, at first
-    two guesses, interval_s -+ 25 %, as Akka has them. Whatever they say, `silence_max_s` without a byte is dead: neither the
-    paper nor Akka has that limit, but a client's time to recover would have no bound without.
+    A ping every `interval_s`. Any byte ends a silence. The intervals are the last `samples_max` of this connection, at first two
+    estimates, interval_s -+ 25 %, as in Akka. In any case `silence_max_s` without a byte is dead: neither the paper nor Akka has
+    that limit, but without it a client's recovery time would have no bound.
     """
 
     interval_s: float = 1.0
@@ -276,7 +279,7 @@ class PhiExponential(_Phi, frozen=True, tag_field="kind", tag="phi_exponential",
 
 
 Heartbeat = EveryInterval | AfterSilence | NoPings | MissesInARow | FreshnessPoints | PhiAccrual | PhiExponential
-"""Those that can be written down; any object with their methods is a policy."""
+"""The policies that a file can name; any object with the same methods is a policy."""
 
 
 _LN_10 = math.log(10.0)
@@ -289,14 +292,14 @@ def deviations_at(threshold: float) -> float:
     p = 10.0**-threshold
     wanted = math.log((1.0 - p) / p)
     y = 1.0
-    for _ in range(40):  # Newton's method on an increasing cubic; the basic operations, so that JavaScript gets the same number
+    for _ in range(40):  # Newton's method on an increasing cubic; basic operations only, so that JavaScript gets the same number
         y -= (y * (1.5976 + 0.070566 * y * y) - wanted) / (1.5976 + 0.211698 * y * y)
     return y
 
 
 def _mean(values: tuple[float, ...]) -> float:
     total = 0.0
-    for value in values:  # not sum(), which rounds in another way from Python 3.12 on
+    for value in values:  # not sum(), which rounds differently from Python 3.12 on
         total += value
     return total / len(values)
 

@@ -1,11 +1,11 @@
-"""When to try again: reconnect policies, and the counter of failed attempts.
+"""Reconnect policies: when to try again; and the counter of failed attempts.
 
-A policy is a formula: from the number of failed attempts and random draws it computes how long to wait. The
-`Reconnector` counts, remembers the last wait, and obeys what the server asked for: `goaway` and Retry-After stand above every
-policy, for a server that sheds load must not meet its clients before its time.
+A policy is a formula: it computes the wait from the number of failed attempts and random samples. The `Reconnector` counts,
+remembers the last wait, and obeys the server's requests: `goaway` and Retry-After take precedence over every policy, because a
+server that sheds load must not be contacted too early.
 
-Chance is drawn by purpose and index (7.24), never from a stream that others share: the wait before the n-th attempt of one client
-stays the same whatever else happens in the world, which is what makes two policies comparable.
+Random numbers are sampled by purpose and index (7.24), never from a shared stream: the wait before the n-th attempt of one client
+is the same whatever else happens in the world, which makes two policies comparable.
 """
 
 from typing import Protocol
@@ -25,11 +25,11 @@ class RandomSource(Protocol):
 
 
 class Attempt(msgspec.Struct, frozen=True):
-    """What a policy may know about the attempt that it is to time.
+    """What a policy may know about the attempt that it schedules.
 
-    failures: attempts failed since the last useful connection; 0 for the first wait after a live session was lost.
-    previous_s: the wait before this one, in seconds (0.0 if none). first_spread_s: how widely the server wants its clients
-    spread. index: how many waits this client has drawn so far.
+    failures: attempts failed since the last useful connection; 0 for the first wait after a live session was lost. previous_s:
+    the wait before this one, in seconds (0.0 if none). first_spread_s: the spread that the server asks its clients for. index:
+    how many waits this client has sampled so far.
     """
 
     failures: int
@@ -40,7 +40,7 @@ class Attempt(msgspec.Struct, frozen=True):
     purpose: str = "backoff"
 
     def uniform(self, low_s: float, high_s: float, aspect: str = "") -> float:
-        """A draw from U(low_s, high_s), in seconds. A policy that needs two draws for one wait names their aspects."""
+        """A sample of U(low_s, high_s), in seconds. A policy that needs two samples for one wait gives each an `aspect`."""
         return low_s + (high_s - low_s) * self.random_source.uniform(self.purpose + aspect, self.index)
 
 
@@ -53,10 +53,10 @@ class ReconnectPolicy(Protocol):
 
 
 class FullJitter(msgspec.Struct, frozen=True, tag_field="kind", tag="full_jitter", forbid_unknown_fields=True):
-    """Ours (7.22): floor + U(0, min(cap, base * factor**k)) after failed attempt k = 0, 1, ...; U(0, first spread) after a live
-    session.
+    """The default (7.22): floor + U(0, min(cap, base * factor**k)) after failed attempt k = 0, 1, ...; U(0, first spread) after
+    the loss of a live session.
 
-    The spread is what keeps a fleet from returning in one second, the floor what keeps one client from hammering.
+    The spread keeps a fleet from reconnecting within one second, the floor keeps one client from retrying in a tight loop.
     """
 
     base_s: float = 1.0
@@ -74,7 +74,7 @@ class FullJitter(msgspec.Struct, frozen=True, tag_field="kind", tag="full_jitter
         return self.floor_s + attempt.uniform(0.0, capped(self.base_s, self.factor, attempt.failures - 1, self.cap_s))
 
     def range_s(self, failures: int) -> tuple[float, float]:
-        """Between which seconds the wait after so many failures lies; the first spread is the server's, and counted as none."""
+        """Bounds in seconds of the wait after this many failures; the server's first spread is not counted."""
         if failures == 0:
             return 0.0, 0.0
         return self.floor_s, self.floor_s + capped(self.base_s, self.factor, failures - 1, self.cap_s)
@@ -89,14 +89,14 @@ def capped(base_s: float, factor: float, exponent: int, cap_s: float) -> float:
 
 
 class AskedWait:
-    """The time before which the server wants to hear nothing of this client, in ns; one for all its transports."""
+    """The time before which the server asked this client to stay away, in ns; one value for all its transports."""
 
     __slots__ = ("lasts_until", "not_before")
 
     def __init__(self) -> None:
         self.not_before = 0
         self.lasts_until = 0
-        """The time of the attempt that waited for it, with its spread or the policy's own wait (7.23)."""
+        """The time of the attempt after that wait, including its spread or the policy's own wait (7.23)."""
 
 
 class Reconnector:
@@ -133,27 +133,28 @@ class Reconnector:
         self._spread_asked_s: float | None = None
 
     def failed(self) -> None:
-        """An attempt failed, or a connection died before it was steady."""
+        """An attempt failed, or a connection was lost before it was steady."""
         self.failures += 1
 
     def steady(self) -> None:
-        """A connection has been useful for long enough to forget what came before."""
+        """A connection has been useful long enough to forget earlier failures."""
         self.failures = 0
         self._previous_s = 0.0
 
     @property
     def not_before(self) -> int:
-        """The time that the server asked for, in ns; nothing may be tried earlier."""
+        """The time that the server asked for, in ns; no attempt may be made earlier."""
         return self._asked.not_before
 
     def asked_to_wait(self, now: int, retry_after_ms: int, spread_ms: int | None) -> None:
-        """The server said: not before retry_after, then spread if it named one. Of several, the latest time stands."""
+        """The server asked for no attempt before retry_after, and a spread after it if it gave one. Of several requests the
+        latest time counts."""
         self._asked.not_before = max(self.not_before, now + retry_after_ms * NS_PER_MS)
         if spread_ms is not None:
             self._spread_asked_s = spread_ms / 1000
 
     def earliest(self, now: int) -> int:
-        """The first time at which anything may be tried, in ns: now, unless the server asked for a wait and a spread."""
+        """The earliest time for any attempt, in ns: now, unless the server asked for a wait and a spread."""
         at = max(now, self.not_before)
         if self._spread_asked_s is not None:
             at += ns(self._attempt().uniform(0.0, self._spread_asked_s))
@@ -162,10 +163,10 @@ class Reconnector:
         return at
 
     def next_attempt_at(self, now: int) -> int | None:
-        """When to try next (7.22, 7.23), in ns, or None if the policy has given up. Draws once.
+        """When to try next (7.22, 7.23), in ns, or None if the policy has given up. Takes one sample.
 
-        A spread that the server named replaces the policy for this attempt; a mere wait comes before the policy's own, so that
-        clients that were refused together do not come back together.
+        A spread from the server replaces the policy for this attempt; a wait without a spread is added before the policy's own
+        wait, so that clients refused together do not reconnect together.
         """
         if self._spread_asked_s is not None:
             return self.earliest(now)
@@ -179,7 +180,7 @@ class Reconnector:
         return at
 
     def hurry(self, now: int, sample: float) -> int | None:
-        """When to try if the machine's network is back now (7.44); None while a wait lasts that the server asked for."""
+        """When to try if this machine's network is back now (7.44); None during a wait that the server asked for."""
         if now < max(self.not_before, self._asked.lasts_until):
             return None
         return now + ns(self.first_spread_s * sample)

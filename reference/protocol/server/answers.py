@@ -1,6 +1,6 @@
-"""The two frames with which a reader begins: welcome over WebSocket, the answer to a poll over HTTP.
+"""The first frame for a reader: welcome over WebSocket, the answer to a poll over HTTP.
 
-Both are the same read of the same log from the same kind of place; only the envelope differs.
+Both read the same log from the same kind of position; only the frame differs.
 """
 
 from reference.protocol import frames
@@ -70,7 +70,7 @@ def poll_answer(
 
 
 def snapshot_frame(place: ReadPosition) -> frames.SnapshotFrame | None:
-    """The snapshot that a reader is given before its first event, if its place asks for one."""
+    """The snapshot to send before the first event, if the reader's position needs one."""
     if place.snapshot is None:
         return None
     return frames.SnapshotFrame(place.snapshot.sequence_number, place.snapshot.state)

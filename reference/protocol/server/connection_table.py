@@ -1,11 +1,11 @@
-"""The connections of one run: who is there, and how each ends.
+"""The connections of one run: a table of all of them, and the steps that end each.
 
-Whether we close a connection or its peer is gone, the same is forgotten: its place among the readers, its requests, its timers,
-and its hold on the session. The session itself stays for a grace.
+Whether we close a connection or the peer is gone, the same is removed: its cursor in the log, its requests, its timers, and its
+ownership of the session. The session itself stays for the grace period.
 
-A timer that ends a connection says that nothing came in time. A process that looks much later than the timer was due (a process
-that stood still, or had too much to do) has not listened either: what has come meanwhile is still unread. So of silence it is
-judged once more a little later.
+A timer that ends a connection means that nothing arrived in time. A process that handles the timer much too late (it was
+suspended or overloaded) has not read either: frames that arrived meanwhile are still unread. So it sets such a timer once more
+for a short time.
 """
 
 from reference.protocol import frames
@@ -22,13 +22,13 @@ from reference.protocol.states import ConnectionState, Transport
 from reference.protocol.timers import NS_PER_MS
 
 _LATE = 100 * NS_PER_MS
-"""Beyond this a driver was not late by chance."""
+"""If a timer is handled later than this, the driver was suspended or overloaded."""
 _TO_READ = 1000 * NS_PER_MS
-"""What a driver that was late has to read what came meanwhile."""
+"""The time that a late driver has for reading what arrived meanwhile."""
 
 
 class ConnectionTable(dict[int, Connection]):
-    """By number, in the order in which they came."""
+    """Connections by number, in the order in which they were opened."""
 
     def __init__(
         self, context: RunContext, fan_out: FanOut, requests: HttpRequests, sequencer: Sequencer, sessions: Sessions
@@ -50,7 +50,7 @@ class ConnectionTable(dict[int, Connection]):
         retry_after_ms: int | None = None,
         limit: Limit | None = None,
     ) -> None:
-        """End it, and say why."""
+        """End the connection, with a reason."""
         target = (connection.connection_id,)
         self._context.limit_reached(limit)
         if connection.transport is Transport.WEBSOCKET and code >= 4000:
@@ -59,7 +59,7 @@ class ConnectionTable(dict[int, Connection]):
         self.forget(connection, code, now)
 
     def close_superseded(self, now: int) -> None:
-        """End those whose session a newer connection has taken over."""
+        """Close the connections whose session a newer connection has taken over."""
         for connection_id in self._sessions.take_superseded():
             self.close(self[connection_id], CloseCode.SUPERSEDED, "a newer connection took the session over", now)
 
@@ -73,14 +73,14 @@ class ConnectionTable(dict[int, Connection]):
         self.close(connection, code, reason.format(getattr(self._context.config, setting)), now, limit=limit)
 
     def forget(self, connection: Connection, code: int | None, now: int, peer_code: int | None = None) -> None:
-        """It is over, with our code, or with the peer's, or without one."""
+        """The connection is over, with our code, or the peer's, or without a code."""
         connection.state = ConnectionState.CLOSED
         connection_id = connection.connection_id
         if self.pop(connection_id, None) is None:
             return
         self._fan_out.remove(connection_id)
         self._requests.forget(connection_id)
-        self._sequencer.forget_connection(connection_id)
+        self._sequencer.forget_connection(connection_id, connection.client_id)
         for timer in OF_CONNECTION:
             self._context.timers.cancel((timer, connection_id))
         session = connection.session

@@ -1,4 +1,4 @@
-"""The context that the parts of one run share: settings, timers, and the output queues that the driver drains."""
+"""The context shared by the parts of one run: settings, timers, and the output queues that the driver drains."""
 
 import enum
 
@@ -13,7 +13,7 @@ from reference.protocol.timers import Timers, ns
 
 
 class RunTimer(enum.Enum):
-    """What a run waits for. The first four are the run's own, GRACE belongs to a client, the others to a connection."""
+    """What a run waits for. The first four timers are the run's own, GRACE belongs to a client, the others to a connection."""
 
     __hash__ = object.__hash__  # members are unique; Enum's own hash is a Python function, and these are keys on every path
 
@@ -40,11 +40,11 @@ OF_CONNECTION = (
 )
 TOO_LATE = {
     RunTimer.HELLO: (CloseCode.HEARTBEAT_LOST, "no hello within {:g} s", "hello_timeout_s", Limit.HELLO_TIME),
-    RunTimer.SILENCE: (CloseCode.HEARTBEAT_LOST, "nothing was heard from this client for {:g} s", "silence_max_s", Limit.SILENCE),
-    RunTimer.STALLED: (CloseCode.TOO_SLOW, "nothing was taken for {:g} s", "slow_reader_timeout_s", Limit.SLOW_READER),
+    RunTimer.SILENCE: (CloseCode.HEARTBEAT_LOST, "no frame received from this client for {:g} s", "silence_max_s", Limit.SILENCE),
+    RunTimer.STALLED: (CloseCode.TOO_SLOW, "slow reader: no data taken for {:g} s", "slow_reader_timeout_s", Limit.SLOW_READER),
     RunTimer.EXPIRED: (CloseCode.TOKEN, "the token has expired", "token_grace_s", None),
 }
-"""Timers that end a connection: how it is closed, with which setting in the reason, and which limit was met."""
+"""Timers that end a connection: its close code, the reason with its setting, and the limit that was reached."""
 OF_RUN = 4
 """How many timers are the run's own."""
 THE_RUN = 0
@@ -61,14 +61,14 @@ _LIMITS = {
     RejectCode.TOO_MANY_CLIENTS: Limit.CLIENTS,
     RejectCode.STATE_FULL: Limit.STATE,
 }
-"""Rejections that say that a limit is reached."""
+"""Rejections that mean that a limit was reached."""
 
 
 class RunContext:
-    """One per run; the run's parts put their work on it."""
+    """One per run; the parts append their actions and observations to it."""
 
     def __init__(self, config: ServerConfig, limits: Limits | None = None) -> None:
-        """`limits`: as every welcome tells them; None: those of the config."""
+        """`limits`: as reported in every welcome; None: those of the config."""
         self.config = config
         self.limits = limits or config.limits
         self.timers: Timers[TimerKey] = Timers()
@@ -76,49 +76,49 @@ class RunContext:
         self.observations: list[Observation] = []
 
     def take_actions(self) -> list[ServerAction]:
-        """Take what has been collected, and start anew."""
+        """Return the collected actions, and start a new list."""
         actions, self.actions = self.actions, []
         return actions
 
     def take_observations(self) -> list[Observation]:
-        """Take what has been collected, and start anew."""
+        """Return the collected observations, and start a new list."""
         observations, self.observations = self.observations, []
         return observations
 
     def send(self, connection_ids: tuple[int, ...], frame: Frame | None) -> None:
-        """Send a frame, if there is one, to those connections, if there are any."""
+        """Send a frame to these connections; does nothing if there is no frame or no connection."""
         if connection_ids and frame is not None:
             self.actions.append(Send(connection_ids, frame))
 
     def limit_reached(self, limit: Limit | None) -> None:
-        """A peer has reached a limit, if it is one."""
+        """Report that a peer has reached a limit; does nothing for None."""
         if limit is not None:
             self.observations.append(LimitReached(limit))
 
     def pinged(self, session: Session, ping: Ping) -> None:
-        """A client tells how it fares."""
+        """A client's ping, with its round trip and report."""
         if ping.round_trip_ms is not None:
             self.observations.append(RoundTripMeasured(session.session_id, session.client_id, ping.round_trip_ms))
         self.reported(session, ping.report)
 
     def reported(self, session: Session, report: Report | None) -> None:
-        """What came with a ping or a poll; a client with nothing to report has nothing queued either."""
+        """The report that came with a ping or a poll; a client with nothing to report has nothing queued either."""
         self.observations.append(Reported(session.session_id, session.client_id, report or Report()))
 
     def ended(self, connection_id: int, session: Session | None, code: int | None, peer_code: int | None) -> None:
-        """A WebSocket is over, with our code, or the peer's, or without one."""
+        """A WebSocket has ended, with our code, or the peer's, or without a code."""
         if session is not None:
             self.observations.append(Left(connection_id, session.session_id, session.client_id, code, peer_code))
         elif code is not None:
             self.observations.append(Refused(connection_id, code))
 
     def accepted(self, counts: dict[str, int]) -> None:
-        """That many publishes of each client were accepted."""
+        """Counts of accepted publishes, by client."""
         for client_id, count in counts.items():
             self.observations.append(Answered(client_id, True, count=count))
 
     def answered(self, client_id: str, answer: Accepted | Rejected) -> None:
-        """A publish has its answer."""
+        """A publish was answered."""
         code = RejectCode(answer.code) if isinstance(answer, Rejected) else None
         is_duplicate = isinstance(answer, Accepted) and answer.duplicate
         self.observations.append(Answered(client_id, isinstance(answer, Accepted), code, is_duplicate))
@@ -129,7 +129,7 @@ _KEY = (RunTimer.IDLE, THE_RUN)
 
 
 class Idling:
-    """Watches whether the run is in use. `since`: in ns, None while it is."""
+    """Tracks whether the run is in use. `since`: when it became idle, in ns; None while it is in use."""
 
     __slots__ = ("_context", "since")
 
@@ -138,7 +138,7 @@ class Idling:
         self.since: int | None = None
 
     def watch(self, is_idle: bool, now: int) -> None:
-        """Called after every input."""
+        """Call after every input."""
         if not is_idle:
             if self.since is not None:
                 self.since = None
@@ -148,5 +148,5 @@ class Idling:
             self._context.timers.set(_KEY, now + ns(self._context.config.run_idle_s))
 
     def is_over(self) -> None:
-        """It has lasted."""
+        """The run has been idle long enough."""
         self._context.actions.append(Retire())

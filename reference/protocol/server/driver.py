@@ -1,10 +1,10 @@
-"""The driver of one run: what every world does around a `Run`, once. A world keeps only its input and output (`RunIO`, `Socket`).
+"""The driver of one run, the same in every world. A world supplies only its I/O (`RunIO`, `Socket`).
 
     inputs of one turn -> Run -> store, push, close, answer -> readers that lag -> observe -> end of the turn
 
-A turn takes a list of inputs (all that one read brought) and drains once: events to store go to the store, actions are
-carried out in their order, a reader that was just welcomed is given what it missed, the monitor is told, and the world writes out
-what was pushed and arms its one alarm. Nothing here waits.
+A turn takes a list of inputs (everything that one read brought) and drains the run once: new events go to the store, actions are
+carried out in order, a newly welcomed reader is sent the events it missed, the monitor is notified, and the world writes out what
+was pushed and sets its one alarm. Nothing here waits.
 """
 
 from collections.abc import Sequence
@@ -26,22 +26,22 @@ Out = TypeVar("Out", covariant=True)
 
 
 class RunIO(Protocol[Out]):
-    """A world around one run. Nothing here waits."""
+    """The I/O of one world for a run. No method waits."""
 
     def now(self) -> int:
-        """In ns since 1970, by a clock that never goes backwards."""
+        """Ns since 1970, by a clock that never goes backwards."""
 
     def encode(self, frame: Frame) -> Out:
-        """A frame as sockets of this world take it; done once, however many readers it has."""
+        """Encode a frame for this world's sockets; called once per frame, however many readers it has."""
 
     def may_store(self) -> bool:
-        """There is something to store. True: `store` it now. False: `store_now` will be called a little later (8.42)."""
+        """There is something to store. True: `store` is called now. False: the world calls `store_now` a little later (8.42)."""
 
     def store(self, append: Append) -> bool:
-        """Make this durable. True: it is, already. False: `stored` or `store_failed` will tell."""
+        """Make this durable. True: it already is. False: the world reports `stored` or `store_failed` later."""
 
     def identify(self, connection_id: int, token: str | None) -> Identity | RemoteError | None:
-        """Whose token it is, or why it is refused; None: `authenticated` will tell."""
+        """The user of a token, or why it is refused; None: the world reports `authenticated` later."""
 
     def answer(self, connection_id: int, frame: Frame) -> None:
         """Answer an HTTP request."""
@@ -50,20 +50,20 @@ class RunIO(Protocol[Out]):
         """Answer an HTTP request with an error."""
 
     def replays(self, connection_id: int, events: int) -> None:
-        """One reader is about to be given that many events by itself."""
+        """One reader is about to be sent this many events by itself."""
 
     def observe(self, observations: Sequence[Observation]) -> None:
-        """What there was to observe in this turn."""
+        """The observations of this turn."""
 
     def retire(self) -> None:
-        """Nobody has been here for a while: drop the run, after this turn."""
+        """The run has been idle for a while: drop it after this turn."""
 
     def turn_over(self) -> None:
-        """Write out what was pushed, and set the one alarm: `ring` must be called at `run.next_deadline()`."""
+        """Write out what was pushed, and set the one alarm: call `ring` at `run.next_deadline()`."""
 
 
 class RunDriver(Generic[T]):
-    """Owns a run and the outgoing queue of each WebSocket. Each method that brings an input is one turn."""
+    """Owns a run and the outgoing queue of each WebSocket. Each method that takes an input is one turn."""
 
     def __init__(self, run: Run, io: RunIO[T], *, control_frames_max: int = CONTROL_FRAMES_MAX) -> None:
         self.run = run
@@ -71,12 +71,12 @@ class RunDriver(Generic[T]):
         self._control_frames_max = control_frames_max
         self._outgoing: dict[int, Outgoing[T]] = {}
         self.control_frames_longest = 0
-        """The most control frames that ever waited for any one socket."""
+        """The most control frames that ever waited for one socket."""
 
     # Connections.
 
     def connect(self, connection_id: int, socket: Socket[T], identity: Identity | None, new_session_id: str) -> None:
-        """A WebSocket is open. `identity`: whose token came with the upgrade, None if none did."""
+        """A WebSocket is open. `identity`: the user of the token that came with the upgrade, None without a token."""
         self._outgoing[connection_id] = Outgoing(connection_id, socket, self._control_frames_max)
         self.run.connection_opened(connection_id, Transport.WEBSOCKET, identity, new_session_id, self._io.now())
         self._turn()
@@ -89,27 +89,27 @@ class RunDriver(Generic[T]):
         self._turn()
 
     def receive(self, connection_id: int, messages: Sequence[Frame | RemoteError], others: int = 0) -> None:
-        """All messages that one read has brought, in their order; an error stands for one that is no frame. `others`: frames of
-        the transport that came with them and are no messages; they count against the limit (8.41)."""
+        """All messages of one read, in order; a message that is not a frame is given as the error. `others`: frames of the
+        transport among them that are not messages; they count against the limit (8.41)."""
         self.run.receive_frames(connection_id, messages, self._io.now(), others)
         self._turn(connection_id)
 
     def authenticated(self, connection_id: int, identity: Identity | RemoteError) -> None:
-        """The answer that `identify` left open."""
+        """The result that `identify` left open."""
         self.run.handle_authenticated(connection_id, identity, self._io.now())
         self._turn(connection_id)
 
     def lost(self, connection_id: int, peer_code: int | None = None) -> None:
-        """A connection is over, with the peer's close code if it gave one. Harmless if the run knows already."""
+        """A connection is over, with the peer's close code if it sent one. Does nothing if the run knows already."""
         self._outgoing.pop(connection_id, None)
         self.run.connection_lost(connection_id, self._io.now(), peer_code)
         self._turn()
 
-    # Sockets that were full.
+    # Sockets that are full.
 
     def blocked(self, connection_id: int, *, took_batch: bool) -> None:
-        """A socket that joins what is pushed in a turn has taken it all as the turn ended, and takes no more now. `took_batch`:
-        there was a batch of the log in it."""
+        """At the end of a turn, a socket that joins all data of a turn has accepted it and is now full. `took_batch`: the data
+        included a batch of the log."""
         outgoing = self._outgoing.get(connection_id)
         if outgoing is not None:
             outgoing.drain()
@@ -117,19 +117,19 @@ class RunDriver(Generic[T]):
                 self.run.handle_blocked(connection_id, None, self._io.now())
 
     def progressed(self, connection_id: int) -> None:
-        """The socket has taken some bytes of what it was given: its reader is slow, but it moves (8.18)."""
+        """The socket has sent some bytes: its reader is slow, but not stalled (8.18)."""
         self.run.bytes_taken(connection_id, self._io.now())
         self._turn()
 
     def writable(self, connection_id: int) -> None:
-        """The socket of a connection that drains may take more."""
+        """The socket of a draining connection has room again."""
         outgoing = self._outgoing.get(connection_id)
         while outgoing is not None and outgoing.is_draining and not outgoing.is_blocked:
             item = outgoing.take_control()
             if item is None:
                 batch = self.run.next_batch(connection_id, self._io.now())
                 if batch is None:
-                    self._carry_out_all()  # current again: presence that it missed
+                    self._carry_out_all()  # current again: the presence that it missed
                 if outgoing is not self._outgoing.get(connection_id):
                     break
                 has_control = outgoing.begin_round()
@@ -144,14 +144,14 @@ class RunDriver(Generic[T]):
         self._turn()
 
     def is_draining(self, connection_id: int) -> bool:
-        """Whether `writable` has to be called once the connection's socket takes more."""
+        """Whether `writable` must be called when the connection's socket has room again."""
         outgoing = self._outgoing.get(connection_id)
         return outgoing is not None and outgoing.is_draining
 
     # The store.
 
     def store_now(self) -> None:
-        """What was gathered since `may_store` said no goes to the store."""
+        """Store what was collected since `may_store` returned False."""
         append = self.run.events_to_append()
         if append is not None and self._io.store(append):
             self.run.handle_appended(append, self._io.now())
@@ -163,7 +163,7 @@ class RunDriver(Generic[T]):
         self._turn()
 
     def store_failed(self, message: str) -> None:
-        """It is not known what the store holds: every client is asked to come back (8.11). Drop the run after this turn."""
+        """The content of the store is unknown: every client is asked to reconnect (8.11). Drop the run after this turn."""
         self.run.handle_append_failed(self._io.now(), message)
         self._turn()
 
@@ -182,42 +182,42 @@ class RunDriver(Generic[T]):
         self._turn()
 
     def too_slow(self, connection_id: int) -> None:
-        """What waits for this connection exceeds what its world may keep."""
+        """The data waiting for this connection exceed the world's limit."""
         self.run.too_slow(connection_id, self._io.now())
         self._turn()
 
     def ring(self, now: int | None = None) -> None:
-        """The alarm: a deadline has come. `now`: None for the clock's."""
+        """The alarm: a deadline has come. `now`: None for the clock's time."""
         self.run.handle_timeout(self._io.now() if now is None else now)
         self._turn()
 
-    # What can be looked at.
+    # Inspection.
 
     @property
     def websockets(self) -> tuple[int, ...]:
-        """The WebSocket connections, those included that have not said hello."""
+        """All WebSocket connections, including those that have not sent hello."""
         return tuple(self._outgoing)
 
     @property
     def control_frames(self) -> int:
-        """Frames beside the log that wait for sockets."""
+        """Control frames that wait for sockets."""
         return sum(outgoing.waiting for outgoing in self._outgoing.values())
 
     @property
     def held(self) -> tuple[Held, ...]:
-        """How much there is now of everything that can grow with this run, each with its limit (G7)."""
+        """The current size of everything that can grow with this run, each with its limit (G7)."""
         return (*self.run.statistics().held, self.control_frames_held)
 
     @property
     def control_frames_held(self) -> Held:
-        """The most that wait for any one socket."""
+        """The most control frames that wait for one socket."""
         waiting = max((outgoing.waiting for outgoing in self._outgoing.values()), default=0)
         return Held("control frames of one connection", waiting, self._control_frames_max)
 
     # The turn.
 
     def _turn(self, connection_id: int | None = None) -> None:
-        """Drain the run; `connection_id`: the connection whose input it was; if it was just welcomed, it is given what it
+        """Drain the run. `connection_id`: the connection whose input it was; if it was just welcomed, it is sent the events it
         missed."""
         self._carry_out_all()
         if connection_id is not None and self.run.is_lagging(connection_id):
@@ -238,7 +238,7 @@ class RunDriver(Generic[T]):
             if not actions:
                 return
             for action in actions:
-                if type(action) is Send:  # as most are
+                if type(action) is Send:  # the usual case
                     self._send(action.connection_ids, action.frame)
                 else:
                     self._carry_out(action)
@@ -295,7 +295,7 @@ class RunDriver(Generic[T]):
             outgoing.close(close)
 
     def _catch_up(self, connection_id: int) -> None:
-        """Give a lagging reader what its socket takes now; `writable` goes on with the rest."""
+        """Send a lagging reader what its socket takes now; `writable` continues later."""
         outgoing = self._outgoing.get(connection_id)
         while outgoing is not None and self.run.is_lagging(connection_id):
             if outgoing.is_draining or outgoing.is_blocked:

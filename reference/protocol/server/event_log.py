@@ -1,11 +1,13 @@
-"""One run's log: the retained window of its sequenced events, and where in it a reader may go on.
+"""The log of one run: the retained window of its sequenced events, and the positions from which a reader may go on.
 
-The log is the room: live delivery, reconnect, late joiner and polling are all the same read after a cursor (8.12). It holds only
-what is durable, so whatever can be read has been stored.
+Live delivery, reconnect, late join and polling are all the same read after a cursor (8.12). The log has only durable events, so
+everything that can be read is stored.
 """
 
-from collections.abc import Iterable
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from reference.protocol.codec import encoded_bytes
 from reference.protocol.events import Event
@@ -45,16 +47,17 @@ class EventLog:
 
     @property
     def in_memory(self) -> int:
-        """Events that are in memory, those included that will be trimmed."""
+        """Events in memory, including those that will be trimmed."""
         return len(self._events)
 
-    def append(self, entries: Iterable[LogEntry], snapshot: Snapshot | None) -> None:
-        """Take what has become durable."""
-        for entry in entries:
-            assert entry.sequence_number == self.head + 1, "the log has no gaps"
-            self.head += 1
-            self._events.append(entry.event)
-            self._sizes.append(encoded_bytes(entry.event))
+    def append(self, entries: Sequence[LogEntry], snapshot: Snapshot | None) -> None:
+        """Add events that have become durable."""
+        events = [entry.event for entry in entries]
+        numbers = range(self.head + 1, self.head + 1 + len(events))
+        assert [event.sequence_number for event in events] == list(numbers), "the log has no gaps"
+        self.head += len(events)
+        self._events += events
+        self._sizes += map(encoded_bytes, events)
         if snapshot is not None:
             self.snapshot = snapshot
         surplus = self.oldest - 1 - self._base
@@ -64,28 +67,25 @@ class EventLog:
             self._base += surplus
 
     def read(self, after: int, events_max: int, bytes_max: int) -> tuple[Event, ...]:
-        """The events that follow on `after`, up to both limits but at least one if there is any."""
+        """The events after `after`, within both limits, but at least one if there is any."""
         assert self.oldest - 1 <= after <= self.head, "a reader that fell out of the window is notified before it reads"
         start = after - self._base
-        end, end_max, sizes = start, min(len(self._events), start + events_max), self._sizes
-        size = 0
-        while end < end_max:
-            size += sizes[end]
-            if size > bytes_max and end > start:
-                break
-            end += 1
-        return tuple(self._events[start:end])
+        events, sizes = self._events[start : start + events_max], self._sizes[start : start + events_max]
+        if sum(sizes) > bytes_max:
+            fit = bisect_right(list(accumulate(sizes)), bytes_max)
+            del events[max(1, fit) :]
+        return tuple(events)
 
     def nearest(self, after: int) -> int:
-        """The number nearest to `after` behind which can be read."""
+        """The number nearest to `after` from which the log can be read."""
         return min(max(after, self.oldest - 1), self.head)
 
     def holds(self, after: int) -> bool:
-        """Whether everything after that number can still be read."""
+        """Whether every event after that number can still be read."""
         return after >= self.oldest - 1
 
     def place(self, epoch: str | None, after: int | None, start: Start) -> ReadPosition:
-        """Where a reader with that position goes on (8.14), or where one without begins (8.13)."""
+        """Where a reader with that position goes on (8.14), or where one without a position begins (8.13)."""
         if after is None:
             match start:
                 case "oldest":
@@ -98,7 +98,7 @@ class EventLog:
             return self._from_snapshot("reset", "epoch")
         if after > self.head:
             return self._from_snapshot("reset", "ahead")
-        if not self.holds(after):  # its history goes on, but not event by event (8.15)
+        if not self.holds(after):  # the history is the same, but events were trimmed (8.15)
             return self._from_snapshot("snapshot", "expired")
         return ReadPosition("resumed", None, after, None)
 

@@ -1,12 +1,11 @@
 """Fan-out: every reader of a run is a cursor into its log.
 
-A reader is *current* when it has been given everything up to the head, otherwise it is *lagging* (8.16). All current readers
-stand at the same place, so one batch serves them all: it is made once, encoded once, and pushed to each socket without waiting.
-A reader whose socket does not take the whole batch becomes lagging and keeps its cursor; it is then served alone, batch by
-batch, as fast as its socket takes them, until it is current again (8.17). A lagging reader costs no queue: unread events stay in
-the log.
+A reader is *current* when it was sent everything up to the head, otherwise it is *lagging* (8.16). All current readers are at the
+same position, so one batch serves them all: it is built once, encoded once, and pushed to each socket without waiting. A reader
+whose socket does not take the whole batch becomes lagging and keeps its cursor; it is then served alone, batch by batch, as fast
+as its socket takes them, until it is current again (8.17). A lagging reader needs no queue: its unread events stay in the log.
 
-Presence, cursors and heartbeats go to current readers only. A reader that becomes current again is given the latest of each.
+Presence, cursors and heartbeats go to current readers only. A reader that becomes current again is sent the latest of each.
 
 `FanOut` keeps the cursors. `Readers` moves them as drivers report what sockets took, and closes a reader whose socket takes
 nothing for `slow_reader_timeout_s`.
@@ -26,7 +25,7 @@ from reference.protocol.timers import NS_PER_MS, ns
 
 @dataclass(slots=True)
 class Lagging:
-    """A reader that has been given everything up to `after`; `seen` is the version of presence that it was last sent."""
+    """A reader that was sent everything up to `after`; `seen` is the version of presence that it was last sent."""
 
     after: int
     seen: int
@@ -39,7 +38,7 @@ class FanOut:
         self._log = log
         self._events_max = config.batch_events_max
         self._bytes_max = config.batch_bytes_max
-        self._through = log.head  # current readers have been given everything up to here
+        self._through = log.head  # current readers were sent everything up to here
         self._current: dict[int, None] = {}
         self._lagging: dict[int, Lagging] = {}
 
@@ -48,7 +47,7 @@ class FanOut:
 
     @property
     def current(self) -> tuple[int, ...]:
-        """The readers that have been given everything, in the order in which they became current."""
+        """The readers that were sent everything, in the order in which they became current."""
         return tuple(self._current)
 
     @property
@@ -58,7 +57,7 @@ class FanOut:
 
     @property
     def lag_max(self) -> int:
-        """Durable events that the reader furthest behind has not been given."""
+        """The number of durable events that the most lagging reader was not sent."""
         furthest = min((reader.after for reader in self._lagging.values()), default=self._through)
         return self._log.head - min(furthest, self._through)
 
@@ -66,12 +65,12 @@ class FanOut:
         return connection_id in self._lagging
 
     def lag_of(self, connection_id: int) -> int:
-        """How many durable events a reader has not been given."""
+        """The number of durable events that a reader was not sent."""
         reader = self._lagging.get(connection_id)
         return self._log.head - (self._through if reader is None else reader.after)
 
     def add(self, connection_id: int, after: int, seen: int) -> None:
-        """A new reader; it is lagging until `next_batch` finds nothing more for it."""
+        """Add a reader; it is lagging until `next_batch` finds nothing more for it."""
         self._lagging[connection_id] = Lagging(after, seen)
 
     def remove(self, connection_id: int) -> None:
@@ -89,7 +88,7 @@ class FanOut:
         return batches
 
     def next_batch(self, connection_id: int) -> Deliver | None:
-        """What a lagging reader is given next, or None: it is current now, or gone."""
+        """The next batch for a lagging reader, or None: it is current now, or gone."""
         reader = self._lagging.get(connection_id)
         if reader is None:
             return None
@@ -109,11 +108,11 @@ class FanOut:
         return reader.seen
 
     def took_nothing_of(self, connection_id: int, batch: Deliver, seen: int) -> None:
-        """The reader's socket refused a batch: its cursor stays before it."""
+        """The reader's socket refused a batch: the cursor stays before it."""
         self._lag(connection_id, batch.first - 1, seen)
 
     def took_no_more_than(self, connection_id: int, batch: Deliver | None, seen: int) -> None:
-        """The reader's socket took a batch, None: all that current readers were given, and can take no more."""
+        """The reader's socket took a batch (None: everything sent to current readers) and is now full."""
         self._lag(connection_id, self._through if batch is None else batch.last, seen)
 
     def fallen_out(self) -> list[int]:
@@ -134,7 +133,7 @@ class FanOut:
 
 
 class Readers:
-    """Moves the cursors of one run's readers as their drivers report."""
+    """Moves the cursors of one run's readers as drivers report."""
 
     __slots__ = ("_attendance", "_context", "_fan_out")
 
@@ -144,7 +143,7 @@ class Readers:
         self._attendance = attendance
 
     def next_batch(self, connection_id: int, now: int) -> Deliver | None:
-        """What a lagging reader is given next. None: it is current now, and has been sent the presence that it missed."""
+        """The next batch for a lagging reader. None: it is current now, and was sent the presence that it missed."""
         batch = self._fan_out.next_batch(connection_id)
         if batch is not None:
             self._watch(connection_id, now)
@@ -163,17 +162,18 @@ class Readers:
         self._watch_lag(connection_id, now)
 
     def blocked(self, connection_id: int, batch: Deliver | None, now: int) -> None:
-        """The socket took a batch, None: all that it was given, and can take no more now."""
+        """The socket took a batch (None: everything sent to it) and is now full."""
         self._fan_out.took_no_more_than(connection_id, batch, self._attendance.version)
         self._watch_lag(connection_id, now)
 
     def bytes_taken(self, connection_id: int, now: int) -> None:
-        """The socket has taken some bytes: it is slow, but it moves."""
+        """The socket has sent some bytes: the reader is slow, but not stalled."""
         if (RunTimer.STALLED, connection_id) in self._context.timers:
             self._watch(connection_id, now)
 
     def acknowledged(self, number: int, head: int) -> None:
-        """The client has handed over everything up to `number`. Raises RemoteError for what cannot be."""
+        """The client has delivered everything up to `number` to its application. Raises RemoteError for a number above the
+        head."""
         if number > head:
             raise RemoteError(CloseCode.BAD_FRAME, f"ack of {number}; the head is {head}")
 

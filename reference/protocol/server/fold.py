@@ -1,6 +1,6 @@
 """The state of a run: the fold of its critical events, and its limits.
 
-Graft: the last write wins at each position. Prune: a set of steps. Flag: append-only. Events of other types leave it alone.
+Graft: the last write wins at each position. Prune: a set of steps. Flag: append-only. Events of other types do not change it.
 """
 
 from reference.protocol import events
@@ -10,7 +10,7 @@ from reference.protocol.records import RunState, Snapshot
 
 
 class Fold:
-    """A run's state that grows with each event."""
+    """A run's state, to which events are applied."""
 
     def __init__(self, state: RunState) -> None:
         self._grafts: dict[str, Data] = dict(state.grafts)
@@ -27,12 +27,12 @@ class Fold:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of the state as JSON, as a snapshot carries it (1.8)."""
+        """Size of the state as JSON, as in a snapshot (1.8)."""
         commas = sum(max(0, len(entries) - 1) for entries in (self._grafts, self._prunes, self._flags))
         return _EMPTY_BYTES + self._entries_bytes + commas
 
     def apply(self, event_type: str, data: Data) -> None:
-        """Fold one event in (1.7). Its data has passed EventRegistry.check_publish."""
+        """Apply one event (1.7). Its data has passed EventRegistry.check_publish."""
         match event_type:
             case events.GRAFT:
                 position = key_of(event_type, data)
@@ -52,9 +52,8 @@ class Fold:
                 pass
 
     def has_room(self, event_type: str, data: Data, entries_max: int, bytes_max: int) -> bool:
-        """Whether the event may be folded in (1.8). What replaces an entry needs no new one, and what does not make the state
-        larger always has room: a full state can be made smaller.
-        """
+        """Whether the event may be applied (1.8). An event that replaces an entry needs no new one, and an event that does not
+        enlarge the state always has room: so a full state can be made smaller."""
         match event_type:
             case events.GRAFT:
                 position = key_of(event_type, data)
@@ -89,7 +88,7 @@ def _graft_bytes(position: str, data: Data) -> int:
 
 
 def fold(start: Snapshot, following: tuple[Event, ...]) -> Snapshot:
-    """The snapshot after `following`, which follow directly on `start` (G5)."""
+    """The snapshot after `following`, which directly follow `start` (G5)."""
     state = Fold(start.state)
     number = start.sequence_number
     for event in following:

@@ -1,7 +1,7 @@
-"""How a WebSocket gets into a run: hello, its token, a place in the log, welcome.
+"""The handshake of a WebSocket: hello, authentication, position in the log, welcome.
 
-A token may come with the upgrade, with hello, or later in place of an older one; who it names is found out by the driver. A
-connection is warned before its token ends, and closed a grace after it has.
+A token may come with the upgrade, with hello, or later in place of an older one; the driver authenticates it. A connection is
+warned before its token expires, and closed a grace period after it has.
 """
 
 from collections.abc import Callable
@@ -30,7 +30,7 @@ def check_version(hello: frames.Hello) -> None:
 
 
 class Handshake:
-    """Lets connections in. `close_superseded` closes the connection that loses its session by that, before the new owner is
+    """Performs handshakes. `close_superseded` closes the connection whose session is taken over, before the new owner is
     welcomed."""
 
     def __init__(
@@ -52,7 +52,7 @@ class Handshake:
     def opened(
         self, connection_id: int, transport: Transport, identity: Identity | None, new_session_id: str, now: int
     ) -> Connection:
-        """The server's half of a new connection; it has to say something in time."""
+        """The server's half of a new connection; it has to send a frame in time."""
         is_websocket = transport is Transport.WEBSOCKET
         state = ConnectionState.AWAITING_HELLO if is_websocket else ConnectionState.AWAITING_REQUEST
         config = self._context.config
@@ -67,7 +67,7 @@ class Handshake:
         connection.client_id = hello.client_id
         connection.state = ConnectionState.AUTHENTICATING
         if hello.token is None and connection.identity is not None:  # 8.35
-            self._greet(connection, connection.identity, now)  # the token came with the upgrade, and has been checked
+            self._greet(connection, connection.identity, now)  # the token came with the upgrade and was checked then
         else:
             self.ask_whose(connection, hello.token)
 
@@ -75,7 +75,7 @@ class Handshake:
         self._context.actions.append(Authenticate(connection.connection_id, token))
 
     def authenticated(self, connection: Connection, identity: Identity, now: int) -> None:
-        """The driver has found out whose token it is. Raises RemoteError."""
+        """The driver has authenticated the token. Raises RemoteError."""
         if connection.state is ConnectionState.AUTHENTICATING:
             self._greet(connection, identity, now)
         else:
@@ -84,7 +84,7 @@ class Handshake:
             self._watch_token(connection, identity, now)
 
     def warn(self, connection: Connection, now: int) -> None:
-        """The connection's token ends soon."""
+        """The connection's token expires soon."""
         assert connection.identity is not None, "a token that was checked is warned of"
         expires_at = connection.identity.expires_at
         assert expires_at is not None, "only a token that expires is warned of"
@@ -92,7 +92,7 @@ class Handshake:
         self._context.send((connection.connection_id,), frames.Expiring(in_ms))
 
     def _greet(self, connection: Connection, identity: Identity, now: int) -> None:
-        hello = connection.hello
+        hello, connection.hello = connection.hello, None
         assert hello is not None, "a connection is authenticated by its hello"
         session = connection.session = self._sessions.claim(
             hello.client_id,

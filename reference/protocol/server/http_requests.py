@@ -1,8 +1,8 @@
-"""The run over HTTP: polls and publish requests.
+"""HTTP access to a run: polls and publish requests.
 
-A request is a connection that says one thing and gets one answer. A poll is the same read after a cursor as live delivery, one
-answer at a time, and may wait for something to read; a publish request is answered when each of its messages is. With a client id
-a poll also keeps that client's session, unless a WebSocket of a higher generation owns it: then it only gets its answer.
+A request is a connection with one frame and one answer. A poll is the same read after a cursor as live delivery, one answer at a
+time, and may wait until there is something to read. A publish request is answered when each of its messages is. With a client id
+a poll also keeps that client's session, unless a WebSocket of a higher generation owns it: then the poll only gets its answer.
 """
 
 from reference.protocol import frames
@@ -19,7 +19,7 @@ from reference.protocol.timers import NS_PER_MS, ns
 
 
 class HttpRequests:
-    """What HTTP asks of one run. Each method returns the answer, or None while it has to wait."""
+    """The HTTP requests of one run. Each method returns the answer, or None if it has to wait."""
 
     def __init__(self, run_id: str, context: RunContext, log: EventLog, sequencer: Sequencer, sessions: Sessions) -> None:
         self._run_id = run_id
@@ -39,7 +39,7 @@ class HttpRequests:
         identity = self._begin(connection)
         if poll.client_id is not None:  # else it changes nothing (5.4)
             self._keep_session(connection, poll, poll.client_id, identity.user_id, now)
-            session = self._sessions.session_of(poll.client_id)  # perhaps a probe of the same client owns it by now
+            session = self._sessions.session_of(poll.client_id)  # a probe of the same client may own it by now
             assert session is not None, "a poll of which nobody knows makes a session"
             self._context.reported(session, poll.report)
         place = self._log.place(poll.epoch, poll.after_sequence, poll.start)
@@ -70,19 +70,19 @@ class HttpRequests:
         return None if request.messages else frames.PublishAnswer((), self._log.epoch)
 
     def settled(self, connection: Connection, answer: Answer) -> frames.PublishAnswer | None:
-        """One message of a publish request has its answer."""
+        """One message of a publish request was answered."""
         connection.results[answer.client_sequence] = answer
         if len(connection.results) < len(connection.expected):
             return None
         return frames.PublishAnswer(tuple(connection.results[number] for number in connection.expected), self._log.epoch)
 
     def take_waiting(self, now: int) -> list[tuple[Connection, frames.PollAnswer]]:
-        """There is something to read: all polls that waited, with their answers."""
+        """There is something to read: all waiting polls, with their answers."""
         waiting, self._waiting = self._waiting, {}
         return [(connection, self._poll_answer(connection, poll, now)) for connection, poll in waiting.values()]
 
     def take_expired(self, connection_id: int, now: int) -> frames.PollAnswer:
-        """A poll has waited for as long as it may."""
+        """A poll has waited as long as it may."""
         return self._poll_answer(*self._waiting.pop(connection_id), now)
 
     def forget(self, connection_id: int) -> None:

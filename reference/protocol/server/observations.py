@@ -1,4 +1,4 @@
-"""What a run lets its driver observe, for monitors, metrics and logs. Observing changes nothing."""
+"""Observations: what a run reports to monitors, metrics and logs. Observing changes nothing."""
 
 import msgspec
 
@@ -9,7 +9,7 @@ from reference.protocol.states import Transport
 
 
 class Joined(msgspec.Struct, frozen=True):
-    """A session has a connection. `is_return`: the client had been welcomed before, by its own word."""
+    """A session has a connection. `is_return`: the client says that it had been welcomed before."""
 
     connection_id: int
     session_id: str
@@ -23,7 +23,7 @@ class Joined(msgspec.Struct, frozen=True):
 
 
 class Left(msgspec.Struct, frozen=True):
-    """A session's connection has ended: `code` is ours if we closed it, else None, and `peer_code` the peer's if it gave one."""
+    """A session's connection has ended: `code` is ours if we closed it, else None, and `peer_code` the peer's if it sent one."""
 
     connection_id: int
     session_id: str
@@ -40,7 +40,7 @@ class Refused(msgspec.Struct, frozen=True):
 
 
 class FellBack(msgspec.Struct, frozen=True):
-    """A client came by polling that had a WebSocket before, or has none. `reason` is by its own word."""
+    """A client has begun to poll that had a WebSocket before, or could not get one. `reason` is as the client reports it."""
 
     session_id: str
     client_id: str
@@ -49,7 +49,7 @@ class FellBack(msgspec.Struct, frozen=True):
 
 
 class Departed(msgspec.Struct, frozen=True):
-    """A session is over: it said bye, or did not come back within the grace."""
+    """A session is over: it sent bye, or did not return within the grace period."""
 
     session_id: str
     client_id: str
@@ -64,7 +64,7 @@ class RoundTripMeasured(msgspec.Struct, frozen=True):
 
 
 class Reported(msgspec.Struct, frozen=True):
-    """A client tells what only it can know. Believed for metrics only."""
+    """A client's report. Used for metrics only."""
 
     session_id: str
     client_id: str
@@ -72,7 +72,8 @@ class Reported(msgspec.Struct, frozen=True):
 
 
 class Answered(msgspec.Struct, frozen=True):
-    """Publishes were accepted or rejected. `code` is why; `is_duplicate`: the answer to a copy; `count`: how many, of a turn."""
+    """Publishes were accepted or rejected. `code`: the reason; `is_duplicate`: the answer to a copy; `count`: how many in this
+    turn."""
 
     client_id: str
     accepted: bool

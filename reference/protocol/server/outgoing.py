@@ -1,9 +1,9 @@
-"""What leaves over one WebSocket, in order: pushed while its socket takes it, kept within a limit while it does not.
+"""The outgoing queue of one WebSocket: frames are pushed while its socket takes them, and kept within a limit while it does not.
 
-Two kinds of frames leave over a connection. *Control frames* (answers, pongs, presence) are for it alone, and wait here when its
-socket is full, at most `CONTROL_FRAMES_MAX` of them: beyond that the reader is too slow (8.18). *Batches* of the log never wait
-here: a reader that lags has a cursor in the log (8.17). A connection whose socket is full *drains*, in rounds: the control frames
-that wait as a round begins, then one batch, so that neither kind can keep the other waiting for ever.
+There are two kinds of frames. *Control frames* (answers, pongs, presence) are for this connection alone, and wait here when its
+socket is full, at most `CONTROL_FRAMES_MAX` of them: above that the reader is too slow (8.18). *Batches* of the log never wait
+here: a lagging reader has a cursor in the log (8.17). A connection whose socket is full *drains*, in rounds: the control frames
+that wait when a round begins, then one batch, so that neither kind can block the other for ever.
 """
 
 from collections.abc import Sequence
@@ -12,39 +12,40 @@ from typing import Generic, Protocol, TypeVar
 from reference.protocol.actions import Close
 
 CONTROL_FRAMES_MAX = 256
-"""Control frames that wait for the socket of one connection; the default of a server's setting."""
+"""Control frames that may wait for the socket of one connection; the default of a server's setting."""
 
 T = TypeVar("T")
 In = TypeVar("In", contravariant=True)
 
 
 class Socket(Protocol[In]):
-    """One WebSocket as its world has it. Nothing here waits. `In` is a frame as the world sends it: encoded, or measured."""
+    """One WebSocket of a world. No method waits. `In` is a frame in the form that the world sends: encoded, or measured."""
 
     @property
     def is_blocked(self) -> bool:
-        """Whether it takes nothing more now."""
+        """Whether the socket is full."""
 
     def push(self, item: In) -> bool:
-        """Take one item, whole; called only when it is not blocked. Returns whether it is blocked now."""
+        """Send one whole item; called only when the socket is not full. Returns whether it is full now."""
 
     def close(self, waiting: Sequence[In], close: Close) -> None:
-        """Close, after what was pushed before and then `waiting`; a code of None cuts at once. Nothing is pushed after this."""
+        """Close, after sending what was pushed before and then `waiting`; a code of None cuts at once. Nothing is pushed after
+        this."""
 
 
 class Outgoing(Generic[T]):
-    """The frames on their way to one WebSocket."""
+    """The frames waiting for one WebSocket."""
 
     __slots__ = ("_control", "_control_max", "_left_in_round", "_socket", "connection_id", "is_draining")
 
     def __init__(self, connection_id: int, socket: Socket[T], control_frames_max: int) -> None:
         self.connection_id = connection_id
         self.is_draining = False
-        """Whether its socket was full, and is served in rounds until nothing waits."""
+        """Whether its socket was full; then it is served in rounds until nothing waits."""
         self._socket = socket
         self._control: list[T] = []  # not a deque, which takes 0.7 KiB when it is empty
         self._control_max = control_frames_max
-        self._left_in_round: int | None = None  # control frames before the next batch; None: all that wait when it begins
+        self._left_in_round: int | None = None  # control frames before the next batch; None: all that wait when the round begins
 
     @property
     def waiting(self) -> int:
@@ -53,11 +54,11 @@ class Outgoing(Generic[T]):
 
     @property
     def is_blocked(self) -> bool:
-        """Whether the socket takes nothing more now."""
+        """Whether the socket is full."""
         return self._socket.is_blocked
 
     def send(self, item: T) -> bool:
-        """Send one control frame, now or when its turn comes. False: too many wait already, and it was dropped (8.18)."""
+        """Send one control frame, now or later. False: too many wait already, and it was dropped (8.18)."""
         if not self.is_draining:
             if self._socket.push(item):
                 self.drain()
@@ -68,7 +69,7 @@ class Outgoing(Generic[T]):
         return True
 
     def offer(self, item: T) -> bool:
-        """Send a batch of the log if the socket takes it. False: it took nothing; the log keeps the batch (8.17)."""
+        """Send a batch of the log if the socket takes it. False: it was not taken; the log keeps the events (8.17)."""
         if self.is_draining:
             return False
         if self._socket.push(item):
@@ -80,13 +81,13 @@ class Outgoing(Generic[T]):
         self._socket.push(item)
 
     def drain(self) -> None:
-        """The socket is full: serve it in rounds, as soon as it takes more."""
+        """The socket is full: serve it in rounds, as soon as it has room."""
         if not self.is_draining:
             self.is_draining = True
             self._left_in_round = None
 
     def take_control(self) -> T | None:
-        """The next control frame of this round; None: a batch is next, and `begin_round` after it."""
+        """The next control frame of this round; None: a batch is next, then `begin_round`."""
         if self._left_in_round is None:
             self._left_in_round = len(self._control)
         if not self._left_in_round:
@@ -95,11 +96,11 @@ class Outgoing(Generic[T]):
         return self._control.pop(0)
 
     def begin_round(self) -> bool:
-        """A batch was asked for. Returns whether control frames wait."""
+        """The batch of this round was sent. Returns whether control frames wait."""
         self._left_in_round = len(self._control)
         return bool(self._control)
 
     def close(self, close: Close) -> None:
-        """Close after everything that was sent before."""
+        """Close after everything sent before."""
         waiting, self._control = self._control, []
         self._socket.close(waiting, close)

@@ -1,18 +1,17 @@
-"""One run, as the server keeps it: its log, its sequencer, its readers and its sessions.
+"""One run on a server: its log, sequencer, readers and sessions.
 
-Its inputs are what its connections, the store and the clock do; its outputs are what its driver should do (`take_actions`), what
-is to be made durable (`events_to_append`), and what there is to observe (`take_observations`). Nothing that is still to be
-stored is shown to anyone, not even to its author, before `handle_appended` says that it is durable.
+Inputs come from its connections, the store and the clock; outputs are actions for the driver (`take_actions`), events to store
+(`events_to_append`) and observations (`take_observations`). An event is shown to nobody, not even to its author, before
+`handle_appended` reports that it is durable.
 
     publish -> Sequencer -> events_to_append ... store ... handle_appended -> EventLog -> FanOut -> every reader
                   |                                             |
                   '-- copies, rejections                        '-- accepted
 
-The driver's part, after each input: hand `events_to_append()` to the store (there is one batch at a time), carry out
-`take_actions()` in order, and for every reader that lags, whenever its socket takes more, send `next_batch(reader)` until it
-gives None.
+After each input the driver gives `events_to_append()` to the store (one batch at a time), carries out `take_actions()` in order,
+and for every lagging reader, whenever its socket has room, sends `next_batch(reader)` until that returns None.
 
-A run in which nobody has been for a while asks to be dropped (`Retire`); the next client has it loaded anew.
+A run that was idle for a while asks to be dropped (`Retire`); it is loaded again for the next client.
 """
 
 from collections.abc import Collection, Sequence
@@ -36,18 +35,18 @@ from reference.protocol.server.sequencer import Appending, Sequencer
 from reference.protocol.server.sessions import Sessions
 from reference.protocol.states import ConnectionState, Transport
 from reference.protocol.statistics import Held, RunStatistics
-from reference.protocol.timers import NS_PER_MS, ns
+from reference.protocol.timers import ENTRIES_LEFT_MAX, NS_PER_MS, ns
 
 GOING_AWAY = CloseCode.GOING_AWAY
 
 
 COME_BACK_MS = 1000
-"""What a client is asked to wait where there is no room for it now."""
+"""The wait that a client is asked for when there is no room for it."""
 COME_BACK_SPREAD_MS = 5000
 
 
 class Run:
-    """See the module. Times are ns since 1970, by a clock of the driver's that never goes backwards."""
+    """See the module. Times are ns since 1970, by the driver's clock, which never goes backwards."""
 
     def __init__(
         self,
@@ -58,7 +57,7 @@ class Run:
         registry: EventRegistry = DEFAULT_REGISTRY,
         limits: frames.Limits | None = None,
     ) -> None:
-        """`limits`: as `welcome` reports them, if the driver has more than the config; None: those of the config."""
+        """`limits`: as reported in `welcome`, if the driver has more than the config; None: those of the config."""
         self.run_id = stored.run_id
         self.config = config
         self._log = EventLog(stored.epoch, stored.head, stored.snapshot, stored.events, config.events_kept_max)
@@ -73,20 +72,21 @@ class Run:
         self._requests = HttpRequests(self.run_id, *self._parts)
         self._connections = ConnectionTable(self._context, self._fan_out, self._requests, self._sequencer, self._sessions)
         self._admission = Handshake(*self._parts, self._fan_out, self._connections.close_superseded)
-        self._context.timers.set((RunTimer.HEARTBEAT, THE_RUN), now + ns(config.heartbeat_interval_s))
+        self._heartbeat_ns, self._silence_ns = ns(config.heartbeat_interval_s), ns(config.silence_max_s)
+        self._context.timers.set((RunTimer.HEARTBEAT, THE_RUN), now + self._heartbeat_ns)
         self._idling.watch(self.is_idle, now)
 
-    # Connections speak.
+    # Inputs from connections.
 
     def connection_opened(
         self, connection_id: int, transport: Transport, identity: Identity | None, new_session_id: str, now: int
     ) -> None:
-        """A WebSocket is open, or an HTTP request has come. An HTTP request is authenticated before it comes here."""
+        """A WebSocket is open, or an HTTP request has arrived. An HTTP request is authenticated before."""
         connection = self._admission.opened(connection_id, transport, identity, new_session_id, now)
         self._connections[connection_id] = connection
         self._idling.watch(False, now)
         if len(self._connections) > self.config.connections_per_run_max:  # 8.27
-            reason = f"this run has {self.config.connections_per_run_max} connections; it takes no more"
+            reason = f"connection limit reached: this run already has {self.config.connections_per_run_max} connections"
             wait_ms = COME_BACK_MS
             if transport is Transport.WEBSOCKET:  # 8.44
                 away = frames.Goaway(code=CloseCode.OVERLOADED, retry_after_ms=wait_ms, spread_ms=COME_BACK_SPREAD_MS)
@@ -95,27 +95,27 @@ class Run:
             self._connections.close(connection, CloseCode.OVERLOADED, reason, now, retry_after_ms=wait_ms, limit=limit)
 
     def connection_lost(self, connection_id: int, now: int, peer_code: int | None = None) -> None:
-        """The peer is gone, with its close code if it gave one, or the driver had to cut it."""
+        """The peer is gone, with its close code if it sent one, or the driver had to cut the connection."""
         connection = self._connections.get(connection_id)
         if connection is not None:
             self._connections.forget(connection, None, now, peer_code)
             self.handle_timeout(now)
 
     def receive_frame(self, connection_id: int, frame: frames.Frame, now: int) -> None:
-        """A frame has arrived whole; see `receive_frames`."""
+        """A complete frame has arrived; see `receive_frames`."""
         self.receive_frames(connection_id, (frame,), now)
 
     def receive_malformed(self, connection_id: int, error: RemoteError, now: int) -> None:
-        """Something arrived that is no frame."""
+        """A message arrived that is not a frame."""
         self.receive_frames(connection_id, (error,), now)
 
     def receive_frames(
         self, connection_id: int, messages: Sequence[frames.Frame | RemoteError], now: int, others: int = 0
     ) -> None:
-        """Everything that one read has brought, in its order; an error stands for a message that is no frame.
+        """All messages of one read, in order; a message that is not a frame is given as the error.
 
-        A message that breaks the protocol ends its connection, and no other; what follows it is not looked at. `others`: frames
-        of the transport that are no messages; they count against the limit too (8.41).
+        A message that breaks the protocol ends its own connection and no other; messages after it are ignored. `others`: frames
+        of the transport that are not messages; they count against the limit too (8.41).
         """
         connection = self._connections.get(connection_id)
         if connection is None:
@@ -135,13 +135,13 @@ class Run:
         except RemoteError as error:
             self._connections.close(connection, error.code, error.message, now, limit=error.limit)
         if connection.state is ConnectionState.LIVE:
-            self._context.timers.set((RunTimer.SILENCE, connection_id), now + ns(self.config.silence_max_s))  # 8.21
+            self._context.timers.set((RunTimer.SILENCE, connection_id), now + self._silence_ns)  # 8.21
         self._connections.close_superseded(now)
         self._send_replies(now)
         self.handle_timeout(now)
 
     def handle_authenticated(self, connection_id: int, identity: Identity | RemoteError, now: int) -> None:
-        """The answer to `Authenticate`: whose token it is, or why it is refused."""
+        """The answer to `Authenticate`: the user of the token, or why it is refused."""
         connection = self._connections.get(connection_id)
         if connection is None:
             return
@@ -153,10 +153,10 @@ class Run:
             self._connections.close(connection, error.code, error.message, now, limit=error.limit)
         self.handle_timeout(now)
 
-    # Readers take, or do not.
+    # Reports about readers' sockets.
 
     def next_batch(self, connection_id: int, now: int) -> Deliver | None:
-        """What a lagging reader is given next. None: it is current now; call again when `is_lagging`."""
+        """The next batch for a lagging reader. None: it is current now; call again when `is_lagging`."""
         return self._readers.next_batch(connection_id, now)
 
     def handle_refused(self, connection_id: int, batch: Deliver, now: int) -> None:
@@ -164,44 +164,44 @@ class Run:
         self._readers.refused(connection_id, batch, now)
 
     def handle_blocked(self, connection_id: int, batch: Deliver | None, now: int) -> None:
-        """A reader's socket took a batch, and can take no more now. None: it took all that it was given."""
+        """A reader's socket took a batch (None: everything sent to it) and is now full."""
         self._readers.blocked(connection_id, batch, now)
 
     def bytes_taken(self, connection_id: int, now: int) -> None:
-        """A reader's socket has taken some bytes: it is slow, but it moves."""
+        """A reader's socket has sent some bytes: the reader is slow, but not stalled."""
         self._readers.bytes_taken(connection_id, now)
 
     def too_slow(self, connection_id: int, now: int) -> None:
-        """What waits for this connection exceeds what its driver may keep."""
+        """The data waiting for this connection exceed the driver's limit."""
         connection = self._connections.get(connection_id)
         if connection is not None:
-            reason = "this connection does not take what is sent to it"
+            reason = "slow reader: too many frames wait for this connection"
             self._connections.close(connection, CloseCode.TOO_SLOW, reason, now, limit=Limit.SLOW_READER)
             self.handle_timeout(now)
 
     @property
     def lagging(self) -> int:
-        """Readers that have not been given everything."""
+        """Readers that were not sent everything."""
         return self._fan_out.behind
 
     @property
     def lag_max(self) -> int:
-        """Durable events that the reader furthest behind has not been given."""
+        """The number of durable events that the most lagging reader was not sent."""
         return self._fan_out.lag_max
 
     def is_lagging(self, connection_id: int) -> bool:
         return self._fan_out.is_lagging(connection_id)
 
-    # The store speaks.
+    # Inputs from the store.
 
     @property
     def has_append(self) -> bool:
-        """Whether there is something to make durable, and no batch is with the store."""
+        """Whether there is something to store, and the store has no batch of this run."""
         return self._appending.has_next
 
     def events_to_append(self) -> Append | None:
-        """The events to store now: one batch at a time, until `handle_appended` or `handle_append_failed`. None: nothing
-        new, or the batch before is still with the store, or more is being gathered."""
+        """The events to store now: one batch at a time, until `handle_appended` or `handle_append_failed`. None: nothing new, or
+        the store has not finished the last batch, or more is being collected."""
         return self._appending.take()
 
     def handle_appended(self, append: Append, now: int) -> None:
@@ -210,40 +210,40 @@ class Run:
         self._appending.landed(append)
         self._send_replies(now)  # 8.10: acceptances, then events, then polls
         self._context.actions += self._fan_out.grow()
-        self._context.timers.set((RunTimer.HEARTBEAT, THE_RUN), now + ns(self.config.heartbeat_interval_s))
+        self._context.timers.set((RunTimer.HEARTBEAT, THE_RUN), now + self._heartbeat_ns)
         for connection_id in self._fan_out.fallen_out():
-            reason = "what comes next for this reader is no longer kept; resume to get a snapshot"
+            reason = "the next event for this reader is no longer kept; resume to get a snapshot"
             self._connections.close(self._connections[connection_id], CloseCode.TOO_SLOW, reason, now, limit=Limit.OFFLINE_WINDOW)
         for connection, answer in self._requests.take_waiting(now):
             self._answer(connection, answer, now)
         self.handle_timeout(now)
 
     def handle_append_failed(self, now: int, message: str) -> None:
-        """It is not known what the store holds. Everyone must leave; the driver drops this run and loads it anew."""
+        """The content of the store is unknown. Every client must leave; the driver drops this run and loads it again."""
         for connection in tuple(self._connections.values()):
             self._connections.close(connection, CloseCode.OVERLOADED, f"the store failed: {message}", now)
 
-    # The operator speaks.
+    # Inputs from the operator.
 
     def go_away(
         self, now: int, *, retry_after_ms: int, spread_ms: int, of: Sequence[int] | None = None, code: CloseCode = GOING_AWAY
     ) -> None:
-        """Ask every client, or those on these connections, to come back later (8.40, 8.44)."""
-        leaving = [self._connections[number] for number in (self._connections if of is None else of)]
+        """Ask every client, or those on these connections, to reconnect later (8.40, 8.44)."""
+        leaving = [c for c in map(self._connections.get, self._connections if of is None else of) if c is not None]
         informed = tuple(c.connection_id for c in leaving if c.transport is Transport.WEBSOCKET)
         self._context.send(informed, frames.Goaway(code=code, retry_after_ms=retry_after_ms, spread_ms=spread_ms))
         for each in leaving:
-            self._connections.close(each, code, "come back later", now, retry_after_ms=retry_after_ms)
+            self._connections.close(each, code, "reconnect later", now, retry_after_ms=retry_after_ms)
 
     def dismiss(self, connection_ids: Sequence[int], code: CloseCode, reason: str, now: int) -> None:
-        """End these connections with a code and a reason. The code says whether their clients may come back."""
+        """End these connections with a code and a reason. The code says whether their clients may reconnect."""
         for number in connection_ids:
             connection = self._connections.get(number)
             if connection is not None:
                 self._connections.close(connection, code, reason, now)
         self.handle_timeout(now)
 
-    # Time passes.
+    # Time.
 
     def next_deadline(self) -> int | None:
         return self._context.timers.next_deadline()
@@ -254,7 +254,7 @@ class Run:
             self._fire(key, now)
         self._idling.watch(self.is_idle, now)
 
-    # Output, drained.
+    # Outputs.
 
     def take_actions(self) -> list[ServerAction]:
         return self._context.take_actions()
@@ -262,7 +262,7 @@ class Run:
     def take_observations(self) -> list[Observation]:
         return self._context.take_observations()
 
-    # What can be looked at.
+    # Inspection.
 
     @property
     def epoch(self) -> str:
@@ -295,35 +295,35 @@ class Run:
 
     @property
     def is_idle(self) -> bool:
-        """Nobody is here, and nothing is on its way to the store: the run may be dropped from memory."""
+        """Nobody is connected, and the store has no batch of this run: it may be dropped from memory."""
         return not self._connections and not len(self._sessions) and not self._sequencer.events_pending
 
     @property
     def idle_since(self) -> int | None:
-        """In ns; None while it is in use."""
+        """When the run became idle, in ns; None while it is in use."""
         return self._idling.since
 
     def touch(self, now: int) -> None:
-        """Somebody is about to use this run: if it is idle, it is not for so long."""
+        """Somebody is about to use this run: restart its idle time."""
         self._idling.watch(False, now)
         self._idling.watch(self.is_idle, now)
 
     @property
     def events_in_flight(self) -> int:
-        """Of the batch that is with the store."""
+        """Events of the batch that is being stored."""
         return self._appending.events_in_flight
 
     @property
     def events_pending(self) -> int:
-        """Sequenced, and not yet durable."""
+        """Events that are sequenced and not yet durable."""
         return self._sequencer.events_pending
 
     def lag_of(self, connection_id: int) -> int:
-        """How many durable events a reader has not been given."""
+        """The number of durable events that a reader was not sent."""
         return self._fan_out.lag_of(connection_id)
 
     def read(self, after: int, events_max: int) -> tuple[Event, ...]:
-        """Events of the retained window, for a replay over HTTP; begins at the oldest if `after` lies before it."""
+        """Events of the retained window, for a replay over HTTP; starts at the oldest if `after` is below it."""
         return self._log.read(self._log.nearest(after), events_max, self.config.batch_bytes_max)
 
     def last_client_sequence(self, client_id: str) -> int:
@@ -331,25 +331,25 @@ class Run:
         return self._sequencer.last_of(client_id)
 
     def statistics(self) -> RunStatistics:
-        """A frozen account of what the run holds."""
+        """The sizes and limits of everything the run holds, as a frozen value."""
         return _statistics_of(*self._parts, self._appending, self._fan_out, self._requests, self._connections)
 
     # Frames.
 
     def _receive(self, connection: Connection, frame: frames.Frame, now: int) -> None:
         match frame:
-            case frames.Hello():
-                self._admission.hello(connection, frame, now)
-            case frames.Publish():
+            case frames.Publish():  # the most frequent ones first
                 session = session_of(connection)
                 self._sequencer.publish(session.client_id, session.user_id, frame, connection.connection_id, now)
-            case frames.Cursor(data=data):
-                self._sessions.move_cursor(session_of(connection).user_id, data, now)
             case frames.Ack(sequence_number=number):
                 self._readers.acknowledged(number, self._log.head)
             case frames.Ping(nonce=nonce):
                 self._context.send((connection.connection_id,), frames.Pong(nonce=nonce, server_time=now // NS_PER_MS))
                 self._context.pinged(session_of(connection), frame)
+            case frames.Cursor(data=data):
+                self._sessions.move_cursor(session_of(connection).user_id, data, now)
+            case frames.Hello():
+                self._admission.hello(connection, frame, now)
             case frames.Auth(token=token):
                 self._admission.ask_whose(connection, token)
             case frames.Bye():
@@ -364,7 +364,7 @@ class Run:
                 raise AssertionError(f"{type(frame).__name__} stands in the table but not here")
 
     def _answer(self, connection: Connection, answer: frames.AnswerFrame | None, now: int) -> None:
-        """Answer a request and be done with it; None: it has to wait."""
+        """Answer a request and end it; None: it has to wait."""
         if answer is not None:
             self._context.send((connection.connection_id,), answer)
             self._connections.forget(connection, None, now)
@@ -380,7 +380,7 @@ class Run:
         match timer:
             case RunTimer.HEARTBEAT:
                 self._context.send(self._fan_out.current, frames.Heartbeat(self._log.head))  # 8.19, 8.20
-                self._context.timers.set((RunTimer.HEARTBEAT, THE_RUN), now + ns(self.config.heartbeat_interval_s))
+                self._context.timers.set((RunTimer.HEARTBEAT, THE_RUN), now + self._heartbeat_ns)
             case RunTimer.PRESENCE:
                 self._sessions.send_presence(self._fan_out.current, now)
             case RunTimer.CURSORS:
@@ -400,16 +400,19 @@ class Run:
             case _:
                 self._connections.too_late(timer, connection, now)
 
-    # Small things.
+    # Helpers.
 
     def _send_replies(self, now: int) -> None:
+        replies = self._sequencer.take_replies()
+        if not replies:
+            return
         accepted: dict[str, int] = {}
-        for reply in self._sequencer.take_replies():
+        for reply in replies:
             connection = self._connections.get(reply.connection_id)
             if connection is None:
                 continue
             answer = reply.answer
-            if type(answer) is frames.Accepted and not answer.duplicate:  # as most are
+            if type(answer) is frames.Accepted and not answer.duplicate:  # the usual case
                 accepted[connection.client_id] = accepted.get(connection.client_id, 0) + 1
             else:
                 self._context.answered(connection.client_id, answer)
@@ -453,6 +456,7 @@ def _statistics_of(
             Held("events under way to the store", appending.events_in_flight, config.appends_pending_max),
             Held("events in memory", log.in_memory, in_memory_max),
             Held("timers", len(context.timers), timers_max),
+            Held("entries of timers", context.timers.entries, 2 * timers_max + ENTRIES_LEFT_MAX),
             *sequencer.held(),
         ),
     )

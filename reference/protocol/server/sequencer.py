@@ -1,17 +1,20 @@
-"""The sequencer of one run: publishes in, numbered events out, every publish once.
+"""The sequencer of one run: turns publishes into numbered events, each publish once.
 
 A client numbers its publishes. The sequencer takes them in that order and remembers its answers, so a duplicate gets the first
-answer again. A numbered event is *pending* until the store has it; only then may its acknowledgement leave. A final rejection is
-remembered like an acceptance, and leaves only after everything the run took before it is durable: otherwise a crash could make
-the server forget an earlier publish whose successor the client believes settled (8.7, 8.9).
+answer again. A numbered event is *pending* until the store has it; only then may its acknowledgement be sent. A final rejection
+is remembered like an acceptance, and is sent only after everything that the run took before it is durable. Otherwise a crash
+could make the server forget an earlier publish, although the client believes that it is settled (8.7, 8.9).
 
     duplicate of an answered publish   the same answer, marked as duplicate
     duplicate of a pending publish     answered when the first is answered
     the next number                    accepted or finally rejected; either way the number is used up
     a number after a hole              deferred, unless the client declares (`after`) that it gave the hole up
 
-`Appending` hands events to the store, one batch at a time. Everything published while a batch is with the store becomes the next
-batch, so a busy run is stored, encoded and pushed in larger pieces without a setting for it. A quiet run never waits.
+Each program that starts uses a new client id, so a run would run out of places for them. When a new one needs a place, the ids
+that have published nothing for `clients_kept_s` are forgotten (8.3); the store forgets them with the next batch.
+
+`Appending` gives events to the store, one batch at a time. Everything published while a batch is being stored becomes the next
+batch, so a busy run stores, encodes and pushes larger batches without a setting for it. A quiet run never waits.
 """
 
 from collections import Counter, deque
@@ -28,35 +31,40 @@ from reference.protocol.rate_limit import TokenBucket
 from reference.protocol.records import ANSWERS_KEPT, Append, LogEntry, Snapshot, StoredClient, StoredRun, retention
 from reference.protocol.server.fold import Fold
 from reference.protocol.statistics import Held
-from reference.protocol.timers import NS_PER_MS
+from reference.protocol.timers import NS_PER_MS, ns
 
 _OVERLOAD_RETRY_MS = 1000
+_FORGOTTEN_AT_ONCE_MAX = 100
+"""Client ids; the next one that needs a place has more of them forgotten."""
 
 Answer = Accepted | Rejected
 
 
 @dataclass(slots=True)
 class _Publisher:
-    """The dedupe memory of one client, and its allowance."""
+    """The deduplication memory of one client, and its rate limit."""
 
     user_id: str
     rate_limit: TokenBucket
+    used_at: int
+    """When it published last, in ns."""
     last: int = 0
+    is_stored: bool = False
+    """Whether the store knows it, or is about to: whether an event of it was numbered."""
     answers: dict[int, Answer] = field(default_factory=dict)
     pending: dict[int, "_Pending"] = field(default_factory=dict)
 
 
 class _Pending(msgspec.Struct):
-    """A publish that has its answer, which waits for the store. `reply_to` are the connections that want it."""
+    """A publish whose answer waits for the store. `reply_to`: the connections to be answered."""
 
     publisher: _Publisher
     answer: Answer
-    entry: LogEntry | None
     reply_to: list[int]
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """An answer that may leave now."""
+    """An answer that may be sent now."""
 
     connection_id: int
     answer: Answer
@@ -71,15 +79,19 @@ class Sequencer:
         self._config = config
         self._registry = registry
         self._stored_clients = {client.client_id: client for client in stored.clients}
-        """Of clients that have published before and not since the run was loaded: restoring all of them takes too long."""
+        """Clients that published before the run was loaded and not since: restoring all of them would take too long."""
         self._publishers: dict[str, _Publisher] = {}
         self._clients_of = Counter(client.user_id for client in stored.clients)
+        self._kept_ns = ns(config.clients_kept_s)
+        self._none_unused_before = 0
+        """Until then no client id can have been unused for too long, in ns."""
+        self._forgotten: list[str] = []  # since the last append
         self._fold = Fold(stored.snapshot.state)
         for event in stored.events:
             number = event.sequence_number
             if number is not None and number > stored.snapshot.sequence_number:
                 self._fold.apply(event.event_type, event.data)
-        self._head = stored.head  # of what is numbered; the log's head is what is durable
+        self._head = stored.head  # of the numbered events; the log's head is that of the durable ones
         self._snapshot_at = stored.snapshot.sequence_number
         self._snapshot_due: Snapshot | None = None
         self._pending: deque[_Pending] = deque()
@@ -98,7 +110,7 @@ class Sequencer:
         return len(self._publishers) + len(self._stored_clients)
 
     def held(self) -> tuple[Held, ...]:
-        """What could grow; of what each client has, the most that any has."""
+        """Everything that can grow; of per-client sizes, the largest."""
         config, everyone = self._config, self._publishers.values()
         unsettled = max((len(each.pending) for each in everyone), default=0)
         answers = [len(each.answers) for each in everyone] + [len(each.answers) for each in self._stored_clients.values()]
@@ -106,6 +118,7 @@ class Sequencer:
         return (
             Held("events that are not durable", self._events_pending, config.appends_pending_max),
             Held("clients that published", self.publishers, config.clients_per_run_max),
+            Held("clients that the store is to forget", len(self._forgotten), config.clients_per_run_max),
             Held("answers kept for one client", max(answers, default=0), ANSWERS_KEPT),
             Held("pending publishes of one client", unsettled, config.unanswered_max),
             Held(
@@ -116,7 +129,7 @@ class Sequencer:
         )
 
     def user_of(self, client_id: str) -> str | None:
-        """The user that this client id is bound to, or None if it has never published."""
+        """The user to which this client id is bound, or None if it has never published."""
         publisher = self._publishers.get(client_id) or self._stored_clients.get(client_id)
         return None if publisher is None else publisher.user_id
 
@@ -127,20 +140,14 @@ class Sequencer:
         return publisher.last if publisher is not None else stored.last_client_sequence if stored is not None else 0
 
     def publish(self, client_id: str, user_id: str, publish: Publish | Message, connection_id: int, now: int) -> None:
-        """Take one publish. Its answer comes with `take_replies`, now or once the store has it."""
+        """Take one publish. `take_replies` returns its answer, now or once it is stored."""
         number = publish.client_sequence
-        publisher = self._publisher(client_id)
-        if publisher is None:
-            if self.publishers >= self._config.clients_per_run_max:  # 8.3
-                reason = f"this run has {self.publishers} clients that published; it takes no more"
-                self._reply(connection_id, _rejected(number, RejectCode.TOO_MANY_CLIENTS, reason))
-                return
-            if self._clients_of[user_id] >= self._config.clients_per_user_max:
-                reason = f"{self._clients_of[user_id]} clients of this user have published in this run; it takes no more"
-                self._reply(connection_id, _rejected(number, RejectCode.TOO_MANY_CLIENTS, reason))
-                return
-            publisher = self._publishers[client_id] = _Publisher(user_id, self._full_bucket())  # bound from now on (10.3)
-            self._clients_of[user_id] += 1
+        known = self._publisher(client_id)
+        if known is None and (refusal := self._refuse_newcomer(number, user_id, now)) is not None:
+            self._reply(connection_id, refusal)
+            return
+        publisher = known or _Publisher(user_id, self._full_bucket(), now)
+        publisher.used_at = now
         if number <= publisher.last:  # 8.2
             self._answer_again(publisher, number, connection_id)
             return
@@ -148,6 +155,9 @@ class Sequencer:
         if put_off is not None:
             self._reply(connection_id, put_off)
             return
+        if known is None:  # and not before: of what was never taken there is nothing to remember
+            self._publishers[client_id] = publisher  # bound from now on (10.3)
+            self._clients_of[user_id] += 1
         self._take(publisher, client_id, publish, connection_id, now)
 
     @property
@@ -156,20 +166,21 @@ class Sequencer:
         return bool(self._to_append)
 
     def take_append(self) -> Append | None:
-        """What has been numbered since the last call, to be made durable."""
+        """The events numbered since the last call, to be stored."""
         if not self._to_append:
             return None
         entries, self._to_append = tuple(self._to_append), []
         snapshot, self._snapshot_due = self._snapshot_due, None
         oldest = retention(1, entries[-1].sequence_number - self._config.events_kept_max + 1, self._snapshot_at)
-        return Append(self._run_id, self._epoch, entries, snapshot, oldest)
+        forgotten, self._forgotten = tuple(self._forgotten), []
+        return Append(self._run_id, self._epoch, entries, snapshot, oldest, forgotten)
 
     def appended(self, through: int) -> None:
-        """Everything up to that sequence number is durable: the answers may leave."""
+        """Everything up to that sequence number is durable: the answers may be sent."""
         while self._pending:
-            entry = self._pending[0].entry
-            if entry is not None:
-                if entry.sequence_number > through:
+            answer = self._pending[0].answer
+            if type(answer) is Accepted:
+                if answer.sequence_number > through:
                     return
                 self._events_pending -= 1
             self._settle(self._pending.popleft())
@@ -180,11 +191,44 @@ class Sequencer:
         replies, self._replies = self._replies, []
         return replies
 
-    def forget_connection(self, connection_id: int) -> None:
-        """Nobody waits on this connection any more."""
-        for pending in self._pending:
+    def forget_connection(self, connection_id: int, client_id: str) -> None:
+        """Send no more answers to this connection, which was that client's. Costs nothing for other clients' publishes."""
+        publisher = self._publishers.get(client_id)
+        for pending in () if publisher is None else publisher.pending.values():
             if connection_id in pending.reply_to:
                 pending.reply_to.remove(connection_id)
+
+    def _refuse_newcomer(self, number: int, user_id: str, now: int) -> Rejected | None:
+        """The rejection if there is no room for another client id of that user (8.3), else None."""
+        reason = self._full_for(user_id)
+        if reason is not None and now >= self._none_unused_before:
+            self._forget_unused(user_id, now)
+            reason = self._full_for(user_id)
+        return None if reason is None else _rejected(number, RejectCode.TOO_MANY_CLIENTS, reason)
+
+    def _full_for(self, user_id: str) -> str | None:
+        if self.publishers >= self._config.clients_per_run_max:
+            return f"client limit reached: {self.publishers} clients have published in this run"
+        if self._clients_of[user_id] >= self._config.clients_per_user_max:
+            return f"{self._clients_of[user_id]} clients of this user have published in this run, the limit"
+        return None
+
+    def _forget_unused(self, user_id: str, now: int) -> None:
+        """Forget client ids that were not used for too long, first those of that user."""
+        used_at = {each: stored.used_at * NS_PER_MS for each, stored in self._stored_clients.items()}
+        used_at |= {each: publisher.used_at for each, publisher in self._publishers.items()}
+        waits = {each for each, publisher in self._publishers.items() if publisher.pending}
+        unused = [client_id for client_id, at in used_at.items() if at + self._kept_ns <= now and client_id not in waits]
+        unused.sort(key=lambda client_id: self.user_of(client_id) != user_id)
+        for client_id in unused[:_FORGOTTEN_AT_ONCE_MAX]:
+            owner = self.user_of(client_id)
+            assert owner is not None, "it is remembered"
+            self._clients_of[owner] -= 1
+            publisher = self._publishers.pop(client_id, None)
+            if self._stored_clients.pop(client_id, None) is not None or (publisher is not None and publisher.is_stored):
+                self._forgotten.append(client_id)
+            del used_at[client_id]
+        self._none_unused_before = min(used_at.values(), default=now) + self._kept_ns
 
     def _publisher(self, client_id: str) -> _Publisher | None:
         publisher = self._publishers.get(client_id)
@@ -198,16 +242,14 @@ class Sequencer:
         if pending is not None:
             if connection_id not in pending.reply_to:
                 pending.reply_to.append(connection_id)
-        elif isinstance(answer, Accepted):
-            self._reply(connection_id, _duplicate(answer))
         elif answer is not None:
-            self._reply(connection_id, answer)
+            self._reply(connection_id, _of_a_copy(answer))
         else:
             reason = f"publish {number} is settled, or was given up, and its answer is no longer kept"
             self._reply(connection_id, _rejected(number, RejectCode.ANSWER_EXPIRED, reason))
 
     def _put_off(self, publisher: _Publisher, publish: Publish | Message, now: int) -> Rejected | None:
-        """A rejection that does not use the number up, if there is a reason for one."""
+        """A rejection that does not use up the number, if there is a reason for one."""
         number = publish.client_sequence
         follows = number - 1 if publish.after is None else publish.after
         if publisher.last < follows:  # 8.5
@@ -229,7 +271,6 @@ class Sequencer:
 
     def _take(self, publisher: _Publisher, client_id: str, publish: Publish | Message, connection_id: int, now: int) -> None:
         number = publish.client_sequence
-        entry: LogEntry | None = None
         answer: Answer
         judged = self._judge(publish)
         if type(judged) is Rejected:
@@ -244,13 +285,13 @@ class Sequencer:
                 publish.data,
                 judged is EventClass.CRITICAL,
             )
-            entry = LogEntry(event, client_id, number)
-            self._record(entry)
+            self._record(LogEntry(event, client_id, number))
+            publisher.is_stored = True
             answer = Accepted(client_sequence=number, sequence_number=self._head)
         publisher.last = number
-        pending = _Pending(publisher, answer, entry, [connection_id])
+        pending = _Pending(publisher, answer, [connection_id])
         publisher.pending[number] = pending
-        if entry is None and not self._pending:  # else it waits its turn (8.9)
+        if type(answer) is Rejected and not self._pending:  # else it waits in order (8.9)
             self._settle(pending)
         else:
             self._pending.append(pending)
@@ -258,11 +299,11 @@ class Sequencer:
     def _judge(self, publish: Publish | Message) -> EventClass | Rejected:
         """The class of the event, or a final rejection if there is a reason for one."""
         number = publish.client_sequence
-        if self._registry.class_of(publish.event_type) is None:
-            return _rejected(number, RejectCode.UNKNOWN_EVENT_TYPE, f"unknown event type {publish.event_type!r}")
         try:
             event_class = self._registry.check_publish(publish.event_type, publish.data)
         except InvalidEvent as error:
+            if self._registry.class_of(publish.event_type) is None:
+                return _rejected(number, RejectCode.UNKNOWN_EVENT_TYPE, f"unknown event type {publish.event_type!r}")
             return _rejected(number, RejectCode.INVALID_EVENT, str(error))
         size_bytes = encoded_bytes(publish.data)
         if size_bytes > self._config.frame_bytes_max:  # a POST may carry more than a frame, an event may not
@@ -291,10 +332,11 @@ class Sequencer:
         publisher.answers[answer.client_sequence] = answer
         while len(publisher.answers) > ANSWERS_KEPT:
             del publisher.answers[next(iter(publisher.answers))]
-        for connection_id in pending.reply_to:
-            self._replies.append(Reply(connection_id, answer))
-            if type(answer) is Accepted and not answer.duplicate:
-                answer = _duplicate(answer)  # for whoever sent a copy
+        reply_to = pending.reply_to
+        if reply_to:
+            self._replies.append(Reply(reply_to[0], answer))
+        for connection_id in reply_to[1:]:
+            self._reply(connection_id, _of_a_copy(answer))
 
     def _reply(self, connection_id: int, answer: Answer) -> None:
         self._replies.append(Reply(connection_id, answer))
@@ -306,7 +348,10 @@ def _rejected(number: int, code: RejectCode, message: str, retry_after_ms: int |
     )
 
 
-def _duplicate(answer: Accepted) -> Accepted:
+def _of_a_copy(answer: Answer) -> Answer:
+    """What is answered to whoever sends a publish again."""
+    if isinstance(answer, Rejected):
+        return answer
     return Accepted(client_sequence=answer.client_sequence, sequence_number=answer.sequence_number, duplicate=True)
 
 
@@ -314,11 +359,12 @@ def _restored(client: StoredClient, rate_limit: TokenBucket) -> _Publisher:
     answers: dict[int, Answer] = {
         number: Accepted(client_sequence=number, sequence_number=sequence_number) for number, sequence_number in client.answers
     }
-    return _Publisher(client.user_id, rate_limit, client.last_client_sequence, answers)
+    used_at = client.used_at * NS_PER_MS
+    return _Publisher(client.user_id, rate_limit, used_at, client.last_client_sequence, is_stored=True, answers=answers)
 
 
 class Appending:
-    """Owns the batch that is with the store."""
+    """Owns the batch that is being stored."""
 
     __slots__ = ("_sequencer", "_under_way")
 
@@ -328,16 +374,16 @@ class Appending:
 
     @property
     def events_in_flight(self) -> int:
-        """Of the batch that is with the store."""
+        """Events of the batch that is being stored."""
         return 0 if self._under_way is None else len(self._under_way.entries)
 
     @property
     def has_next(self) -> bool:
-        """Whether there is a next batch, and none is with the store (8.8)."""
+        """Whether there is a next batch, and none is being stored (8.8)."""
         return self._under_way is None and self._sequencer.has_append
 
     def take(self) -> Append | None:
-        """The next batch, if there is one and none is with the store."""
+        """The next batch, if there is one and none is being stored."""
         if self.has_next:
             self._under_way = self._sequencer.take_append()
             return self._under_way

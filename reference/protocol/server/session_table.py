@@ -1,4 +1,4 @@
-"""The sessions of one run by client id: which connection owns which session."""
+"""The sessions of one run by client id, and which connection owns each."""
 
 from dataclasses import dataclass
 
@@ -14,11 +14,11 @@ class Session:
     generation: int
     transport: Transport
     connection_id: int | None = None
-    """The WebSocket that owns the session; None over polling, and while it is away."""
+    """The WebSocket that owns the session; None during polling and while disconnected."""
 
 
 class SessionTable:
-    """Sessions by client id; bounded by the run's connections and the grace of those that went away."""
+    """Sessions by client id; bounded by the run's connections and the grace period of lost sessions."""
 
     __slots__ = ("_sessions",)
 
@@ -47,7 +47,7 @@ class SessionTable:
     ) -> tuple[Session, int | None, bool]:
         """Make a connection of that generation the owner of the client's session.
 
-        Returns the session, the WebSocket that lost it (None if there is none), and whether the session is new here. Raises
+        Returns the session, the superseded WebSocket (None if there is none), and whether the session is new here. Raises
         RemoteError FORBIDDEN (another user's client id) or SUPERSEDED (a newer connection owns it).
         """
         session = self._sessions.get(client_id)
@@ -61,7 +61,7 @@ class SessionTable:
         if generation < session.generation:  # 8.22
             raise RemoteError(CloseCode.SUPERSEDED, "a newer connection owns this session")
         superseded, session.connection_id = session.connection_id, None
-        session.session_id = named_session_id or session.session_id  # a name, and no right (10.4)
+        session.session_id = named_session_id or session.session_id  # an identifier only, it grants nothing (10.4)
         session.generation = generation
         session.transport = transport
         return session, superseded, False

@@ -1,13 +1,15 @@
 """Sessions, presence and cursors of one run; batches their change notifications.
 
-A user joins with the first of their sessions and leaves with the last: at once when a session says bye, after the grace period
-when its connection was lost or its polls stopped. The first change after a quiet time is sent at once; further changes are
-collected, so that a thousand arrivals cost each reader a few frames and not a thousand.
+A user joins with their first session and leaves with their last: at once when a session sends bye, after the grace period when
+its connection was lost or its polls stopped. The first change after a quiet time is sent at once; further changes are collected,
+so that a thousand arrivals cost each reader a few frames and not a thousand.
 
-`Attendance` holds the latest values, beside the log (8.28): they never delay, drop or renumber a sequenced event. Changes go as
-one frame to every current reader; a lagging reader is given everything when it has caught up. `version` counts the frames sent.
+`Attendance` holds the latest values, separate from the log (8.28): they never delay, drop or renumber a sequenced event. Changes
+are sent as one frame to every current reader; a lagging reader is sent everything when it has caught up. `version` counts these
+frames.
 """
 
+from bisect import bisect_left, insort
 from collections.abc import Callable, Collection
 
 import msgspec
@@ -24,20 +26,19 @@ from reference.protocol.timers import NS_PER_MS, ns
 
 NAMES_BYTES_MAX = 512 * 1024
 CURSORS_BYTES_MAX = 1024 * 1024
-"""Encoded; users that are named and cursors that are shown (9.4)."""
+"""Encoded size of the named users and the shown cursors (9.4)."""
 ROSTER_BYTES_MAX = NAMES_BYTES_MAX + CURSORS_BYTES_MAX
 
 
 def _bytes(value: object) -> int:
-    """In a frame, with what stands between it and the next."""
+    """Size inside a frame, including the separator to the next."""
     return len(msgspec.json.encode(value)) + 1
 
 
 class Attendance:
-    """Bounded by the sessions of the run. It names at most `users_max` users, for to tell N readers of N users costs N * N: in a
-    large run it has to stop somewhere. Who comes later is named as soon as one of them has left. Names and cursors together take
-    at most ROSTER_BYTES_MAX of a frame (8.29, 9.4): a user for whom there is no room is not named, a cursor is not shown.
-    """
+    """Presence and cursors, bounded by the sessions of the run. At most `users_max` users are named, because naming N users to N
+    readers costs N * N. A user who arrives later is named as soon as one of the named users has left. Names and cursors together
+    take at most ROSTER_BYTES_MAX of a frame (8.29, 9.4): without room a user is not named, or a cursor not shown."""
 
     __slots__ = (
         "_changed",
@@ -47,9 +48,10 @@ class Attendance:
         "_moved",
         "_name_bytes",
         "_named",
+        "_names",
         "_sessions",
-        "_sorted",
         "_unnamed",
+        "_users",
         "_users_max",
         "version",
     )
@@ -58,33 +60,34 @@ class Attendance:
         self._users_max = users_max
         self._sessions: dict[str, int] = {}  # user -> how many of their sessions are present
         self._named: dict[str, None] = {}
-        self._unnamed: dict[str, None] = {}  # the others, in the order in which they came
-        self._sorted: tuple[str, ...] | None = ()  # the named users, until they change: a storm of welcomes asks for them
+        self._unnamed: dict[str, None] = {}  # the others, in order of arrival
+        self._names: list[str] = []  # the named users, sorted: each of many welcomes changes them, and asks for them
+        self._users: tuple[str, ...] | None = ()  # the same, until they change
         self._cursors: dict[str, Data] = {}
         self._name_bytes = 0
         self._cursor_bytes_total = 0
-        self._cursor_bytes: dict[str, int] = {}  # user -> of their cursor and their name before it
-        self._changed: dict[str, None] = {}  # users who came or went since the last frame
+        self._cursor_bytes: dict[str, int] = {}  # user -> size of their cursor and the name before it
+        self._changed: dict[str, None] = {}  # users who joined or left since the last frame
         self._moved: dict[str, None] = {}
         self.version = 0
 
     @property
     def users(self) -> tuple[str, ...]:
-        """Who is named, sorted."""
-        if self._sorted is None:
-            self._sorted = tuple(sorted(self._named))
-        return self._sorted
+        """The named users, sorted."""
+        if self._users is None:
+            self._users = tuple(self._names)
+        return self._users
 
     @property
     def cursors(self) -> dict[str, Data]:
         return dict(self._cursors)
 
     def is_present(self, user_id: str) -> bool:
-        """And named: readers know nothing of the others."""
+        """Whether the user is present and named: readers know only named users."""
         return user_id in self._named
 
     def arrive(self, user_id: str) -> bool:
-        """One more session of that user. Returns whether there is something to tell."""
+        """A session of that user begins. Returns whether there is a change to report."""
         count = self._sessions.get(user_id, 0)
         self._sessions[user_id] = count + 1
         if count == 0:
@@ -93,13 +96,14 @@ class Attendance:
         return bool(self._changed)
 
     def leave(self, user_id: str) -> bool:
-        """One session fewer. Returns whether there is something to tell."""
+        """A session of that user ends. Returns whether there is a change to report."""
         self._sessions[user_id] -= 1
         if self._sessions[user_id] == 0:
             del self._sessions[user_id]
             self._unnamed.pop(user_id, None)
             if user_id in self._named:
                 del self._named[user_id]
+                del self._names[bisect_left(self._names, user_id)]
                 self._name_bytes -= _bytes(user_id)
                 self._forget_cursor(user_id)
                 self._moved.pop(user_id, None)
@@ -118,9 +122,9 @@ class Attendance:
             self._moved[user_id] = None
 
     def take_presence(self, server_time: int) -> Presence | None:
-        """Where everyone stands who came or went since the last frame, or None.
+        """The state of everyone who joined or left since the last frame, or None.
 
-        Who left and came back is reported too: a reader that was welcomed in between does not know of them.
+        A user who left and returned is reported too: a reader that was welcomed in between does not know of them.
         """
         if not self._changed:
             return None
@@ -140,7 +144,7 @@ class Attendance:
         return Cursors(moved=moved, server_time=server_time)
 
     def full(self, server_time: int) -> tuple[Presence, Cursors]:
-        """Everything, for a reader that has missed something."""
+        """Everything, for a reader that has missed changes."""
         return (
             Presence(full=self.users, server_time=server_time),
             Cursors(full=self.cursors, server_time=server_time),
@@ -153,6 +157,7 @@ class Attendance:
                 break
             del self._unnamed[user_id]
             self._named[user_id] = None
+            insort(self._names, user_id)
             self._name_bytes += _bytes(user_id)
             self._has_changed(user_id)
 
@@ -162,14 +167,14 @@ class Attendance:
 
     def _has_changed(self, user_id: str) -> None:
         self._changed[user_id] = None
-        self._sorted = None
+        self._users = None
 
 
 class Sessions:
     """Owns the sessions of one run, and with them its presence."""
 
     def __init__(self, context: RunContext, publisher_of: Callable[[str], str | None], now: int) -> None:
-        """`publisher_of` tells which user a client id has published as, None if it never has."""
+        """`publisher_of` returns the user as whom a client id has published, None if it never has."""
         self._context = context
         self._publisher_of = publisher_of
         self._superseded: list[int] = []
@@ -182,7 +187,7 @@ class Sessions:
         return len(self._members)
 
     def count(self, connections: Collection[int]) -> tuple[int, int]:
-        """How many sessions there are, and how many of them point to a connection that is not among those."""
+        """How many sessions there are, and how many of them point to a connection that is not among these."""
         return len(self._members), sum(owner not in connections for owner in self._members.owners)
 
     def session_of(self, client_id: str) -> Session | None:
@@ -198,11 +203,12 @@ class Sessions:
         new_session_id: str,
         now: int,
     ) -> Session:
-        """Give the client's session to a new connection; `take_superseded` tells which one lost it. Raises RemoteError."""
+        """Give the client's session to a new connection; `take_superseded` returns the connection that lost it. Raises
+        RemoteError."""
         self.check_owner(client_id, user_id)
         sessions_max = self._context.config.sessions_per_run_max
         if len(self._members) >= sessions_max and self._members.get(client_id) is None:
-            reason = f"this run has {sessions_max} sessions; it takes no more now"
+            reason = f"session limit reached: this run already has {sessions_max} sessions"
             raise RemoteError(CloseCode.OVERLOADED, reason, Limit.RUN_SESSIONS)
         session, superseded, is_new = self._members.claim(
             client_id, user_id, named_session_id, generation, transport, new_session_id
@@ -215,26 +221,26 @@ class Sessions:
         return session
 
     def take_superseded(self) -> list[int]:
-        """The WebSockets whose session another connection has taken."""
+        """The WebSockets whose session was taken over."""
         if not self._superseded:
             return self._superseded
         superseded, self._superseded = self._superseded, []
         return superseded
 
     def check_owner(self, client_id: str, user_id: str) -> None:
-        """Raise RemoteError FORBIDDEN if that client id is another user's."""
+        """Raise RemoteError FORBIDDEN if that client id belongs to another user."""
         session = self._members.get(client_id)
         owner = self._publisher_of(client_id) if session is None else session.user_id
         if owner not in (None, user_id):
             raise RemoteError(CloseCode.FORBIDDEN, "this client id belongs to another user")
 
     def disconnected(self, session: Session, now: int) -> None:
-        """The session's WebSocket has ended; its user stays for the grace (8.32)."""
+        """The session's WebSocket has ended; its user stays for the grace period (8.32)."""
         session.connection_id = None
         self.stay(session, ns(self._context.config.presence_grace_s), now)
 
     def stay(self, session: Session, duration: int, now: int) -> None:
-        """Without a sign of life for `duration` ns, the session is over."""
+        """The session is over if the client sends nothing for `duration` ns."""
         self._context.timers.set((RunTimer.GRACE, session.client_id), now + duration)
 
     def leave(self, client_id: str, now: int) -> None:

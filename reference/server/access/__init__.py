@@ -1,8 +1,8 @@
-"""Access: who may come in, as whom, and how much one user may take.
+"""Access: who may connect, as which user, and the limits of one user.
 
-admission      the order in which an upgrade and a request are asked
-auth           a token, and whose it is (4)
-origins        which web pages may talk to this server (10.5)
+admission      the order of the checks of an upgrade or a request
+auth           tokens and their users (4)
+origins        which web pages may use this server (10.5)
 user_limits    connections, requests and new runs of one user, over all runs
-refused_users  the users that an administrator keeps out
+refused_users  users refused by an administrator
 """

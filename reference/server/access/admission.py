@@ -1,9 +1,9 @@
-"""Admission: who may come in, asked in the same order for an upgrade and for a request.
+"""Admission: the checks of every upgrade and request, always in the same order.
 
-the page     its origin, if it is a page (`origins`)
-the moment   nobody, once the server is about to stop
-the run id   its one spelling
-the token    whose it is, and whether its holder may enter that run, or is an admin (`auth`)
+the page     the origin, if a web page sent it (`origins`)
+the moment   everything is refused when the server is about to stop
+the run id   in its canonical form
+the token    the user, and whether the user may enter that run, or is an admin (`auth`)
 the rate     of requests about runs, by user (`user_limits`)
 """
 
@@ -22,8 +22,8 @@ from reference.server.clock import ServerClock
 from reference.server.registry import canonical_run_id
 from reference.server.wire.request_head import HttpRefusal, RequestHead
 
-ANSWER_BYTES_FREE = 8 * 1024
-"""An answer counts as one more request for each of these."""
+BYTES_FREE = 8 * 1024
+"""A request counts as one more for each of these in its body and its answer."""
 
 
 class AccessControl:
@@ -39,7 +39,8 @@ class AccessControl:
         requests_per_s_max: int,
         unauthenticated_max: int,
     ) -> None:
-        """`requests_per_s_max` is for one user; twice as many at once. `unauthenticated_max`: WebSockets without token."""
+        """`requests_per_s_max` is for one user; twice as many may come at once. `unauthenticated_max`: WebSockets that have not
+        shown a token."""
         self._unauthenticated_max = unauthenticated_max
         self._awaiting: set[trio.CancelScope] = set()
         self._requests = UserRates(Limit.REQUEST_RATE, "asks", requests_per_s_max, 2 * requests_per_s_max)
@@ -55,14 +56,14 @@ class AccessControl:
         return self._is_going_away
 
     def close(self) -> None:
-        """Let nobody in from now on."""
+        """Refuse everything from now on."""
         self._is_going_away = True
         for scope in self._awaiting:
             scope.cancel()
 
     @contextmanager
     def awaiting_token(self, timeout_s: float) -> Iterator[None]:
-        """Around the time in which a connection may show its token; it ends early when the server begins to stop.
+        """Context manager around the wait for a connection's token; it ends early when the server begins to stop.
 
         Raises RemoteError.
         """
@@ -77,14 +78,14 @@ class AccessControl:
                 self._awaiting.discard(scope)
 
     def check(self, origin: bytes | None, host: bytes | None) -> None:
-        """The page and the moment. Raises HttpRefusal."""
+        """Check the origin, and whether the server is about to stop. Raises HttpRefusal."""
         self._origins.check(origin, host)
         if self._is_going_away:
             wait_ms = self._retry_after_ms
             raise HttpRefusal(503, CloseCode.GOING_AWAY, "the server is going away", retry_after_ms=wait_ms)
 
     def check_origin(self, head: RequestHead) -> None:
-        """The page alone. Raises HttpRefusal."""
+        """Check only the origin. Raises HttpRefusal."""
         self._origins.check(head.header(b"origin"), head.header(b"host"))
 
     def allows_origin(self, head: RequestHead) -> bool:
@@ -99,28 +100,28 @@ class AccessControl:
             raise RemoteError(CloseCode.GOING_AWAY, "the server is going away")
 
     def identify_upgrade(self, head: RequestHead, run_id: str) -> Identity | None:
-        """Whose token came with an upgrade; None if none came, and hello has to bring one. Raises RemoteError."""
+        """The user of the token that came with an upgrade; None if none came, and hello has to bring one. Raises RemoteError."""
         token = bearer_token(head.headers)
         return None if token is None else self._identify(token, run_id)
 
     def identify_hello(self, token: str | None, run_id: str) -> Identity:
-        """Whose token came with hello. Raises RemoteError."""
+        """The user of the token that came with hello. Raises RemoteError."""
         return self._identify(token, run_id)
 
     def admit_request(self, head: RequestHead, run_id_text: str) -> tuple[str, Identity]:
-        """The run that a request means, and who asks. Raises HttpRefusal, RemoteError or RequestRefused."""
+        """The run of a request, and its user. Raises HttpRefusal, RemoteError or RequestRefused."""
         self.check(head.header(b"origin"), head.header(b"host"))
         run_id = canonical_run_id(run_id_text)
         identity = self._identify(bearer_token(head.headers), run_id)
         self._requests.spend(identity.user_id, self._clock.now())
         return run_id, identity
 
-    def charge(self, identity: Identity, answer_bytes: int) -> None:
-        """A large answer about a run counts as several requests, since it takes as long to make."""
-        self._requests.charge(identity.user_id, answer_bytes // ANSWER_BYTES_FREE, self._clock.now())
+    def charge(self, identity: Identity, size_bytes: int) -> None:
+        """Count a request about a run with a large body or answer as several requests, because it takes as long."""
+        self._requests.charge(identity.user_id, size_bytes // BYTES_FREE, self._clock.now())
 
     def admit_admin(self, head: RequestHead) -> Identity:
-        """The admin who asks. Raises HttpRefusal or RemoteError."""
+        """The admin who sent the request. Raises HttpRefusal or RemoteError."""
         self.check(head.header(b"origin"), head.header(b"host"))
         holder = self._authenticator.holder(bearer_token(head.headers), self._clock.wall())
         if isinstance(holder, RemoteError):

@@ -1,15 +1,15 @@
-"""Authentication: which user a token belongs to. An `Authenticator` answers at once, without waiting.
+"""Authentication: the user and the rights of a token. An `Authenticator` returns at once.
 
     TokenAuthenticator         signed tokens (JWT: HS256, RS256, ES256), for production
     DevelopmentAuthenticator   the token `dev:alice` is alice, `dev-admin:alice` an admin; only for a server on loopback
 
-A token comes in the Authorization header of a request or an upgrade, or in hello, since browsers cannot set headers of an
-upgrade. It is never part of an address, since addresses end up in logs. An authenticator that needs another service must answer
-from a cache of its own.
+A token comes in the Authorization header of a request or an upgrade, or in hello, because browsers cannot set headers of an
+upgrade. It is never part of a URL, because URLs are logged. An authenticator that needs another service must answer from a cache
+of its own.
 
-Each key has exactly one algorithm, which follows from the kind of key and never from the token: a public key cannot be taken for
-a secret, and an unsigned token is never valid. Several keys may be active side by side, so that keys can be rotated; a token that
-names a key (`kid`) is verified with that key only.
+Each key has exactly one algorithm, which follows from the kind of the key and never from the token: a public key cannot be used
+as a secret, and an unsigned token is never valid. Several keys may be active at the same time, so that keys can be rotated; a
+token that names a key (`kid`) is verified with that key only.
 """
 
 import math
@@ -29,14 +29,14 @@ from reference.protocol.server.connection import USER_ID_CHARACTERS_MAX, Identit
 from reference.protocol.timers import ns
 
 SECRET_BYTES_MIN = 32
-"""As many as HS256's hash has (RFC 7518, section 3.2)."""
+"""As many bytes as a hash of HS256 has (RFC 7518, section 3.2)."""
 RSA_BITS_MIN = 2048
 """RFC 7518, section 3.3."""
 KEYS_MAX = 16
-"""So that a token without `kid` costs a bounded number of tries."""
+"""Limits the cost of a token without `kid`, which is tried with every key."""
 
 _OPTIONS = {
-    # Times are judged by the server's own clock, which in a test is not the wall clock.
+    # Times are checked with the server's own clock, which in a test is not the wall clock.
     "verify_exp": False,
     "verify_nbf": False,
     "verify_iat": False,
@@ -46,7 +46,7 @@ _OPTIONS = {
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One key: what it is called in a token's `kid`, if it has a name, and the one algorithm that it is for."""
+    """One key: its `kid` in tokens, if it has a name, and its algorithm."""
 
     algorithm: str
     material: "bytes | RSAPublicKey | EllipticCurvePublicKey" = field(repr=False)
@@ -76,7 +76,7 @@ def public_key(pem: bytes, name: str | None = None) -> Key:
 
 
 def check_secret(secret: bytes) -> None:
-    """Raise ConfigError unless `secret` is long enough to be one, and is none of those that are public."""
+    """Raise ConfigError unless `secret` is long enough, and not a well-known public value."""
     if len(secret) < SECRET_BYTES_MIN:
         raise ConfigError(
             f"the secret has {len(secret)} bytes, at least {SECRET_BYTES_MIN} are needed; "
@@ -102,7 +102,7 @@ def verify(token: str, keys: Sequence[Key], *, audience: str | None, issuer: str
                 options=_OPTIONS,  # type: ignore[arg-type]  # its TypedDict lacks keys that it takes
             )
         except (jwt.InvalidSignatureError, jwt.InvalidAlgorithmError) as error:
-            failure = error  # perhaps another key fits
+            failure = error  # another key may fit
         else:
             return claims
     raise failure
@@ -118,13 +118,14 @@ def read_key_file(path: Path, what: str) -> bytes:
 
 TOKEN_CHARACTERS_MAX = 8192
 Role = Literal["member", "admin"]
-"""A member may enter the runs that its token lists, or all if it lists none; an admin may enter every run, and see them all."""
+"""A member may enter the runs that its token lists, or all if it lists none; an admin may enter every run and use the admin
+API."""
 ROLES: Final = get_args(Role)
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """What a token says of its holder. Times in ns since 1970; `runs` is None for every run."""
+    """The user and rights in a token. Times in ns since 1970; `runs` is None for every run."""
 
     user_id: str
     role: Role = "member"
@@ -137,14 +138,14 @@ class Holder:
 
 
 class Authenticator(Protocol):
-    """Judges tokens."""
+    """Verifies tokens."""
 
     def holder(self, token: str | None, now: int) -> Holder | RemoteError:
-        """Who holds `token`, or an error with TOKEN (or FORBIDDEN, if it is good and gives no right). `now` in ns."""
+        """The holder of `token`, or an error: TOKEN, or FORBIDDEN for a valid token without any right. `now` in ns."""
 
 
 def identify(authenticator: Authenticator, token: str | None, run_id: str, now: int) -> Identity | RemoteError:
-    """Whose `token` it is, if its holder may enter the run; else an error with TOKEN or FORBIDDEN. `now` in ns."""
+    """The identity of `token`, if it grants access to the run; else an error with TOKEN or FORBIDDEN. `now` in ns."""
     holder = authenticator.holder(token, now)
     if isinstance(holder, RemoteError):
         return holder
@@ -156,10 +157,11 @@ def identify(authenticator: Authenticator, token: str | None, run_id: str, now: 
 class TokenAuthenticator:
     """JSON Web Tokens signed with one of `keys`.
 
-    Claims: `sub` (the user) and `exp` (seconds since 1970) are required; `nbf` is kept; `iat` is when its life began, of which a
-    client is warned near the end; `runs` lists the runs that the holder may enter; `role` is one of ROLES, member without it.
-    With `audience` or `issuer`, `aud` or `iss` must be that; without, a token for a named audience is refused.
-    A token is taken up to `leeway_s` before its `nbf`, since the issuer's clock may be ahead. `iat` may lie in the future.
+    Claims: `sub` (the user) and `exp` (seconds since 1970) are required; `nbf` is checked; `iat` is when its life began, from
+    which the time of the expiry warning follows; `runs` lists the runs that the holder may enter; `role` is one of ROLES, default
+    member. With `audience` or `issuer`, `aud` or `iss` must be equal to it; without `audience`, a token for a named audience is
+    refused. A token is accepted up to `leeway_s` before its `nbf`, because the issuer's clock may be ahead. `iat` may lie in the
+    future.
     """
 
     def __init__(
@@ -197,7 +199,7 @@ class TokenAuthenticator:
 
 
 class DevelopmentAuthenticator:
-    """Believes everyone: the token `dev:<user>` names the user. Only for servers that listen on loopback (10.8)."""
+    """Accepts every token `dev:<user>` as that user. Only for servers that listen on loopback (10.8)."""
 
     _ROLES: Final[dict[str, Role]] = {"dev": "member", "dev-admin": "admin"}
 
@@ -228,11 +230,11 @@ def make_token(
 
 
 def bearer_token(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
-    """The token in the Authorization header, None without one. Raises RemoteError for two of them, and for another kind."""
+    """The token in the Authorization header, None without one. Raises RemoteError for two such headers or another scheme."""
     given = [value for name, value in headers if name == b"authorization"]
     if not given:
         return None
-    if len(given) > 1:  # a proxy and the server might each believe another one
+    if len(given) > 1:  # a proxy and the server might each use a different one
         raise RemoteError(CloseCode.TOKEN, f"there are {len(given)} Authorization headers; send one")
     scheme, _, token = given[0].strip().partition(b" ")
     token = token.strip()
@@ -255,7 +257,7 @@ def _time(claims: dict[str, Any], name: str) -> int:
 
 
 def _runs(claims: dict[str, Any]) -> frozenset[str] | None:
-    """None: every run. What is no list of run ids allows none."""
+    """None: every run. A claim that is not a list of run ids allows no run."""
     runs = claims.get("runs")
     if runs is None:
         return None

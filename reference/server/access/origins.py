@@ -1,10 +1,10 @@
-"""Which web pages may talk to this server (10.5).
+"""Origins: which web pages may use this server (10.5).
 
-A browser lets any page open a WebSocket to anywhere, and says in the Origin header which page it was. Programs send no Origin and
-are judged by their token alone. Allowed are pages of this server itself, pages of this very machine, and those on the list.
+A browser lets any page open a WebSocket to any server, and names the page in the Origin header. Programs send no Origin; for them
+only the token counts. Allowed are pages of this server itself, pages of the same machine, and those on the list.
 
-A server without a secret believes every token, so a page must not be able to pose as its own: by letting its own name point to
-127.0.0.1 it would be "of this server itself". Such a server therefore answers to names of loopback only, and to names without a
+A server without a secret accepts every token, so it must not take a foreign page for its own: a page whose own host name resolves
+to 127.0.0.1 would look like a page of this server. Such a server therefore accepts only loopback host names, and names without a
 dot, which no page on the internet has.
 """
 
@@ -21,7 +21,7 @@ _PORTS = {"http": 80, "https": 443}
 
 
 class OriginPolicy:
-    """`allowed` are origins: scheme, host, and port if it is not the scheme's own."""
+    """`allowed` are origins: scheme, host, and port unless it is the scheme's default."""
 
     def __init__(
         self, allowed: tuple[str, ...], *, is_development: bool, on_refused: Callable[[str], None] = lambda origin: None
@@ -32,7 +32,7 @@ class OriginPolicy:
         self._on_refused = on_refused
 
     def check(self, origin: bytes | None, host: bytes | None) -> None:
-        """Raise HttpRefusal 403 unless a page of `origin`, if it is a page, may ask this of `host`."""
+        """Raise HttpRefusal 403 unless this request is not from a page, or from a page whose origin may use `host`."""
         if self._is_development and not _is_own_name(_host_of(f"//{_text(host)}")):
             message = "this development server answers to the names of its own machine only, such as 127.0.0.1 and localhost"
             raise HttpRefusal(403, CloseCode.FORBIDDEN, message)
@@ -41,19 +41,19 @@ class OriginPolicy:
             raise HttpRefusal(403, CloseCode.FORBIDDEN, "pages of this origin may not talk to this server")
 
     def allows(self, origin: str, host: str) -> bool:
-        """Whether a page of that origin may talk to this server, which it called `host`."""
+        """Whether a page of that origin may use this server, which it addressed as `host`."""
         origin = origin.lower()
         if origin in self._allowed:
             return True
         if _ORIGIN.fullmatch(origin) is None:
-            return False  # "null", for instance: a page from a file, or in a sandbox
+            return False  # "null", for instance: a page from a file or in a sandbox
         if not self._is_development and origin.partition("//")[2] == host.lower():
             return True
         return is_loopback(_host_of(origin))
 
 
 def normal_origin(origin: str) -> str:
-    """`origin` as browsers write it: in lower case, without the scheme's own port, with names in ASCII. Raises ConfigError."""
+    """`origin` as browsers write it: lower case, no default port, names in ASCII. Raises ConfigError."""
     wrong = ConfigError(
         f"allowed origin {origin!r}: give scheme, host and port, like https://app.example.org or http://host:3000"
     )
@@ -64,14 +64,14 @@ def normal_origin(origin: str) -> str:
     try:
         parts = urlsplit(origin.lower())
         host, port = (parts.hostname or "").encode("idna").decode(), parts.port
-    except ValueError as error:  # UnicodeError included
+    except ValueError as error:  # includes UnicodeError
         raise wrong from error
     shown = f"[{host}]" if ":" in host else host
     return f"{parts.scheme}://{shown}" + ("" if port in (None, _PORTS[parts.scheme]) else f":{port}")
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine itself is meant by `host`."""
+    """Whether `host` is an address of this machine only."""
     if host.lower() == "localhost" or host.lower().endswith(".localhost"):
         return True
     try:

@@ -1,8 +1,8 @@
-"""Users whom an operator has refused: they are turned away from every run until a time.
+"""Refused users: users whom an operator has shut out of every run until a time.
 
-It is judged where every token is judged, so it holds for upgrades, `hello`, `auth` and requests alike. It lasts as long as the
-process: a restart forgets it, and a user who must stay out for good must not be given tokens. Admins are not refused, so that
-an admin can always take a refusal back.
+The check is part of every token check, so it covers upgrades, `hello`, `auth` and requests. It lasts as long as the process: a
+restart forgets it, and a user who must stay out for good must not be given tokens. Admins cannot be refused, so an admin can
+always cancel a refusal.
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from reference.protocol.errors import CloseCode, RemoteError
 from reference.server.access.auth import Authenticator, Holder
 
 REFUSED_USERS_MAX = 10_000
-"""At the same time."""
+"""Refusals in force at the same time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class RefusedUsers:
         self._refusals: dict[str, Refusal] = {}
 
     def refuse(self, refusal: Refusal, now: int) -> None:
-        """Refuse a user, or change until when. Raises RemoteError OVERLOADED when there is no room."""
+        """Refuse a user, or change the end of the refusal. Raises RemoteError OVERLOADED if there is no room."""
         if refusal.user_id not in self._refusals and len(self._refusals) >= REFUSED_USERS_MAX:
             self._forget_those_over(now)
         if refusal.user_id not in self._refusals and len(self._refusals) >= REFUSED_USERS_MAX:
@@ -40,7 +40,7 @@ class RefusedUsers:
         self._refusals[refusal.user_id] = refusal
 
     def allow(self, user_id: str) -> bool:
-        """Take it back; False if the user was not refused."""
+        """Cancel a refusal; False if the user was not refused."""
         return self._refusals.pop(user_id, None) is not None
 
     def is_refused(self, user_id: str, now: int) -> bool:
@@ -48,7 +48,7 @@ class RefusedUsers:
         return refusal is not None and now < refusal.until
 
     def listed(self, now: int) -> Iterator[Refusal]:
-        """Those in force, the soonest over first."""
+        """The refusals in force, the first to end first."""
         self._forget_those_over(now)
         yield from sorted(self._refusals.values(), key=lambda refusal: (refusal.until, refusal.user_id))
 
@@ -57,7 +57,7 @@ class RefusedUsers:
 
 
 class RefusingAuthenticator:
-    """The Authenticator `inner`, except that it turns refused users away."""
+    """The Authenticator `inner`, but refused users are rejected."""
 
     def __init__(self, inner: Authenticator, refused: RefusedUsers) -> None:
         self._inner = inner

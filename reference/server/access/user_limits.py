@@ -1,7 +1,7 @@
-"""What one user may cost a server, over all runs: connections that stand, requests per second, runs made per minute.
+"""Limits of one user, over all runs of a server: open connections, requests per second, new runs per minute.
 
-A run's machine knows its own run only, so these are the server's. Who is refused for having too much is told so in the protocol's
-words, and nobody else notices.
+A run's machine knows only its own run, so these limits are the server's. A user above a limit is refused with the protocol's
+error; other users are not affected.
 """
 
 from collections import Counter, OrderedDict
@@ -12,7 +12,7 @@ from reference.protocol.rate_limit import TokenBucket
 from reference.server.http.answers import RequestRefused
 
 USERS_REMEMBERED_MAX = 10_000
-"""Users whose rates are watched; beyond it, the one that was quiet longest is forgotten, and begins anew."""
+"""Users whose rates are tracked; above it, the least recently active user is forgotten and starts with a full bucket."""
 
 
 class UserConnections:
@@ -24,7 +24,7 @@ class UserConnections:
         self._counts: Counter[str] = Counter()
 
     def enter(self, connection_id: int, user_id: str) -> RemoteError | None:
-        """The connection is that user's, once; or why it may not be."""
+        """Count the connection for that user, once; or return why it is refused."""
         if connection_id in self._users:
             return None
         if self._counts[user_id] >= self._max:
@@ -35,7 +35,7 @@ class UserConnections:
         return None
 
     def leave(self, connection_id: int) -> None:
-        """The connection is over; harmless if it was nobody's."""
+        """The connection is over; does nothing if it was not counted."""
         user_id = self._users.pop(connection_id, None)
         if user_id is not None:
             self._counts[user_id] -= 1
@@ -44,10 +44,10 @@ class UserConnections:
 
 
 class UserRates:
-    """How often each user may do one thing."""
+    """The rate at which each user may do one thing."""
 
     def __init__(self, limit: Limit, what: str, per_s: float, burst: int) -> None:
-        """`what`: for the message, what is done too often."""
+        """`what`: the phrase for the message, what is done too often."""
         self._limit = limit
         self._what = what
         self._per_s = per_s
@@ -55,13 +55,13 @@ class UserRates:
         self._users: OrderedDict[str, TokenBucket] = OrderedDict()
 
     def charge(self, user_id: str, tokens: int, now: int) -> None:
-        """What was done cost as much as `tokens` more of it: take them, as far as they are there."""
+        """Take as many as `tokens` more for something already done, as far as there are tokens."""
         rate_limit = self._users.get(user_id)
         if rate_limit is not None and tokens > 0:
             rate_limit.drain(now, tokens)
 
     def spend(self, user_id: str, now: int) -> None:
-        """Do it once. Raises RequestRefused RATE, with the time to wait."""
+        """Take one token. Raises RequestRefused RATE, with the time to wait."""
         rate_limit = self._users.setdefault(user_id, TokenBucket(self._per_s, self._burst))
         self._users.move_to_end(user_id)
         if len(self._users) > USERS_REMEMBERED_MAX:

@@ -1,8 +1,8 @@
-"""The admin API of one process among others: lists and figures are those of all, and what an operator does is done by all.
+"""The admin API of one process in a cluster: lists and figures cover all processes, and actions are carried out by all.
 
-Every process answers for itself, and the one that was asked puts the answers together. `limit` and `offset` are for each of
-them, so that paging until there is no more shows everything once. A session that another process took over may be reported by
-both, until the first has forgotten it. Health stays that of one process.
+Every process answers for itself, and the process that received the request merges the answers. `limit` and `offset` apply to each
+of them, so that paging to the end shows everything once. A session that moved to another process may be reported by both until
+the first has forgotten it. Health is that of one process.
 """
 
 from collections import Counter
@@ -38,10 +38,10 @@ T = TypeVar("T")
 
 
 class AdminOfAll(AdminApi):
-    """As AdminApi, with the other processes' answers."""
+    """AdminApi, with the other processes' answers."""
 
     def __init__(self, *parts: Any, peer_processes: PeerProcesses) -> None:
-        """`parts`: as AdminApi takes them."""
+        """`parts`: as for AdminApi."""
         super().__init__(*parts)
         self._peer_processes = peer_processes
 
@@ -103,10 +103,10 @@ class AdminOfAll(AdminApi):
 
 
 class ActionsOfAll(AdminActions):
-    """As AdminActions, for users and sessions of every process; what concerns a run comes to its process by itself (`router`)."""
+    """AdminActions, for users and sessions of every process; the router already sends a request about one run to its process."""
 
     def __init__(self, *parts: Any, peer_processes: PeerProcesses) -> None:
-        """`parts`: as AdminActions takes them."""
+        """`parts`: as for AdminActions."""
         super().__init__(*parts)
         self._peer_processes = peer_processes
 
@@ -136,13 +136,13 @@ class ActionsOfAll(AdminActions):
 
 
 async def _ask_others(peer_processes: PeerProcesses, request: Request, kind: type[T]) -> tuple[list[T], tuple[str, ...]]:
-    """What the others have to say, and who said nothing that we understand."""
+    """The answers of the other processes, and the processes without a usable answer."""
     answers = await peer_processes.ask(request.head)
     said, silent = [], list(answers.silent)
     for name, (status, body) in answers.received.items():
         try:
-            if status not in (404, 409):  # there it has nothing to say, or nothing to do
+            if status not in (404, 409):  # these statuses mean that it knows no such session
                 said.append(msgspec.json.decode(body, type=kind))
-        except msgspec.DecodeError:  # an error that is its own, or another version
+        except msgspec.DecodeError:  # another kind of error, or another version
             silent.append(name)
     return said, tuple(silent)

@@ -1,4 +1,4 @@
-"""Cluster: what a process among others has beside the server that it would be alone."""
+"""Cluster: the parts that a process has in addition when it shares its database."""
 
 import httpcore
 import trio
@@ -15,7 +15,7 @@ from reference.server.wire.exchange import AsgiApp
 
 
 class Cluster:
-    """The parts, put together around `app`, the HTTP side of the server. `pool` is closed when it ends."""
+    """The parts, connected to `app`, the HTTP side of the server. `pool` is closed at the end."""
 
     def __init__(
         self,
@@ -36,12 +36,12 @@ class Cluster:
         metrics.show(RELAYED, lambda: len(self.upgrades))
 
     async def join(self, host: str, port: int, nursery: trio.Nursery) -> None:
-        """Take part from now on, reached at this address, until `nursery` is cancelled. Raises StoreUnavailable."""
+        """Join, reachable at this address, until `nursery` is cancelled. Raises StoreUnavailable."""
         await self._membership.join(host, port)
         nursery.start_soon(self._live, host, port)
 
     async def part(self) -> None:
-        """Answer for no run any more, and leave all of them to the others."""
+        """Leave: give all runs to the other processes."""
         for live in self._runs.runs:
             live.end()
         await self._membership.part()

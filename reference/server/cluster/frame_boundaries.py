@@ -1,8 +1,8 @@
-"""FrameBoundaries: where in one direction of a WebSocket a frame ends and the next begins.
+"""FrameBoundaries: finds where frames end in one direction of a WebSocket.
 
-A relay does not look into what it carries. But when it has to stop, it wants to say goodbye in frames of its
-own, and those may only stand between two others; and it wants to know when the client has said goodbye too. So
-it follows the headers; it holds a header at most.
+A relay does not interpret what it carries. But when it has to stop, it sends a last message in frames of its own, which may only
+be placed between two frames; and it has to know when the client has closed too. So it follows the headers; it holds at most one
+header.
 """
 
 _MASKED = 0x80
@@ -10,7 +10,7 @@ _CLOSE = 0x8
 
 
 class FrameBoundaries:
-    """Follows the frames of one side; with `has_head`, the answer to an upgrade comes before them."""
+    """Follows the frames of one direction; with `has_head`, the answer to an upgrade comes before them."""
 
     def __init__(self, *, has_head: bool) -> None:
         self._head = b""
@@ -18,11 +18,11 @@ class FrameBoundaries:
         self._header = bytearray()
         self._payload_left = 0
         self.is_close_seen = False
-        """Whether the header of a close frame has come: nothing that matters can follow."""
+        """Whether the header of a close frame has arrived: everything after it is ignored."""
 
     @property
     def is_between(self) -> bool:
-        """Whether what was fed so far ends with a whole frame, or with the head."""
+        """Whether the bytes so far end with a complete frame, or with the head."""
         return self._is_head_over and not self._header and not self._payload_left
 
     def feed(self, data: bytes) -> None:
@@ -43,7 +43,7 @@ class FrameBoundaries:
                 self._header.clear()
 
     def _skip_head(self, data: bytes) -> int:
-        """Look for the empty line that ends the head; return how many of these bytes belong to it."""
+        """Look for the empty line that ends the head; returns how many of these bytes belong to it."""
         seen = self._head + data
         end = seen.find(b"\r\n\r\n")
         if end < 0:
@@ -54,7 +54,7 @@ class FrameBoundaries:
 
 
 def _header_bytes(header: bytearray) -> int:
-    """How long a header that begins like this is, as far as one can tell; at least two bytes."""
+    """The length of a header that begins like this, as far as known; at least two bytes."""
     if len(header) < 2:
         return 2
     return 2 + {126: 2, 127: 8}.get(header[1] & 0x7F, 0) + (4 if header[1] & _MASKED else 0)

@@ -1,8 +1,8 @@
 """Membership: this process among those that share its database.
 
-It joins before the server is used, and again whenever it was cut off from the database; in between it owns
-nothing, and a client that wants a run is asked to come back. When it is cut off, others may take its runs at once, so
-it drops them at once: their clients come back, to whichever process serves the run then.
+It joins before the server is used, and again after every loss of the database. In between it owns no run, and clients that open
+one are asked to retry. When it is cut off, other processes may take its runs at once, so it drops them at once: their clients
+reconnect to the process that serves the run then.
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -24,12 +24,12 @@ RELEASE_S_MAX = 10.0
 
 @asynccontextmanager
 async def open_ownership(store: EventStore, *, is_reachable: bool) -> "AsyncIterator[Ownership | None]":
-    """This process's share in who serves which run; None if the store is for one process, or nobody could reach us."""
+    """This process's ownership of runs; None if the store is for one process, or other processes cannot reach this one."""
     url = shared_url(store) if is_reachable else None
     if url is None:
         yield None
         return
-    from reference.store.ownership import Ownership  # here, because it loads a database's driver
+    from reference.store.ownership import Ownership  # imported here, because it loads a database driver
 
     ownership = Ownership(url)
     try:
@@ -39,7 +39,7 @@ async def open_ownership(store: EventStore, *, is_reachable: bool) -> "AsyncIter
 
 
 class Membership:
-    """Made by `open_server`; `run` is a task for the length of the server's life."""
+    """Created by `open_server`; `run` is a task for the whole life of the server."""
 
     def __init__(self, ownership: "Ownership", on_fault: OnFault) -> None:
         self._ownership = ownership
@@ -57,11 +57,12 @@ class Membership:
         return self._ownership.is_held
 
     async def join(self, host: str, port: int) -> None:
-        """Take part, for the first time. Raises StoreUnavailable."""
+        """Join for the first time. Raises StoreUnavailable."""
         await self._ownership.join(host, port)
 
     async def run(self, host: str, port: int, on_lost: Callable[[StoreError], None]) -> None:
-        """Stay in after `join`, until cancelled or `part`. `on_lost` is called when the runs of this process may be others'."""
+        """Stay a member after `join`, until cancelled or `part`. `on_lost` is called when other processes may own this process's
+        runs."""
         while True:
             try:
                 await self._ownership.keep()
@@ -76,7 +77,7 @@ class Membership:
                 return
 
     async def part(self) -> None:
-        """Leave everything to the others, for good."""
+        """Leave for good: give all runs to the other processes."""
         self._has_left = True
         await self._ownership.part()
 
@@ -93,7 +94,8 @@ class Membership:
         return await self._ownership.others()
 
     async def release(self, run_id: str) -> None:
-        """Let others have a run that is no longer here. If it cannot be said, the run stays ours, and is relayed here."""
+        """Give up ownership of a run that is no longer in memory. If the database cannot be reached, the run stays ours, and
+        clients are relayed here."""
         with trio.move_on_after(RELEASE_S_MAX):
             try:
                 await self._ownership.release(run_id)
@@ -104,9 +106,9 @@ class Membership:
         while not self._has_left:
             try:
                 await self._ownership.join(host, port)
-            except StoreUnavailable:  # it was said why, when we were cut off
+            except StoreUnavailable:  # it was logged when we were cut off
                 await trio.sleep(REJOIN_PAUSE_S)
             else:
                 break
-        if self._has_left:  # meanwhile
+        if self._has_left:  # `part` was called meanwhile
             await self._ownership.part()

@@ -1,7 +1,7 @@
-"""PeerProcesses: the other processes, all asked at once for what each knows by itself.
+"""PeerProcesses: sends a request to all other processes at once.
 
-Each judges the token as if the client had come to it directly. Who does not answer in time is named and not waited for. A process
-that is asked by another one answers for itself, and asks nobody.
+Each checks the token as if the client had connected to it directly. A process that does not answer in time is named in the
+result. A process that was asked by another one answers for itself only.
 """
 
 from dataclasses import dataclass, field
@@ -16,27 +16,27 @@ from reference.store import StoreUnavailable
 from reference.store.place import ProcessAddress
 
 ANSWER_S_MAX = 2.0
-"""For all of them, the database that says who they are included."""
+"""For all answers, including the query of the database for the list of processes."""
 UNKNOWN = "unknown: the database did not say who they are"
 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """`received`: by HOST:PORT, status and body of those that answered. `silent`: the others."""
+    """`received`: by HOST:PORT, status and body of the processes that answered. `silent`: the others."""
 
     received: dict[str, tuple[int, bytes]] = field(default_factory=dict)
     silent: tuple[str, ...] = ()
 
 
 class PeerProcesses:
-    """The other processes, as `membership` knows them, over connections of `pool`."""
+    """The other processes, as listed by `membership`, over connections of `pool`."""
 
     def __init__(self, membership: Membership, pool: httpcore.AsyncConnectionPool) -> None:
         self._membership = membership
         self._pool = pool
 
     async def ask(self, head: RequestHead) -> Answers:
-        """What they say to a request without a body; nothing, if it comes from one of them. Raises HttpRefusal."""
+        """Their answers to a request without a body; none if one of them sent it. Raises HttpRefusal."""
         if is_relayed(head.header(RELAYED), self._membership):
             return Answers()
         received: dict[str, tuple[int, bytes]] = {}

@@ -1,8 +1,8 @@
-"""RequestRelay: an ASGI application around another one, which carries requests to the owners of their runs.
+"""RequestRelay: an ASGI middleware that carries requests to the owners of their runs.
 
-A request is read whole, which the door bounds, and sent to the owner; the answer is handed on as it comes. If the
-owner cannot be reached, or says that it is not the owner, the run is asked for again, as `upgrade_relay` does it; if it
-breaks off after that, the client is asked to come back. Publishing twice does no harm, since the owner tells copies.
+A request is read completely (the front door limits its size) and sent to the owner; the answer is passed on as it arrives. If the
+owner cannot be reached, or says that it is not the owner, the owner is looked up again, as in `upgrade_relay`; if it fails after
+that, the client is asked to retry. Publishing twice does no harm, because the owner recognises copies.
 """
 
 import re
@@ -24,13 +24,13 @@ from reference.store.place import ProcessAddress
 CONNECTIONS_MAX = 256
 """To all other processes together, for requests that are answered at once."""
 WAITING_MAX = 1024
-"""Polls that wait at other processes, each on a connection of its own beside those. More are relayed as polls that do not
-wait, so that they never keep a publish from its way."""
+"""Polls that wait at other processes, each on its own connection in addition to those. Further polls are relayed as polls that do
+not wait, so that they never block a publish."""
 IDLE_CONNECTIONS_MAX = 32
 IDLE_S_MAX = 20.0
-"""Below the time for which the other side keeps an idle connection."""
+"""Less than the time for which the other side keeps an idle connection."""
 READ_S_MAX = 60.0
-"""Between two pieces of an answer; long polls are shorter."""
+"""Between two pieces of an answer; long polls take less."""
 POOL_S_MAX = 5.0
 
 _WAIT = re.compile(rb"(?<=[?&])waitMs=0*[1-9][0-9]*(?=&|$)")
@@ -40,7 +40,7 @@ _TIMEOUTS = {"connect": CONNECT_S_MAX, "read": READ_S_MAX, "write": CONNECT_S_MA
 
 
 def connection_pool(connections_max: int = CONNECTIONS_MAX) -> httpcore.AsyncConnectionPool:
-    """For requests to the other processes; to be closed."""
+    """For requests to the other processes; the caller closes it."""
     return httpcore.AsyncConnectionPool(
         max_connections=connections_max,
         max_keepalive_connections=IDLE_CONNECTIONS_MAX,
@@ -55,7 +55,7 @@ class RequestRelay:
     def __init__(
         self, app: AsgiApp, routes: Routes, pool: httpcore.AsyncConnectionPool, count_failure: Callable[[], None]
     ) -> None:
-        """`pool`: for what is answered at once; its owner closes it."""
+        """`pool`: for requests that are answered at once; its owner closes it."""
         self._app = app
         self._routes = routes
         self._count_failure = count_failure
@@ -92,7 +92,7 @@ class RequestRelay:
             await self._app(scope, _again(body, receive), send)
 
     async def _carry(self, head: RequestHead, place: ProcessAddress | None, body: bytes, send: Send) -> HttpRefusal | bool:
-        """Have the owner answer the request. True if the owner is us by now, a refusal if nobody can be reached."""
+        """Let the owner answer the request. True if this process is the owner by now, a refusal if no process can be reached."""
         give_up_at = trio.current_time() + REACH_S_MAX
         while place is not None:
             answer = _Answer(send)
@@ -105,7 +105,7 @@ class RequestRelay:
                     return come_back("the process that serves this run cannot be reached")
             except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException):
                 self._routes.forget(head)
-                # After its answer has begun there is nothing left to say; the door cuts the connection.
+                # The answer has begun and cannot be replaced; the front door cuts the connection.
                 return False if answer.has_begun else come_back("the process that serves this run did not answer")
             await trio.sleep(REACH_PAUSE_S)
             try:
@@ -148,11 +148,11 @@ class RequestRelay:
 
 
 class _MisdirectedError(Exception):
-    """The process does not serve the run any more."""
+    """The process no longer serves the run."""
 
 
 class _Answer:
-    """The owner's answer, on its way to the client."""
+    """The owner's answer, passed on to the client."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -182,7 +182,7 @@ async def _refuse(refusal: HttpRefusal, send: Send) -> None:
 
 
 async def _whole_body(receive: Receive) -> bytes | None:
-    """The body of a request; None if the client went away meanwhile."""
+    """The body of a request; None if the client has disconnected meanwhile."""
     pieces = []
     while True:
         message = await receive()
@@ -200,7 +200,7 @@ async def _cancel_when_gone(receive: Receive, scope: trio.CancelScope) -> None:
 
 
 def _again(body: bytes, receive: Receive) -> Receive:
-    """A `receive` that gives the body once more, and then what follows."""
+    """A `receive` that returns the body once more, and then what follows."""
     given = False
 
     async def receive_again() -> MutableMapping[str, Any]:

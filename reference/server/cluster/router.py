@@ -1,7 +1,7 @@
-"""Router: for which process is this request?
+"""Router: finds the process that a request is for.
 
-Asked for what concerns one run and needs its owner. Everything else is answered where it arrives, refusals
-included: what this process would refuse is not carried to another.
+It is used for everything that concerns one run and needs its owner. Everything else is answered where it arrives, including
+refusals: a request that this process refuses is not relayed. Without a token the database is not queried.
 """
 
 import re
@@ -19,10 +19,10 @@ from reference.store import StoreUnavailable
 from reference.store.place import ProcessAddress
 
 RELAYED = b"x-steadywire-relayed"
-"""The header of what is relayed: the secret of the process that it is for."""
+"""The header of relayed requests: the secret of the process that they are for."""
 RETRY_AFTER_MS = 500
 MISDIRECTED = 421
-"""The HTTP status (RFC 9110) with which a process refuses what another one relays to it by mistake."""
+"""The HTTP status (RFC 9110) with which a process refuses a request relayed to it by mistake."""
 
 _OF_A_RUN = re.compile(
     r"/(?:ws|api)/runs/([^/]*)/collaboration(?:/[^/]*)?"
@@ -31,17 +31,20 @@ _OF_A_RUN = re.compile(
 
 
 class Routes(Protocol):
-    """Where runs are, as the relays ask for it."""
+    """Where runs are served, for the relays."""
 
     async def place_of(self, head: RequestHead) -> ProcessAddress | None:
-        """The process that `head` is for; None for this one. Raises HttpRefusal."""
+        """The process that `head` is for; None for this one, and for what has no token yet. Raises HttpRefusal."""
+
+    async def place_of_run(self, run_id: str) -> ProcessAddress | None:
+        """The process that serves this run, for whoever may enter it; None for this one."""
 
     def forget(self, head: RequestHead) -> None:
-        """The process that was named for `head` refused it, or cannot be reached: find out anew."""
+        """The process named for `head` refused it, or cannot be reached: look it up again."""
 
 
 class Router:
-    """The Routes of a process among others."""
+    """The Routes of a process in a cluster."""
 
     def __init__(self, runs: RunRegistry, admission: AccessControl, membership: Membership) -> None:
         self._runs = runs
@@ -60,13 +63,17 @@ class Router:
                 await self._check_owned(run_id)
                 return None
             self._admission.check(head.header(b"origin"), head.header(b"host"))
-            if not head.wants_websocket and bearer_token(head.headers) is None:
-                return None
+            if bearer_token(head.headers) is None:
+                return None  # a WebSocket whose token comes in hello is relayed when it has come
             self._admission.identify_upgrade(head, run_id)
         except MisdirectedError:
             raise
         except (HttpRefusal, RemoteError):
             return None
+        return await self.place_of_run(run_id)
+
+    async def place_of_run(self, run_id: str) -> ProcessAddress | None:
+        """As Routes.place_of_run."""
         try:
             return await self._runs.place_of(run_id)
         except StoreUnavailable:
@@ -76,10 +83,10 @@ class Router:
         """As Routes.forget."""
         match = _OF_A_RUN.fullmatch(head.path)
         if match is not None:
-            self._runs.forget_place((match[1] or match[2]).lower())
+            self._runs.forget_place((match[1] or match[2] or match[3] or "").lower())
 
     async def _check_owned(self, run_id: str) -> None:
-        """For a request that another process relays to us, as the owner. Raises MisdirectedError if we are not."""
+        """For a request that another process relays to this one, as the owner. Raises MisdirectedError if it is not."""
         self._runs.forget_place(run_id)
         try:
             place = await self._runs.place_of(run_id)
@@ -90,14 +97,14 @@ class Router:
 
 
 class MisdirectedError(HttpRefusal):
-    """What is said to a process that relays to us what is not for us: it asks the database and tries again."""
+    """The answer to a process that relays a request to the wrong process: it asks the database and tries again."""
 
     def __init__(self, why: str) -> None:
         super().__init__(MISDIRECTED, CloseCode.OVERLOADED, why, retry_after_ms=RETRY_AFTER_MS)
 
 
 def is_relayed(shown: bytes | None, membership: Membership) -> bool:
-    """Whether what came with this secret was sent by another process, to us. Raises HttpRefusal."""
+    """Whether a request with this secret was relayed to this process by another one. Raises HttpRefusal."""
     if shown is None:
         return False
     me = membership.place
@@ -108,11 +115,11 @@ def is_relayed(shown: bytes | None, membership: Membership) -> bool:
 
 
 def come_back(why: str) -> HttpRefusal:
-    """The answer when a run's owner is about to be another one."""
+    """The answer while the owner of a run is changing."""
     return HttpRefusal(503, CloseCode.OVERLOADED, why, retry_after_ms=RETRY_AFTER_MS)
 
 
 def forwarded(head: RequestHead, place: ProcessAddress, *, without: Sequence[bytes] = ()) -> list[tuple[bytes, bytes]]:
-    """The headers of `head` as the owner is to see them."""
+    """The headers of `head` as the owner receives them."""
     headers = [(name, value) for name, value in head.headers if name not in (RELAYED, *without)]
     return [*headers, (RELAYED, place.secret.encode())]

@@ -1,29 +1,34 @@
 """UpgradeRelay: carries WebSockets to the owners of their runs, byte for byte.
 
-The client's upgrade goes to the owner as it came, and from then on every byte both ways, so the owner has the
-client as if it had come directly: its frames, its close, its slowness (what the client does not take is not read
-from the owner). When either side ends, the other is notified in the same way, and has `PART_S_MAX` to end too.
+The client's upgrade is sent to the owner unchanged, and from then on every byte in both directions. So the owner sees the client
+as if it had connected directly: its frames, its close, its slowness (while the client takes nothing, nothing is read from the
+owner). When either side ends, the other is notified in the same way, and has `PART_S_MAX` to end too.
 
-The owner may have died a moment ago, and the database may not have noticed. So for a moment the run is asked
-for again and again; either somebody is found who serves it, or it becomes ours.
+A browser sends its token in hello. Its upgrade is accepted here, and hello is read; if the token allows the run, the owner gets
+the upgrade and all bytes from the client, and the owner's own acceptance is left out.
 
-When this process is stopped, relayed clients are notified as all others are, between two frames of the owner.
+The owner may have crashed a moment ago, before the database has noticed. So for a short time the owner is looked up repeatedly,
+until a process is found that serves the run, or the run becomes ours.
+
+When this process stops, it notifies relayed clients like all others, between two frames of the owner.
 """
 
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 
 import trio
 
 from reference.protocol import codec, frames
-from reference.protocol.errors import CloseCode
+from reference.protocol.errors import CloseCode, RemoteError
 from reference.server.cluster.frame_boundaries import FrameBoundaries
-from reference.server.cluster.router import MISDIRECTED, Routes, come_back, forwarded
+from reference.server.cluster.router import MISDIRECTED, RELAYED, Routes, come_back, forwarded
 from reference.server.wire.framing import frame_close, frame_text
 from reference.server.wire.http_wire import HttpWire
 from reference.server.wire.push_stream import PushStream
-from reference.server.wire.request_head import RequestHead
+from reference.server.wire.request_head import HttpRefusal, RequestHead
 from reference.server.wire.socket_stream import SocketPushStream
+from reference.server.wire.websocket import ServerWebSocket
 from reference.store.place import ProcessAddress
 
 CONNECT_S_MAX = 2.0
@@ -31,12 +36,16 @@ CONNECT_S_MAX = 2.0
 ANSWER_S_MAX = 5.0
 """For the first bytes of its answer."""
 REACH_S_MAX = 3.0
-"""How long an owner that cannot be reached is looked for, before the client is asked to come back."""
+"""How long to look for an owner that cannot be reached, before the client is asked to retry."""
 REACH_PAUSE_S = 0.05
 PART_S_MAX = 5.0
 _SILENCE_S_MAX = 15
-"""Until a process that takes or sends no bytes, and whose machine does not answer either, counts as gone."""
+"""How long a process may transfer no bytes, while its machine does not answer either, until it counts as gone."""
 _MISDIRECTED = b"HTTP/1.1 %d " % MISDIRECTED
+_ACCEPTED = b"HTTP/1.1 101 "
+_END_OF_HEAD = b"\r\n\r\n"
+_HEAD_BYTES_MAX = 16 * 1024
+"""Of another process's answer; ours are much shorter."""
 _GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
 
 
@@ -53,32 +62,58 @@ class UpgradeRelay:
 
     async def serve(self, head: RequestHead, wire: HttpWire) -> bool:
         """Serve the whole connection if it is for another process; False if it is for this one. Raises HttpRefusal."""
-        reached = await self._reach(head)
+        reached = await self._reach(head, partial(self._routes.place_of, head))
         if reached is None:
             return False
         onward, answer = reached
         wire.stream.put_back(wire.unread)
-        relayed = _Relayed(wire.stream, onward)
-        self._relayed[relayed] = None
+        await self._relay(_Relayed(wire.stream, onward, FrameBoundaries(has_head=True)), answer)
+        return True
+
+    async def serve_accepted(self, run_id: str, websocket: ServerWebSocket) -> bool:
+        """The same for a WebSocket that was accepted here, whose hello may enter the run. What it has sent is kept
+        (`ServerWebSocket.keep_bytes`). Raises RemoteError.
+        """
+        head = websocket.head
+        if head.header(RELAYED) is not None:  # another process sent it to us, and was believed
+            return False
         try:
-            await relayed.run(answer)
-        finally:
-            del self._relayed[relayed]
+            reached = await self._reach(head, partial(self._routes.place_of_run, run_id))
+        except HttpRefusal as refusal:
+            raise RemoteError(CloseCode.OVERLOADED, refusal.message) from None
+        if reached is None:
+            return False
+        onward, answer = reached
+        frames_behind = await _read_acceptance(onward, answer)
+        if frames_behind is None:
+            self._count_failure()
+            onward.abort()
+            raise RemoteError(CloseCode.OVERLOADED, "the process that serves this run did not take the connection")
+        await self._relay(_Relayed(websocket.hand_over(), onward, FrameBoundaries(has_head=False)), frames_behind)
         return True
 
     def go_away(self, retry_after_ms: int, spread_ms: int) -> None:
-        """Ask every relayed client to come back later, and close."""
+        """Ask every relayed client to reconnect later, and close."""
         code = CloseCode.GOING_AWAY
         frame = frames.Goaway(code=code, retry_after_ms=retry_after_ms, spread_ms=spread_ms)
         goodbye = frame_text(codec.encode(frame)) + frame_close(code, "the server is going away")
         for relayed in self._relayed:
             relayed.go_away(goodbye)
 
-    async def _reach(self, head: RequestHead) -> tuple[SocketPushStream, bytes] | None:
-        """A connection to the owner, with the first bytes of its answer; None if we are the owner."""
+    async def _relay(self, relayed: "_Relayed", answer: bytes) -> None:
+        self._relayed[relayed] = None
+        try:
+            await relayed.run(answer)
+        finally:
+            del self._relayed[relayed]
+
+    async def _reach(
+        self, head: RequestHead, find: Callable[[], Awaitable[ProcessAddress | None]]
+    ) -> tuple[SocketPushStream, bytes] | None:
+        """A connection to the owner, with the first bytes of its answer; None if this process owns it. Raises HttpRefusal."""
         give_up_at = trio.current_time() + REACH_S_MAX
         while True:
-            place = await self._routes.place_of(head)
+            place = await find()
             if place is None:
                 return None
             onward = await connect(place)
@@ -97,10 +132,10 @@ class UpgradeRelay:
 class _Relayed:
     """One client and its owner."""
 
-    def __init__(self, client: PushStream, onward: PushStream) -> None:
+    def __init__(self, client: PushStream, onward: PushStream, from_owner: FrameBoundaries) -> None:
         self._client = client
         self._onward = onward
-        self._from_owner = FrameBoundaries(has_head=True)
+        self._from_owner = from_owner
         self._from_client = FrameBoundaries(has_head=False)
         self._goodbye = b""
         self._delivery = trio.CancelScope()
@@ -118,13 +153,13 @@ class _Relayed:
             self._client.close()
 
     def go_away(self, goodbye: bytes) -> None:
-        """Send this in the owner's place, as soon as the frame that is under way is out."""
+        """Send this in the owner's place, as soon as the current frame is complete."""
         self._goodbye = goodbye
         if self._from_owner.is_between:
             self._delivery.cancel()
 
     async def _carry_out(self) -> None:
-        """What the client sends, to the owner."""
+        """Relay from the client to the owner."""
         is_owner_there = True
         try:
             while data := await self._client.receive_some():
@@ -139,13 +174,14 @@ class _Relayed:
             self._life.deadline = trio.current_time() + PART_S_MAX
 
     async def _carry_back(self, data: bytes) -> None:
-        """What the owner sends, to the client."""
-        is_reset = False
-        while data:
-            self._from_owner.feed(data)
-            if not await _send(self._client, data):
-                self._life.cancel()
-                return
+        """Relay from the owner to the client."""
+        is_reset, is_over = False, False
+        while not is_over:
+            if data:
+                self._from_owner.feed(data)
+                if not await _send(self._client, data):
+                    self._life.cancel()
+                    return
             data = b""
             if not self._may_say_goodbye:
                 self._delivery = trio.CancelScope()
@@ -154,6 +190,7 @@ class _Relayed:
                         data = await self._onward.receive_some()
                     except _GONE:
                         is_reset = True
+            is_over = not data
         if is_reset:
             self._client.abort()
         elif self._may_say_goodbye:
@@ -175,7 +212,7 @@ class _Relayed:
 
 
 async def connect(place: ProcessAddress) -> SocketPushStream | None:
-    """A connection to the process at `place`; None if it cannot be had."""
+    """A connection to the process at `place`; None if there is none."""
     with trio.move_on_after(CONNECT_S_MAX):
         try:
             stream = await trio.open_tcp_stream(place.host, place.port)
@@ -196,7 +233,7 @@ async def connect(place: ProcessAddress) -> SocketPushStream | None:
 
 
 async def _ask(onward: SocketPushStream, head: RequestHead, place: ProcessAddress) -> bytes:
-    """Send the client's upgrade; returns the first bytes of the answer, none if none come."""
+    """Send the client's upgrade; returns the first bytes of the answer, none if none arrive."""
     lines = [b"%s %s HTTP/1.1" % (head.method.encode(), head.target)]
     lines += [b"%s: %s" % header for header in forwarded(head, place)]
     try:
@@ -211,8 +248,25 @@ async def _ask(onward: SocketPushStream, head: RequestHead, place: ProcessAddres
     return b""
 
 
+async def _read_acceptance(onward: SocketPushStream, data: bytes) -> bytes | None:
+    """Read the owner's answer, which begins with `data`, to the end of its head. Returns the bytes behind it; None if it is no
+    acceptance.
+    """
+    with trio.move_on_after(ANSWER_S_MAX):
+        while _END_OF_HEAD not in data and len(data) < _HEAD_BYTES_MAX:
+            try:
+                more = await onward.receive_some()
+            except _GONE:
+                return None
+            if not more:
+                return None
+            data += more
+    head, end, behind = data.partition(_END_OF_HEAD)
+    return behind if end and head.startswith(_ACCEPTED) else None
+
+
 async def _send(stream: PushStream, data: bytes | None) -> bool:
-    """Send `data`, or the end if it is None; whether the other side is still there."""
+    """Send `data`, or the end of the stream for None. Returns whether the other side is still there."""
     try:
         await (stream.send_eof() if data is None else stream.send_all(data))
     except _GONE:

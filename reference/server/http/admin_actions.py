@@ -1,12 +1,12 @@
-"""What an operator can do: close a session, send a run away, refuse a user, delete a run. For tokens with the role admin (5.11).
+"""Actions of an operator: close a session, send a run's clients away, refuse a user, delete a run. Needs the role admin (5.11).
 
-close a session   its WebSocket ends. `isFinal`: with 4403, so that the client stops; else with a goaway, and it comes back
-send a run away   every client of the run leaves, and comes back after a time (goaway); nothing is lost
-refuse a user     every connection of the user ends with 4403, and the user is turned away until a time (`refused_users`)
+close a session   its WebSocket ends. `isFinal`: with 4403, and the client stops; else with a goaway, and it reconnects
+send a run away   every client of the run leaves, and reconnects after a time (goaway); nothing is lost
+refuse a user     every connection of the user ends with 4403, and the user is refused until a time (`refused_users`)
 delete a run      every client of the run is notified that there is no such run (4404), and its events are removed from the store
 
-Each is logged with the admin who did it. Of several processes on one database, what concerns a run is done by the process that
-serves it, and what concerns users and sessions by all (`cluster.admin`).
+Each is logged with the admin who did it. With several processes on one database, an action on a run is carried out by the process
+that serves it, an action on users and sessions by all (`cluster.admin`).
 """
 
 from typing import Annotated
@@ -35,9 +35,8 @@ UserId = Annotated[str, msgspec.Meta(min_length=1, max_length=USER_ID_CHARACTERS
 
 
 class CloseSessionRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """POST .../sessions/{sessionId}/close. A session id is a name that a client may choose: the others tell two of one name
-    apart.
-    """
+    """POST .../sessions/{sessionId}/close. A client may choose its session id, so the other fields distinguish two sessions with
+    the same id."""
 
     run_id: Annotated[str, msgspec.Meta(max_length=64)] | None = None
     client_id: Annotated[str, msgspec.Meta(max_length=128)] | None = None
@@ -65,11 +64,11 @@ class AllowRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class ClosedConnections(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """How many connections were closed for it."""
+    """How many connections were closed."""
 
     closed: int
     processes_silent: tuple[str, ...] = ()
-    """HOST:PORT of processes on the same database that did not answer in time: there it was not done."""
+    """HOST:PORT of processes on the same database that did not answer in time: there the action was not carried out."""
 
 
 class RefusedUser(msgspec.Struct, frozen=True, rename="camel"):
@@ -114,7 +113,7 @@ class AdminActions:
         if live is None or record.connection_id is None:
             reason = "this session has no WebSocket now, so there is nothing to close; to keep its user out, refuse the user"
             raise RequestRefused(CloseCode.SUPERSEDED, reason)
-        closed = self._close(live, (record.connection_id,), is_final=query.is_final)
+        closed = await self._close(live, (record.connection_id,), is_final=query.is_final)
         admin = request.user_id
         log_event("admin closed session", admin=admin, run=record.run_id, session=session_id, is_final=query.is_final)
         return ClosedConnections(closed=closed)
@@ -122,7 +121,7 @@ class AdminActions:
     @post(
         _ADMIN + "/runs/{runId}/send-away",
         "admin",
-        "Ask every client of a run to leave and to come back later",
+        "Ask every client of a run to leave and to reconnect later",
         "They resume where they were; nothing is lost.",
         name="sendRunAway",
         refuses=(404,),
@@ -130,7 +129,7 @@ class AdminActions:
     async def send_away(self, request: Request, query: SendAwayRequest) -> ClosedConnections:
         run_id = canonical_run_id(request.run_id)
         live = self._live().get(run_id)
-        closed = 0 if live is None else live.send_away(query.retry_after_ms, query.spread_ms)
+        closed = 0 if live is None else await live.send_away(query.retry_after_ms, query.spread_ms)
         wait_ms = query.retry_after_ms
         log_event("admin sent run away", admin=request.user_id, run=run_id, retry_after_ms=wait_ms, connections=closed)
         return ClosedConnections(closed=closed)
@@ -154,7 +153,7 @@ class AdminActions:
         closed = 0
         for run_id, live in self._live().items():
             of_user = (one.connection_id for one in self._sessions.of_run(run_id) if one.user_id == user_id)
-            closed += self._close(live, tuple(number for number in of_user if number is not None), is_final=True)
+            closed += await self._close(live, tuple(number for number in of_user if number is not None), is_final=True)
         log_event("admin refused user", admin=request.user_id, user=user_id, for_ms=query.for_ms, connections=closed)
         return ClosedConnections(closed=closed)
 
@@ -194,7 +193,7 @@ class AdminActions:
             raise RequestRefused(CloseCode.SUPERSEDED, reason)
         return found[0]
 
-    def _close(self, live: LiveRun, connection_ids: tuple[int, ...], *, is_final: bool) -> int:
+    async def _close(self, live: LiveRun, connection_ids: tuple[int, ...], *, is_final: bool) -> int:
         if is_final:
-            return live.dismiss(connection_ids, CloseCode.FORBIDDEN, "an operator has ended this session")
-        return live.send_away(0, 0, connection_ids)
+            return await live.dismiss(connection_ids, CloseCode.FORBIDDEN, "an operator has ended this session")
+        return await live.send_away(0, 0, connection_ids)

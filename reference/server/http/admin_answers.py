@@ -1,4 +1,4 @@
-"""What the admin API answers. Times in ms since 1970."""
+"""The requests and answers of the admin API. Times in ms since 1970."""
 
 from typing import Annotated
 
@@ -13,14 +13,14 @@ PAGE_MAX = 1000
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Which part of a list is wanted."""
+    """The requested part of a list."""
 
     limit: Annotated[int, msgspec.Meta(ge=1, le=PAGE_MAX)] = 100
     offset: Count = 0
 
 
 class SessionsRequest(Page, frozen=True, kw_only=True, rename="camel"):
-    """GET .../metrics. `connected_only` leaves out sessions that are gone."""
+    """GET .../metrics. `connected_only` leaves out sessions that have ended."""
 
     run_id: Annotated[str, msgspec.Meta(max_length=64)] | None = None
     user_id: Annotated[str, msgspec.Meta(max_length=128)] | None = None
@@ -28,7 +28,8 @@ class SessionsRequest(Page, frozen=True, kw_only=True, rename="camel"):
 
 
 class SessionRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """GET .../metrics/{sessionId}. A session id is a name that a client may choose: these tell two of one name apart."""
+    """GET .../metrics/{sessionId}. A client may choose its session id; the other fields distinguish two sessions with the same
+    id."""
 
     run_id: Annotated[str, msgspec.Meta(max_length=64)] | None = None
     client_id: Annotated[str, msgspec.Meta(max_length=128)] | None = None
@@ -41,7 +42,7 @@ class CleanupRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class ConnectionInfo(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A session that is carried now: by a WebSocket, or by polls."""
+    """A session that is connected now, by a WebSocket or by polls."""
 
     session_id: str
     run_id: str
@@ -52,7 +53,7 @@ class ConnectionInfo(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     joined_at: int
     last_activity_at: int
     lag_events: int | None
-    """Durable events that its WebSocket has not been given; null over polling."""
+    """Durable events that were not sent to its WebSocket yet; null over polling."""
 
 
 class ConnectionsAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -61,15 +62,15 @@ class ConnectionsAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel
     total_connections: int
     total_polling: int
     connections_per_run: dict[str, int]
-    """WebSockets, for runs that have any."""
+    """WebSockets by run, for runs that have any."""
     has_more: bool
     connections: tuple[ConnectionInfo, ...]
     processes_silent: tuple[str, ...] = ()
-    """HOST:PORT of processes on the same database that did not answer in time: what they have is missing."""
+    """HOST:PORT of processes on the same database that did not answer in time: their part is missing."""
 
 
 class RunConnections(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """The same for one run; a run that is not in memory has no connections, and no head that is known here."""
+    """The same for one run; a run that is not in memory has no connections and no known head."""
 
     run_id: str
     total_connections: int
@@ -81,7 +82,7 @@ class RunConnections(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class SessionsAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """Sessions that match, those that are gone and not yet forgotten included."""
+    """Matching sessions, including those that have ended and are not forgotten yet."""
 
     total_sessions: int
     has_more: bool
@@ -91,9 +92,8 @@ class SessionsAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel", 
 
 
 class ServerHealth(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Of one process. `status` is the quality of the mean score of all sessions that are carried; UNHEALTHY while the store
-    cannot be written. Round trips are the last 1000 that were measured, of whichever sessions.
-    """
+    """Health of one process. `status` is the quality of the mean score of all connected sessions; UNHEALTHY while the store
+    cannot be written. Round trips are the last 1000 measured, over all sessions."""
 
     status: Quality
     quality_score: float | None

@@ -1,6 +1,6 @@
-"""The admin API: who is connected, how each session fares, and how the server does (5.10). For tokens with the role admin.
+"""The admin API: connections, session metrics and the health of the server (5.10). Needs the role admin.
 
-It reads the monitor's table of sessions and looks at the runs in memory; nothing here changes what a client receives.
+It reads the monitor's table of sessions and the runs in memory; nothing here changes what a client receives.
 """
 
 from collections.abc import Callable, Iterable
@@ -203,6 +203,6 @@ def _connection(record: SessionRecord, live: LiveRun | None) -> ConnectionInfo:
 
 
 def _page(records: Iterable[SessionRecord], page: Page) -> tuple[list[SessionRecord], bool]:
-    """The records of a page, and whether there are more; no more are looked at than that."""
+    """The records of a page, and whether there are more; it reads no further than that."""
     found = list(islice(records, page.offset, page.offset + page.limit + 1))
     return found[: page.limit], len(found) > page.limit

@@ -1,6 +1,6 @@
-"""Answers: what an operation returns, and the errors it raises, as HTTP has them.
+"""HTTP answers: the results and errors of operations.
 
-The codes of errors are those of a WebSocket close, in one body (`errors.HttpProblem`), under the status that fits.
+Error codes are those of a WebSocket close, in one body (`errors.HttpProblem`), with a matching HTTP status.
 """
 
 from collections.abc import Mapping
@@ -32,13 +32,13 @@ STATUSES: dict[int, int] = {
 """The HTTP status for each code of the protocol (5.6)."""
 
 COME_BACK = (CloseCode.RATE, CloseCode.OVERLOADED, CloseCode.GOING_AWAY)
-"""Codes that come with a time to wait, always."""
+"""Codes whose answers always have a time to wait."""
 
 JSON = "application/json"
 
 
 class RequestRefused(SteadywireError):
-    """A request ends with an error: its code, a sentence, and perhaps a time to wait in ms."""
+    """A request that ends with an error: its code, a sentence, and optionally a time to wait in ms."""
 
     def __init__(self, code: int, message: str, retry_after_ms: int | None = None, limit: Limit | None = None) -> None:
         super().__init__(message)
@@ -50,13 +50,13 @@ class RequestRefused(SteadywireError):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole answer."""
+    """A complete answer."""
 
     body: bytes
     content_type: str | None = JSON
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
-    """Beside `content-type` and `content-length`; names in lower case."""
+    """Headers in addition to `content-type` and `content-length`; names in lower case."""
 
 
 def json_answer(value: msgspec.Struct, status: int = 200) -> Answer:
@@ -67,10 +67,10 @@ def json_answer(value: msgspec.Struct, status: int = 200) -> Answer:
 def problem(
     status: int, code: int, message: str, retry_after_ms: int | None = None, headers: Mapping[str, str] | None = None
 ) -> Answer:
-    """An answer that is an error."""
+    """An error answer."""
     headers = dict(headers or {})
     if retry_after_ms is not None:
-        # Whole seconds, rounded up: coming back too early is the error to avoid.
+        # Whole seconds, rounded up: a retry must not come too early.
         headers["retry-after"] = str(-(-retry_after_ms // 1000))
     if status == 401:
         headers["www-authenticate"] = "Bearer"

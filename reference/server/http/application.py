@@ -1,12 +1,13 @@
-"""HttpApi: the ASGI application. It finds the operation, admits the caller, reads what was given, and sends the answer.
+"""HttpApi: the ASGI application. It finds the operation, admits the caller, reads the parameters, and sends the answer.
 
-There is no web framework: routing, validation and the document follow from the methods' descriptions (`description`), the front
-door reads and bounds requests, and msgspec checks them. A framework added a second description and half of the server's start.
+There is no web framework: routing, validation and the OpenAPI document follow from the methods' descriptions (`description`), the
+front door reads and limits requests, and msgspec validates them. A framework would add a second description and double the
+server's start time.
 
-In this order, so that an unauthenticated client costs little and learns nothing (5.1):
+The order of the checks keeps an unauthenticated client cheap and lets it learn nothing (5.1):
 
     address and method     404, 405; OPTIONS is answered here
-    origin, moment, token  401, 403, 503 (`access`); 429 for a user who asks too often
+    origin, moment, token  401, 403, 503 (`access`); 429 for a user above the rate limit
     query, body            400
     the operation
 """
@@ -32,7 +33,7 @@ from reference.server.wire.request_head import HttpRefusal, RequestHead
 ALLOWED_HEADERS = "authorization, content-type"
 EXPOSED_HEADERS = "retry-after"
 PREFLIGHT_AGE_S = 600
-"""How long a browser may remember what OPTIONS answered."""
+"""How long a browser may cache the answer to OPTIONS."""
 
 Decode = Callable[[bytes], msgspec.Struct]
 
@@ -47,7 +48,7 @@ class _Address:
 
     @property
     def methods(self) -> str:
-        """As the header Allow has it."""
+        """The value of the header Allow."""
         return ", ".join(sorted({*self.routes, "OPTIONS", *(("HEAD",) if "GET" in self.routes else ())}))
 
 
@@ -64,9 +65,8 @@ class HttpApi:
         on_limit: Callable[[Limit], None],
         retry_after_ms: int,
     ) -> None:
-        """`on_fault` is called with our own faults, `on_limit` with limits that were reached. A client is asked to wait
-        `retry_after_ms` where a wait makes sense and its length is not known.
-        """
+        """`on_fault` is called with faults of the server, `on_limit` with limits that were reached. `retry_after_ms` is used
+        where a client should wait and no better time is known."""
         self._access = access
         self._decoders = decoders
         self._on_fault = on_fault
@@ -132,18 +132,20 @@ class HttpApi:
         operation, method = route
         request = self._admit(operation, Request(head, receive, path_parameters))
         given: dict[str, msgspec.Struct] = {}
+        body = b""
         if operation.query is not None:
             given["query"] = parameters(head.query, operation.query)
         if operation.body is not None:
-            given["body"] = self._decoders[operation.body](await request.body())
+            body = await request.body()
+            given["body"] = self._decoders[operation.body](body)
         result = await method(request, **given)
         answer = result if isinstance(result, Answer) else json_answer(result)
         if operation.tag == "runs" and request.identity is not None:
-            self._access.charge(request.identity, len(answer.body))
+            self._access.charge(request.identity, len(body) + len(answer.body))
         return answer
 
     def _admit(self, operation: Operation, request: Request) -> Request:
-        """Who asks, before anything else is looked at (8.33). Raises HttpRefusal or RemoteError."""
+        """Authenticate the caller before anything else (8.33). Raises HttpRefusal or RemoteError."""
         if operation.tag == "operation":
             return request
         if operation.tag == "admin":
@@ -162,10 +164,10 @@ class HttpApi:
                 return template, match.groupdict()
         return "", {}
 
-    # ---- other pages' requests (CORS, fetch.spec.whatwg.org) ----
+    # ---- requests of other origins (CORS, fetch.spec.whatwg.org) ----
 
     def _preflight(self, head: RequestHead) -> Answer:
-        """What a browser asks before it lets a page of another origin send a request. Raises HttpRefusal."""
+        """The answer to a browser's preflight request. Raises HttpRefusal."""
         self._access.check_origin(head)
         more = {
             "access-control-allow-methods": self._methods,

@@ -4,8 +4,8 @@
     async def poll(self, request: Request, query: frames.PollRequest) -> frames.PollAnswer:
 
 Routing, admission and validation (`application`), the OpenAPI document (`openapi`) and the page at /docs (`docs_page`) follow
-from it. A parameter `query` is read from the address, a parameter `body` from the request's body; both are of a msgspec type, and
-its limits are those of the document. The return type is the answer with status 200; `answers` names others.
+from it. A parameter `query` is read from the URL, a parameter `body` from the request's body; both are msgspec types, whose
+limits also appear in the document. The return type is the answer with status 200; `answers` names others.
 """
 
 import inspect
@@ -42,7 +42,7 @@ class Operation:
     path: str
     """Parameters are in braces, as in OpenAPI; one that ends in `...` takes the rest of the path."""
     tag: Tag
-    """Decides who is admitted: `runs` a token that allows the run {runId}, `admin` a token of an admin, `operation` everybody."""
+    """Who is admitted: `runs` needs a token that allows the run {runId}, `admin` a token of an admin, `operation` nothing."""
     summary: str
     answers: dict[int, type[msgspec.Struct] | str]
     """By status: a type for JSON, or the media type of text."""
@@ -63,7 +63,7 @@ class Operation:
 
     @property
     def pattern(self) -> "re.Pattern[str]":
-        """What a percent-decoded path of this operation matches; parameters are named groups."""
+        """The pattern of this operation's percent-decoded paths; parameters are named groups."""
         pieces = re.split(r"({\w+(?:\.\.\.)?})", self.path)
         return re.compile("".join(map(_path_piece, pieces)), re.DOTALL)
 
@@ -93,9 +93,8 @@ def operation(
     answers: dict[int, type[msgspec.Struct] | str] | None = None,
     is_listed: bool = True,
 ) -> Callable[[F], F]:
-    """The decorated method answers this operation. `refuses`: statuses of errors beyond those that every operation of the tag
-    has; `name`: its operationId, if it is not the method's name in camel case.
-    """
+    """Decorator: the method answers this operation. `refuses`: error statuses in addition to those that every operation of the
+    tag has; `name`: its operationId, if that is not the method's name in camel case."""
 
     def describe(function: F) -> F:
         setattr(function, _ATTRIBUTE, _Described(method, path, tag, summary, text, name, refuses, answers, is_listed))
@@ -105,7 +104,7 @@ def operation(
 
 
 def get(path: str, tag: Tag, summary: str, text: str = "", **more: Any) -> Callable[[F], F]:
-    """As `operation`. It answers HEAD too."""
+    """As `operation`. Also answers HEAD."""
     return operation("get", path, tag, summary, text, **more)
 
 
@@ -125,7 +124,7 @@ def delete(path: str, tag: Tag, summary: str, text: str = "", **more: Any) -> Ca
 
 
 def operations_of(kind: type) -> dict[str, Operation]:
-    """What the methods of a class answer, in the order in which they are written, by the method's name.
+    """The operations of a class in the order of definition, by the method's name.
 
     A subclass that overrides such a method keeps its description.
     """

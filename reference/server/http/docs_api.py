@@ -1,4 +1,4 @@
-"""The HTTP API's own description, for programs and for people; and what is said to an upgrade that is none."""
+"""The description of the HTTP API, for programs and for people; and the answer to a broken upgrade."""
 
 from collections.abc import Iterable
 from functools import cached_property
@@ -29,7 +29,7 @@ class DocsApi:
 
     @get("/ws/runs/{runId}/collaboration", "operation", "WebSocket", is_listed=False, answers={})
     async def lost_upgrade(self, request: Request) -> Answer:
-        """A WebSocket that comes as plain HTTP; whole ones are taken at the door."""
+        """A WebSocket request that arrives as plain HTTP; complete upgrades are handled by the front door."""
         why = "WebSockets only: this request has no header Upgrade; does a proxy pass it on?"
         return problem(STATUSES[UPGRADE_LOST], UPGRADE_LOST, why, headers={"upgrade": "websocket"})
 

@@ -1,4 +1,4 @@
-"""The page at /docs: the OpenAPI document as HTML, made here, with nothing to be fetched from anywhere and no script."""
+"""The page at /docs: the OpenAPI document as HTML, without scripts and external files."""
 
 import json
 from html import escape

@@ -1,4 +1,4 @@
-"""Exchanges: how many requests are being answered, so that a server that stops can wait for just those; and how each ended."""
+"""Exchanges: counts the requests being answered, so that a stopping server can wait for them, and reports how each ended."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,12 +9,11 @@ from reference.server.wire.exchange import AsgiApp
 
 
 class Exchanges:
-    """An ASGI application around another one, which counts."""
+    """An ASGI middleware that counts."""
 
     def __init__(self, app: AsgiApp, address_of: Callable[[str], str], on_answer: Callable[[str, int], None]) -> None:
-        """`address_of`: the template that a path matches. `on_answer` is called with it and the status; it is empty for an
-        address that there is not.
-        """
+        """`address_of`: the template that a path matches. `on_answer` is called with the template and the status; the template is
+        empty for an unknown address."""
         self._app = app
         self._address_of = address_of
         self._on_answer = on_answer

@@ -1,4 +1,4 @@
-"""For operators: whether the server lives, whether it can take work, and what it has counted."""
+"""For operators: liveness, readiness and metrics of the server."""
 
 import msgspec
 import trio
@@ -13,10 +13,10 @@ from reference.server.monitoring.monitor import Monitor
 from reference.store import EventStore, StoreError
 
 READY_TIMEOUT_S = 5.0
-"""How long the store may take to say that it can be written."""
+"""How long the store may take for the readiness check."""
 
 OPERATOR_PATHS = ("/healthz", "/readyz", "/metrics")
-"""Answered while the door has no room for anything else."""
+"""Answered even when the front door has no room for other requests."""
 
 
 class ProbeStatus(msgspec.Struct, frozen=True):
@@ -40,7 +40,7 @@ class OperatorApi:
 
     @get("/readyz", "operation", "Whether work may be sent here")
     async def readyz(self, request: Request) -> ProbeStatus:
-        """Raises RequestRefused while the server should be sent nobody."""
+        """Raises RequestRefused while no clients should be sent to this server."""
         if self._admission.is_going_away:
             raise RequestRefused(CloseCode.GOING_AWAY, "the server is going away")
         with trio.move_on_after(READY_TIMEOUT_S) as limit:

@@ -1,4 +1,4 @@
-"""Query parameters, checked against the struct that names them."""
+"""Query parameters, validated against the struct that declares them."""
 
 import types
 import typing
@@ -14,10 +14,10 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 
 def parameters(query: bytes, kind: type[T]) -> T:
-    """What stands in the address after the question mark. Raises RemoteError BAD_FRAME.
+    """The query parameters of a URL. Raises RemoteError BAD_FRAME.
 
-    A parameter may be given several times if its field is a tuple; one that is an object is JSON; one that is not known is
-    ignored, as a field of a frame is.
+    A parameter may be given several times if its field is a tuple; a parameter that is an object is JSON; an unknown parameter is
+    ignored, like an unknown field of a frame.
     """
     hints = _hints(kind)
     all_given = parse_qs(query.decode("latin-1"), keep_blank_values=True, errors="replace")
@@ -30,7 +30,7 @@ def parameters(query: bytes, kind: type[T]) -> T:
             raise RemoteError(CloseCode.BAD_FRAME, f"parameter {field.encode_name}: is missing")
     try:
         return kind(**values)
-    except ValueError as error:  # a rule between fields
+    except ValueError as error:  # a rule that involves several fields
         raise RemoteError(CloseCode.BAD_FRAME, str(error)) from None
 
 
@@ -40,7 +40,7 @@ def _hints(kind: type[msgspec.Struct]) -> dict[str, Any]:
 
 
 def _value(name: str, given: list[str], hint: Any) -> Any:
-    wanted = _without_none(hint)  # what is none is left out; in an address "null" is a word like any other
+    wanted = _without_none(hint)  # None means left out; in a URL "null" is ordinary text
     if not _is_tuple(wanted) and len(given) > 1:
         raise RemoteError(CloseCode.BAD_FRAME, f"parameter {name}: is given {len(given)} times")
     try:

@@ -1,8 +1,8 @@
-"""Replay (5.5) and history (5.9) over HTTP: what a run still keeps, read by number, by type, by author or by time.
+"""Replay (5.5) and history (5.9) over HTTP: the kept events of a run, by number, type, author or time.
 
-The same window as for everybody else, ascending, and honest about its ends: `oldest` says where it begins, so a reader sees that
-something is no longer there; `totalEvents` says how many of it match; `hasMore` says that the answer was cut, and `nextSequence`
-where to go on.
+They read the same retained window as every reader and report its bounds: `oldest` says where it begins, so a reader sees that
+earlier events are gone; `totalEvents` says how many match; `hasMore` says that the answer was cut, and `nextSequence` where to
+continue.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ EVENTS_MAX = 1000
 HISTORY_DEFAULT = 100
 TYPES_MAX = 16
 BYTES_MAX = 4 * 1024 * 1024
-"""Of events in one answer; a single event may exceed it."""
+"""Of the events in one answer; a single event may exceed it."""
 _READ_EVENTS = 256
 
 UserId = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
@@ -35,7 +35,7 @@ class ReplayRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class HistoryRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """GET .../events: what is given must all hold. Times are the server's, in ms since 1970; both ends are included."""
+    """GET .../events: all given conditions must hold. Times are the server's, in ms since 1970; both ends are included."""
 
     from_sequence: Count = 0
     to_sequence: Count | None = None
@@ -48,8 +48,8 @@ class HistoryRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class ReplayAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """`total_events` is how many events match and are kept; `events` are the first of them; `next_sequence` is the
-    `fromSequence` that goes on after them, null if there are no more."""
+    """`total_events`: how many kept events match; `events`: the first of them; `next_sequence`: the `fromSequence` of the next
+    page, null if there is none."""
 
     run_id: str
     epoch: Id
@@ -62,18 +62,18 @@ class ReplayAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 def replay(run: Run, request: ReplayRequest) -> ReplayAnswer:
-    """The answer to `request`, as of now."""
+    """The answer to `request` at this moment."""
     critical_only = request.from_sequence is None if request.critical_only is None else request.critical_only
     if critical_only:
         return _answer(run, request.from_sequence or 0, run.head, lambda event: event.is_critical, request.limit)
-    # Everything from a number on: what is not shown need not be read.
+    # Start at the first number that is asked for: earlier events need not be read.
     after = min(max(request.from_sequence or 0, run.oldest) - 1, run.head)
     events = _within_bytes(_read(run, after, min(run.head, after + request.limit)))
     return _cut(run, events, run.head - after)
 
 
 def history(run: Run, request: HistoryRequest) -> ReplayAnswer:
-    """The answer to `request`, as of now."""
+    """The answer to `request` at this moment."""
 
     def matches(event: Event) -> bool:
         return (

@@ -1,4 +1,4 @@
-"""Request: what an operation is called with."""
+"""Request: the argument of every operation."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,33 +14,33 @@ from reference.server.wire.request_head import RequestHead
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request that was admitted."""
+    """One admitted request."""
 
     head: RequestHead
     receive: Receive
-    """As ASGI has it: the body, and then the news that the client has gone."""
+    """ASGI's receive: the body, and then the notice that the client has disconnected."""
     path_parameters: dict[str, str] = field(default_factory=dict)
     identity: Identity | None = None
-    """Whose token it is; None for operations that need none."""
+    """The user of the token; None for operations that need none."""
 
     @property
     def user_id(self) -> str:
-        """Of an operation that needs a token."""
+        """Only for an operation that needs a token."""
         return self.caller.user_id
 
     @property
     def caller(self) -> Identity:
-        """Of an operation that needs a token."""
+        """Only for an operation that needs a token."""
         assert self.identity is not None, "this operation is answered to everybody"
         return self.identity
 
     @property
     def run_id(self) -> str:
-        """Of an operation with {runId} in its path; its one spelling."""
+        """Only for an operation with {runId} in its path; in canonical form."""
         return self.path_parameters["runId"]
 
     async def body(self) -> bytes:
-        """The whole body, which the door bounds. Raises RequestRefused when the client goes away in the middle of it."""
+        """The whole body, whose size the front door limits. Raises RequestRefused if the client disconnects before its end."""
         pieces: list[bytes] = []
         while True:
             message = await self.receive()
@@ -65,7 +65,7 @@ def head_of(scope: Any) -> RequestHead:
 
 
 async def wait_until_gone(request: Request, scope: trio.CancelScope) -> None:
-    """Cancel `scope` when the client goes away."""
+    """Cancel `scope` when the client disconnects."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
     scope.cancel()

@@ -1,7 +1,7 @@
-"""A run over HTTP: poll, publish, replay, and making one.
+"""A run over HTTP: poll, publish, replay, and creating one.
 
-A poll and a publish are connections to the run's machine that say one thing and get one answer; replay only looks. Who asks is
-found out before anything else: a request without a right token learns nothing, not even whether there is such a run.
+A poll and a publish are connections to the run's machine with one frame and one answer; replay only reads. The caller is
+authenticated first: a request without a valid token learns nothing, not even whether the run exists.
 """
 
 import msgspec
@@ -24,13 +24,13 @@ _COLLABORATION = _RUN + "/collaboration"
 
 
 class CreatedRun(msgspec.Struct, frozen=True, rename="camel"):
-    """The answer to PUT: the id in its one spelling."""
+    """The answer to PUT: the id in canonical form."""
 
     run_id: str
 
 
 class RunApi:
-    """What can be asked of runs over HTTP. Every method raises RemoteError, RequestRefused or HttpRefusal."""
+    """The operations on runs over HTTP. Every method raises RemoteError, RequestRefused or HttpRefusal."""
 
     def __init__(
         self,

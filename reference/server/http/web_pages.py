@@ -1,6 +1,6 @@
-"""The pages that a server shows to people, and their files; `reference.web.files` says which, and under which policy.
+"""The web pages of a server and their files; `reference.web.files` lists them with their security policies.
 
-They need no token: what they show, they get from the API with their user's token.
+They need no token: they get their data from the API with their user's token.
 """
 
 from reference.protocol.errors import CloseCode, RemoteError
@@ -11,10 +11,10 @@ from reference.web.files import SETTINGS_PATH, WebFile, WebSettings, settings_fi
 
 
 class WebPages:
-    """Answers everybody."""
+    """Answers every client."""
 
     def __init__(self, settings: WebSettings) -> None:
-        """The files are read here, once, so that no request waits for a disk."""
+        """Reads the files once, here, so that no request waits for a disk."""
         self._files: dict[str, WebFile] = {**web_files(), SETTINGS_PATH: settings_file(settings)}
 
     @get("/", "operation", "The run's page", is_listed=False, answers={200: "text/html"})

@@ -1,8 +1,8 @@
 """LogQueue: a bounded queue between the server and the reader of its log.
 
-A line is put into a bounded queue and written by a thread of its own, so that a reader which is slow, or has stopped, costs the
-server nothing. The thread writes what `GATHER_S` have brought at once: a thousand sessions that join wake it once. What does not
-fit is dropped and counted; the count is written as soon as there is room again.
+A dedicated thread writes the lines, so a reader of the log that is slow or has stopped costs the server nothing. The thread
+writes the lines of `GATHER_S` at once: a thousand sessions that join wake it once. Lines that do not fit are dropped and counted;
+the count is written as soon as there is room again.
 """
 
 import contextlib
@@ -13,14 +13,14 @@ from typing import TextIO
 
 LINES_MAX = 10_000
 CHARACTERS_MAX = 4 * 1024 * 1024
-"""Of all lines that wait; a traceback is one line."""
+"""Of all waiting lines; a traceback is one line."""
 GATHER_S = 0.02
 CLOSE_TIMEOUT_S = 2.0
-"""For the lines that are left when the server ends."""
+"""For writing the remaining lines when the server ends."""
 
 
 class LogQueue:
-    """A text stream, as far as a logger needs one. `write` may be called from any thread and never waits for the reader."""
+    """The part of a text stream that a logger needs. `write` may be called from any thread and never waits for the reader."""
 
     def __init__(
         self,
@@ -30,7 +30,7 @@ class LogQueue:
         lines_max: int = LINES_MAX,
         characters_max: int = CHARACTERS_MAX,
     ) -> None:
-        """`dropped_line` makes the line that says how many were dropped."""
+        """`dropped_line` formats the line that says how many lines were dropped."""
         self._target = target
         self._lines_max = lines_max
         self._characters_max = characters_max
@@ -48,11 +48,11 @@ class LogQueue:
 
     @property
     def dropped(self) -> int:
-        """Lines that were dropped so far."""
+        """The number of lines dropped so far."""
         return self._dropped_total
 
     def write(self, line: str) -> None:
-        """Take a line, with its end."""
+        """Write a line, including its newline."""
         with self._changed:
             fits = len(self._lines) < self._lines_max and self._characters + len(line) <= self._characters_max
             if fits and not self._closed.is_set():
@@ -66,10 +66,10 @@ class LogQueue:
         self.on_drop()
 
     def flush(self) -> None:
-        """The thread flushes."""
+        """Does nothing: the thread flushes."""
 
     def close(self) -> None:
-        """Take no more lines, and wait a little until those that are left are written."""
+        """Take no more lines, and wait a short time until the remaining ones are written."""
         with self._changed:
             self._closed.set()
             self._changed.notify()
@@ -86,7 +86,7 @@ class LogQueue:
             with self._changed:
                 taken = list(self._lines)
                 dropped, self._dropped = self._dropped, 0
-            # Its reader may be gone, or its disk full; the server goes on.
+            # Its reader may be gone, or its disk full; the server continues.
             with contextlib.suppress(OSError, ValueError):
                 self._target.write("".join(taken))
                 if dropped:

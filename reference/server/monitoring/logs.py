@@ -1,7 +1,7 @@
-"""What the server writes down: one line for each event of a session, and faults of ours and of the store.
+"""The log: one line for each event of a session, and the faults of server, system and store.
 
-A line names things by their ids. It never holds a token, nor anything of what users say to each other. What a peer or the system
-can make happen as often as it likes (a limit that is reached, a fault) is written once in 10 s, with a count.
+A line names things by their ids. It never contains a token or a message. An event that a peer or the system can cause as often as
+it likes (a limit that is reached, a fault) is logged once in 10 s, with a count.
 """
 
 import contextlib
@@ -20,15 +20,15 @@ from reference.store import StoreError
 INTERVAL_NS = 10 * NS_PER_S
 """Between two lines about one limit, or about one kind of fault."""
 FAULT_KINDS_MAX = 256
-"""Kinds of faults that are remembered; beyond it all are forgotten, and written anew."""
+"""Kinds of faults remembered; above it all are forgotten and logged again."""
 
 RUN_ID_CHARACTERS = 36
-"""Logged of a run id that nobody has checked."""
+"""How many characters of an unchecked run id are logged."""
 ORIGIN_CHARACTERS = 100
-"""Of an origin that was refused, as many are logged."""
+"""How many characters of a refused origin are logged."""
 
 OnFault = Callable[[str, BaseException], None]
-"""Called with what failed and how, for the log."""
+"""Called with what failed and the error, for the log."""
 
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -36,20 +36,20 @@ log = structlog.get_logger("steadywire.server")
 
 
 def log_event(event: str, **context: object) -> None:
-    """Write down something that is as it should be."""
-    # A log that fails, on a full disk say, must take neither a connection nor a run with it.
+    """Log a normal event."""
+    # If the log fails, for example on a full disk, connections and runs must not fail with it.
     with contextlib.suppress(Exception):
         log.info(event, **context)
 
 
 class _Interval:
-    """Lets one line of each kind through in an interval, with the number of those that it stands for."""
+    """Passes one line of each kind per interval, with the number of occurrences that it stands for."""
 
     def __init__(self) -> None:
-        self._kinds: dict[Hashable, tuple[int, int]] = {}  # when it was last written of, and how often it happened since
+        self._kinds: dict[Hashable, tuple[int, int]] = {}  # when the kind was last logged, and its count since then
 
     def due(self, kind: Hashable, now: int) -> int:
-        """Count one more. Returns how many since the last line, if a line is due now; else 0."""
+        """Count one occurrence. Returns the count since the last line if a line is due now; else 0."""
         if kind not in self._kinds and len(self._kinds) >= FAULT_KINDS_MAX:
             self._kinds.clear()
         written_at, count = self._kinds.get(kind, (now - INTERVAL_NS, 0))
@@ -59,9 +59,9 @@ class _Interval:
 
 
 class FaultLog:
-    """Faults of ours, of the system and of the store: of each kind one line in an interval, with a count.
+    """Faults of the server, the system and the store: for each kind one line per interval, with a count.
 
-    While file descriptors are used up, say, each try to accept a connection fails; the log must not fill a disk meanwhile.
+    For example, when file descriptors run out, each attempt to accept a connection fails; the log must not fill the disk then.
     """
 
     def __init__(self, now: Callable[[], int]) -> None:
@@ -70,11 +70,11 @@ class FaultLog:
         self._kinds = _Interval()
 
     def problem(self, problem: Problem) -> None:
-        """Write down what went wrong at the byte level."""
+        """Log a problem of the byte level."""
         self._write(problem.what, problem.error, peer=problem.peer, request=problem.request)
 
     def fault(self, what: str, error: BaseException) -> None:
-        """Write down a fault of ours, or of the store."""
+        """Log a fault of the server or the store."""
         self._write(what, error)
 
     def _write(self, what: str, error: BaseException, **context: object) -> None:
@@ -85,8 +85,7 @@ class FaultLog:
             if count > 1:
                 context["count"] = count
             if isinstance(error, StoreError | OSError):
-                # Its message says what to do. A traceback would say less, and drawing one may take seconds in which nobody is
-                # served.
+                # The message says what to do. A traceback would say less, and formatting it may block the server for seconds.
                 log.error(what, **context, reason=str(error))
             else:
                 log.error(what, **context, exc_info=error)
@@ -100,7 +99,7 @@ class SessionLog:
         self._origins = _Interval()
 
     def observe(self, run_id: str, observation: Observation) -> None:
-        """Something that a run let observe; most of it is for metrics only."""
+        """An observation of a run; most of them are for metrics only."""
         match observation:
             case Joined():
                 context: dict[str, object] = {
@@ -135,11 +134,11 @@ class SessionLog:
                 pass
 
     def refused(self, run_id: str, code: int) -> None:
-        """A WebSocket was closed before it came to a run; `run_id` as its address has it."""
+        """A WebSocket was closed before it reached a run; `run_id` as in its URL."""
         log_event("connection refused", run=run_id[:RUN_ID_CHARACTERS], code=code, why=_name(code))
 
     def origin_refused(self, origin: str, now: int) -> None:
-        """A page of an origin that is not allowed has asked."""
+        """A page of an origin that is not allowed has sent a request."""
         count = self._origins.due(None, now)
         if count:
             log_event("page refused", origin=origin[:ORIGIN_CHARACTERS], count=count, hint="see allowed_origins")
@@ -152,7 +151,7 @@ class SessionLog:
 
 
 def _name(code: int | None) -> str:
-    """A close code in words."""
+    """A close code as text."""
     if code is None:
         return "cut"
     try:
@@ -162,7 +161,7 @@ def _name(code: int | None) -> str:
 
 
 def _kind(what: str, error: BaseException) -> Hashable:
-    """What faults of one kind have in common: their type, and where they were raised; no id and no path."""
+    """The key of one kind of fault: its type, and where it was raised; without ids and paths."""
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     at = error.__traceback__

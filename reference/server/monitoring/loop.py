@@ -1,6 +1,6 @@
-"""The event loop's own health: how late it is, which turns of it were long, and what the collection of garbage takes.
+"""Health of the event loop: its lag, its long turns, and the time spent in garbage collection.
 
-Everything of a server happens on one loop, so a long turn delays everybody. Watched only by `serve`, not in virtual time.
+The whole server runs on one loop, so a long turn delays every client. Only `serve` measures it, not tests in virtual time.
 """
 
 import contextlib
@@ -17,21 +17,21 @@ from reference.server.monitoring.metrics import MetricSet
 LAG_INTERVAL_S = 0.25
 """Between two measurements of the lag."""
 LONG_TURN_S = 0.001
-"""Shorter turns are not counted: there are thousands in a second."""
+"""Shorter turns are not counted: there are thousands per second."""
 YOUNG_OBJECTS = 10_000
-"""Objects made before the youngest generation is collected. Frames and events die by reference counting, so it rarely finds
-anything; the interpreter's 700 would collect hundreds of times a second under load."""
+"""Objects created before the youngest generation is collected. Frames and events are freed by reference counting, so the
+collector rarely finds anything; Python's default of 700 would collect hundreds of times per second under load."""
 
 
 def tune_collector() -> None:
-    """To be called when a server has started: what is there stays for good, and is not looked at again."""
+    """Call when a server has started: objects that exist by then stay for good and are not scanned again."""
     gc.freeze()
     gc.set_threshold(YOUNG_OBJECTS, 20, 50)
     gc.enable()
 
 
 async def watch_lag(shown: MetricSet) -> None:
-    """Measure for ever how much later than asked this task is woken."""
+    """Measure for ever how much later than requested this task is woken."""
     lag = shown.histogram(metrics.LOOP_LAG)
     while True:
         due_at = trio.current_time() + LAG_INTERVAL_S
@@ -41,7 +41,7 @@ async def watch_lag(shown: MetricSet) -> None:
 
 @contextlib.contextmanager
 def watched_turns(shown: MetricSet) -> Iterator[None]:
-    """Within this block long turns of the loop, and collections, are counted. Inside of trio."""
+    """Count long turns of the loop, and collections, within this block. Call inside trio."""
     turns, collections = _Turns(shown), _Collections(shown)
     trio.lowlevel.add_instrument(turns)
     gc.callbacks.append(collections)

@@ -1,7 +1,7 @@
-"""The table of metrics, brought to life: what is counted here and how Prometheus reads it.
+"""The Prometheus metrics of one server: counts them and exports them.
 
-Names and meanings stand in `reference.protocol.metrics`. Each server has a registry of its own, so two servers in one process
-do not count into each other.
+`reference.protocol.metrics` defines names and meanings. Each server has its own registry, so two servers in one process do not
+share counters.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from prometheus_client.exposition import choose_encoder
 
 from reference.protocol.metrics import LABEL_VALUES, METRICS, Metric
 
-# A time series beside every counter that says when it was made: it doubles the number of series and tells nothing.
+# It would add a time series to every counter with its creation time: twice as many series for nothing.
 disable_created_metrics()  # type: ignore[no-untyped-call]  # the library ships it untyped
 
 
@@ -48,12 +48,12 @@ class MetricSet:
         return self._histograms[metric]
 
     def show(self, metric: Metric, value: Callable[[], float], **labels: str) -> None:
-        """Let the gauge `metric` be what `value` returns when somebody looks."""
+        """Let the gauge `metric` call `value` whenever it is read."""
         gauge = self._gauges[metric]
         (gauge.labels(**labels) if labels else gauge).set_function(value)
 
     def value(self, metric: Metric, **labels: str) -> float:
-        """What a counter or a gauge stands at now. Raises KeyError if there is no such series."""
+        """The current value of a counter or a gauge. Raises KeyError if there is no such series."""
         value = self._registry.get_sample_value(metric.name, labels)
         if value is None:
             raise KeyError(f"{metric.name} with the labels {labels}")

@@ -1,7 +1,7 @@
-"""The monitor: what happened, counted, from what the machines let observe and what the pump carried out.
+"""The monitor: counts what the machines observe and what connections transfer.
 
-It keeps two books: metrics over everything (`metrics`), and a record for each session (`sessions`). Nothing here is believed by
-anybody but whoever looks: what a client reports of itself changes figures and no behaviour.
+It keeps metrics over everything (`metrics`) and a record for each session (`sessions`). Reports of clients change these figures
+and never the behaviour of the server.
 """
 
 import math
@@ -47,9 +47,8 @@ class Monitor:
         on_limit: Callable[[Limit], None] | None = None,
         on_refused: Callable[[str, int], None] | None = None,
     ) -> None:
-        """`on_limit` is called with each limit that is reached; `on_refused` with a WebSocket that came to no run:
-        the run id in its address, and the code.
-        """
+        """`on_limit` is called with each limit that is reached; `on_refused` with each WebSocket refused before it reached a run:
+        the run id in its URL, and the code."""
         self._on_refused = on_refused
         self.metrics = MetricSet()
         self._on_limit = on_limit
@@ -85,7 +84,7 @@ class Monitor:
         self._show_sessions()
 
     def observe(self, run_id: str, observation: Observation, traffic: Traffic, now: int) -> None:
-        """Something that a run let observe; `traffic` is that of the connection that it is about, if it is about one."""
+        """An observation of a run; `traffic` is that of the connection concerned, if there is one."""
         match observation:
             case Joined():
                 self._joined(run_id, observation, traffic, now)
@@ -120,7 +119,7 @@ class Monitor:
             self._on_limit(limit)
 
     def refused(self, error: RemoteError, run_id: str) -> None:
-        """A WebSocket was closed before it came to a run."""
+        """A WebSocket was closed before it reached a run."""
         if self._on_refused is not None:
             self._on_refused(run_id, error.code)
         self._refusals.labels(str(error.code)).inc()
@@ -128,25 +127,25 @@ class Monitor:
             self.limit_reached(error.limit)
 
     def received(self, messages: Sequence[Frame | RemoteError]) -> None:
-        """Messages came from a client; an error stands for one that is no frame."""
+        """Messages arrived from a client; a message that is not a frame is given as the error."""
         self._messages_in.inc(len(messages))
         malformed = sum(isinstance(message, RemoteError) for message in messages)
         if malformed:
             self._failures.labels("bad_frame").inc(malformed)
 
     def sent(self, messages: int) -> None:
-        """That many messages were given to readers."""
+        """This many messages were sent to readers."""
         self._messages_out.inc(messages)
 
     def requested(self, run_id: str, client_id: str | None, now: int) -> None:
-        """A request of that client came."""
+        """A request of that client arrived."""
         record = None if client_id is None else self.sessions.find(run_id, client_id)
         if record is not None:
             record.received_before += 1
             record.traffic.active_at = max(record.traffic.active_at, now)
 
     def answered(self, run_id: str, client_id: str | None, answer: Frame) -> None:
-        """A request of that client was answered. That is one message, but a poll brings as many as it has events."""
+        """A request of that client was answered. An answer is one message, but a poll counts as one for each of its events."""
         messages = max(1, len(answer.events)) if isinstance(answer, PollAnswer) else 1
         record = None if client_id is None else self.sessions.find(run_id, client_id)
         if record is not None:
@@ -154,7 +153,7 @@ class Monitor:
         self.sent(messages)
 
     def committed(self, seconds: float, events: int, error: StoreError | None) -> None:
-        """A batch of a run is durable, or failed, that long after it was handed to the writer."""
+        """A batch of a run is durable, or failed, this long after it was given to the writer."""
         if error is None:
             self._commit.observe(seconds)
             self._events_stored.inc(events)
@@ -166,14 +165,14 @@ class Monitor:
         self._http_requests.labels(address or "none", str(status)).inc()
 
     def log_line_dropped(self) -> None:
-        """The log's reader is too slow."""
+        """The reader of the log is too slow."""
         self._log_lines_dropped.inc()
 
     def run_created(self) -> None:
         self._runs_created.inc()
 
     def and_count(self, log: Callable[P, None]) -> Callable[P, None]:
-        """Log a fault of ours, and count it."""
+        """Log a fault of the server, and count it."""
 
         def tell(*args: P.args, **kwargs: P.kwargs) -> None:
             self._problems.inc()

@@ -1,12 +1,12 @@
-"""What is known of each session: counts, round trips, quality; for the admin API, and for gauges over all of them.
+"""Session records: counts, round trips and quality of each session, for the admin API and for gauges over all sessions.
 
-A session is one client in one run, so the table is keyed by these two: the session id is a name that the client may bring along
-(protocol 2.4), and two clients may bring the same. A record is *carried* while a WebSocket speaks for it, or while it polls; a
-session that was dropped is no connection. What is not carried any more is kept for a while, for later questions, and then
-expires; the table is bounded, and makes room by forgetting who has been gone longest.
+A session is one client in one run, and these two are its key: a client may choose its session id (protocol 2.4), so two clients
+may have the same. A record is *carried* while the session has a WebSocket or polls; a lost session is not a connection. Records
+of ended sessions are kept for a while, for later questions, and then expire; the table is bounded, and makes room by removing the
+session that ended first.
 
-What gauges and the admin API ask of all sessions together is kept up to date with each change (`Totals`), so that a scrape costs
-the same with one session and with twenty thousand.
+Totals over all sessions are updated with each change (`Totals`), so that a scrape costs the same with one session and with twenty
+thousand.
 """
 
 from collections import Counter, OrderedDict, deque
@@ -21,10 +21,10 @@ from reference.protocol.states import Transport
 from reference.protocol.timers import NS_PER_MS
 
 ROUND_TRIPS_KEPT = 100
-"""Per session, as a client keeps them."""
+"""Per session, as many as a client keeps."""
 
 RECENT_ROUND_TRIPS = 1000
-"""Of all sessions together, for the health of the server."""
+"""Over all sessions, for the health of the server."""
 
 Key = tuple[str, str]
 """Run id and client id."""
@@ -32,12 +32,12 @@ Key = tuple[str, str]
 
 @dataclass(slots=True)
 class Traffic:
-    """What went over one connection; the pump counts here."""
+    """The traffic of one connection; its transport counts here."""
 
     received: int = 0
     sent: int = 0
     active_at: int = 0
-    """When something came from the client, in ns."""
+    """When data last arrived from the client, in ns."""
 
 
 @dataclass(slots=True)
@@ -66,10 +66,10 @@ class SessionRecord:
     duplicates: int = 0
     queued: int = 0
     round_trips: list[float] = field(default_factory=list)
-    """The last ROUND_TRIPS_KEPT; not a deque, which takes 0.7 KiB when it is empty."""
+    """The last ROUND_TRIPS_KEPT; not a deque, which takes 0.7 KiB when empty."""
     round_trip_max: float | None = None
     counted: "Contribution | None" = None
-    """What `Totals` hold of it now."""
+    """What `Totals` include of it now."""
 
     @property
     def key(self) -> Key:
@@ -85,7 +85,7 @@ class SessionRecord:
 
     @property
     def delivery_rate(self) -> float | None:
-        """Accepted of all that was settled; None before anything was."""
+        """Accepted publishes divided by settled ones; None before any was settled."""
         settled = self.accepted + self.failed
         return self.accepted / settled if settled else None
 
@@ -110,7 +110,7 @@ class SessionRecord:
         self.queued = report.queued_messages
 
     def turn_to(self, traffic: Traffic) -> None:
-        """What goes over another connection from now on is counted there."""
+        """From now on the session's traffic is counted in `traffic`, of another connection."""
         self.received_before += self.traffic.received
         self.sent_before += self.traffic.sent
         traffic.active_at = max(traffic.active_at, self.traffic.active_at)
@@ -119,13 +119,13 @@ class SessionRecord:
 
 @dataclass(frozen=True, slots=True)
 class Contribution:
-    """What one carried session adds to the totals."""
+    """The contribution of one carried session to the totals."""
 
     run_id: str
     transport: Transport
     quality: Quality
     score_millionths: int | None
-    """Whole numbers, so that what is taken away is exactly what was added."""
+    """Whole numbers, so that subtracting gives back exactly what was added."""
     accepted: int
     failed: int
 
@@ -137,7 +137,7 @@ class Totals:
         self.by_transport: Counter[Transport] = Counter()
         self.by_quality: Counter[Quality] = Counter()
         self.websockets_by_run: Counter[str] = Counter()
-        """Runs without any are not in it."""
+        """Runs without carried sessions are left out."""
         self.accepted = 0
         self.failed = 0
         self._score_millionths = 0
@@ -149,17 +149,17 @@ class Totals:
 
     @property
     def score(self) -> float | None:
-        """The mean of those that have one."""
+        """The mean of the sessions that have a score."""
         return self._score_millionths / self._scored / 1e6 if self._scored else None
 
     @property
     def delivery_rate(self) -> float | None:
-        """Over all publishes that were settled."""
+        """Over all settled publishes."""
         settled = self.accepted + self.failed
         return self.accepted / settled if settled else None
 
     def count(self, one: Contribution, sign: int) -> None:
-        """Add (1) or take away (-1) a session."""
+        """Add (1) or subtract (-1) a session."""
         self.by_transport[one.transport] += sign
         self.by_quality[one.quality] += sign
         self.accepted += sign * one.accepted
@@ -189,11 +189,11 @@ class SessionMetrics(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     close_code: int | None
     """The last close code, the server's or the client's; null if there was none, or a cut."""
     messages_sent: int
-    """Events and other frames that were handed to the connection."""
+    """Events and other frames sent to the connection."""
     messages_received: int
     publishes_accepted: int
     message_failures: int
-    """Publishes that were rejected for good, or that the client says it gave up."""
+    """Publishes rejected for good, or given up according to the client."""
     delivery_rate: float | None
     reconnections: int
     fallbacks: int
@@ -208,7 +208,7 @@ class SessionMetrics(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 
 
 def metrics_of(record: SessionRecord) -> SessionMetrics:
-    """A frozen picture of `record`."""
+    """A frozen copy of `record` for the API."""
     return SessionMetrics(
         session_id=record.session_id,
         run_id=record.run_id,
@@ -240,18 +240,18 @@ def metrics_of(record: SessionRecord) -> SessionMetrics:
 
 
 class MonitoredSessions:
-    """All sessions of one server, at most `records_max`; who has been gone for `age_max_ns` expires."""
+    """All sessions of one server, at most `records_max`; a session that ended `age_max_ns` ago expires."""
 
     def __init__(self, records_max: int, age_max_ns: int) -> None:
         self._records_max = records_max
         self._age_max_ns = age_max_ns
         self._runs: dict[str, dict[str, SessionRecord]] = {}
         self._carried: dict[Key, SessionRecord] = {}
-        self._gone: OrderedDict[Key, SessionRecord] = OrderedDict()  # in the order in which they went
+        self._gone: OrderedDict[Key, SessionRecord] = OrderedDict()  # in the order in which they ended
         self._count = 0
         self.totals = Totals()
         self.recent_round_trips: deque[float] = deque(maxlen=RECENT_ROUND_TRIPS)
-        """In ms, of whichever session."""
+        """In ms, over all sessions."""
 
     def __len__(self) -> int:
         return self._count
@@ -270,13 +270,13 @@ class MonitoredSessions:
         yield from self._carried.values()
 
     def measured(self, record: SessionRecord, round_trip_ms: float) -> None:
-        """A round trip of that session."""
+        """A round trip of that session was measured."""
         record.measured(round_trip_ms)
         self.recent_round_trips.append(round_trip_ms)
         self.changed(record)
 
     def changed(self, record: SessionRecord) -> None:
-        """To be called after anything in `record` was changed that the totals are made of."""
+        """Call after any change of `record` that affects the totals."""
         if record.counted is not None:
             self.totals.count(record.counted, -1)
             record.counted = None
@@ -291,7 +291,7 @@ class MonitoredSessions:
     def appears(
         self, key: Key, session_id: str, user_id: str, transport: Transport, traffic: Traffic, now: int
     ) -> SessionRecord | None:
-        """A connection, or a poll, speaks for this session from now on. None if there is no room to remember it."""
+        """A connection, or a poll, now belongs to this session. None if there is no room for a record."""
         self.expire(now)
         record = self.find(*key)
         if record is None:
@@ -311,7 +311,7 @@ class MonitoredSessions:
         return record
 
     def vanishes(self, record: SessionRecord, now: int) -> None:
-        """Nothing speaks for this session any more."""
+        """The session has no connection any more."""
         if record.is_carried:
             record.is_carried, record.connection_id, record.gone_at = False, None, now
             self._gone[record.key] = record
@@ -324,7 +324,7 @@ class MonitoredSessions:
             self.vanishes(record, now)
 
     def expire(self, now: int, age_max_ns: int | None = None) -> int:
-        """Forget who has been gone for that long. Returns how many."""
+        """Remove sessions that ended that long ago. Returns how many."""
         limit = now - (self._age_max_ns if age_max_ns is None else age_max_ns)
         count = 0
         while self._gone:

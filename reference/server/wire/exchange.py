@@ -1,23 +1,21 @@
-"""Exchange: one request handed to an ASGI application, and its answer handed back.
+"""Exchange: one request given to an ASGI application, and its answer returned.
 
-The application is trusted to mean well and to have faults. What it may do wrong, and what the client then
-sees:
+The application is trusted but may have bugs. Its faults, and what the client then sees:
 
     raises, or returns, before its answer has begun   500, once; the details go to the log only
-    raises, or stops short, after that                a cut, so that it cannot take half for whole
+    raises, or stops short, after that                a cut, so that half an answer is not taken for a whole one
     takes longer than request_timeout_s               503 before, a cut after
 
-A client that does not read its answer within that time is cut, which is no fault of the application's.
+A client that does not read its answer within that time is cut; this is not a fault of the application.
 
-To keep the first row long, the head of an answer is held until the first piece of its body; most answers
-leave in one packet.
+To make the first case more frequent, the head of an answer is held until the first piece of its body; so most
+answers are sent in one packet.
 
 A fault of the client that shows only while the application reads the body (too long, not HTTP) ends the
-application by cancelling it: it could not do anything sensible with the half it has.
+application by cancelling it: it could not use an incomplete body.
 
-`receive` after the body waits for the end of the client's interest and then says `http.disconnect`: that is
-how a long poll learns that nobody waits any more. It is all a long poll needs to do; an application that
-never asks is bounded by the time limit.
+`receive` after the body waits until the client disconnects and then returns `http.disconnect`: a long poll learns
+from it that the client is gone. An application that never calls it is bounded by the time limit.
 """
 
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -43,7 +41,7 @@ _NO_BODY_STATUSES = (204, 304)
 
 
 class AppFault(Exception):
-    """The application did not keep to ASGI; goes to the log."""
+    """The application violated ASGI; the message goes to the log."""
 
 
 class Exchange:
@@ -56,17 +54,17 @@ class Exchange:
         self._scope = trio.CancelScope()
         self._waiting = trio.CancelScope()  # around a receive that waits for the client to go
         self._answered = trio.Event()
-        self._held: h11.Response | None = None  # the answer's head, until its first piece of body
+        self._held: h11.Response | None = None  # the answer's head, until the first piece of its body
         self._refusal: HttpRefusal | None = None
         self._is_answer_bodyless = False
         self._is_body_over = False
         self._is_client_gone = False
-        self._is_sending = False  # whether the client has to read before anything goes on
+        self._is_sending = False  # whether the client has to read before the exchange continues
 
     async def run(self, app: AsgiApp, report: Callable[[BaseException], None]) -> bool:
-        """Call `app` and see its answer out; whether the connection is still good for what follows.
+        """Call `app` and send its answer. Returns whether the connection can be used for another request.
 
-        Raises HttpRefusal when the door has to answer instead. `report` is called with the application's faults.
+        Raises HttpRefusal when the front door has to answer instead. `report` is called with the application's faults.
         """
         self._scope.deadline = trio.current_time() + self._limits.request_timeout_s
         fault: BaseException | None = None
@@ -82,7 +80,7 @@ class Exchange:
             fault = AppFault(f"not done within {self._limits.request_timeout_s} s")
         if self._answered.is_set() or self._is_client_gone:
             if fault is not None:
-                report(fault)  # the client has its whole answer, or is gone: the fault is for us alone
+                report(fault)  # the client has its whole answer, or is gone: only the log needs the fault
             return not self._is_client_gone
         if self._refusal is not None:
             refusal = self._refusal
@@ -101,7 +99,7 @@ class Exchange:
             report(fault)
         raise refusal
 
-    # ---- what the application calls ----
+    # ---- called by the application ----
 
     async def _receive(self) -> Message:
         if not self._is_client_gone and not self._is_body_over:
@@ -127,12 +125,11 @@ class Exchange:
         with self._waiting:
             try:
                 if await self._wire.wait_until_gone():
-                    return  # perhaps only half closed, so an answer is still tried
+                    return  # the client may have closed only its half, so an answer is still tried
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 self._is_client_gone = True
                 return
-            # It has sent its next request already, so it waits for this answer, and it is not read from until
-            # then.
+            # It has sent its next request already, so it waits for this answer; nothing more is read until then.
             await self._answered.wait()
 
     async def _send(self, message: Message) -> None:
@@ -155,7 +152,7 @@ class Exchange:
 
     async def _send_body(self, message: Message) -> None:
         if self._is_client_gone or self._answered.is_set():
-            await trio.lowlevel.checkpoint()  # nobody to send it to; ASGI wants silence
+            await trio.lowlevel.checkpoint()  # the client is gone; ASGI wants no error
             return
         is_last = not message.get("more_body", False)
         events: list[Sent] = []

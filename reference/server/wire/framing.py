@@ -1,10 +1,10 @@
-"""WebSocket frames as bytes, out and in (RFC 6455, section 5).
+"""Encoding and decoding of WebSocket frames (RFC 6455, section 5).
 
-Out: a server's frames carry no mask, so the bytes of one are the same for every reader and are made once.
+Encoding: a server's frames have no mask, so the bytes of a frame are the same for every reader and are built once.
 
-In: `MessageReader` drives wsproto's frame layer and hands out all messages that one read has brought, at once. It judges
-what wsproto does not: the size of a message in bytes, the number of its fragments, and that it is text. What follows a
-violation is read over for the peer's close frame, and for nothing else.
+Decoding: `MessageReader` drives wsproto's frame layer and returns all messages of one read at once. It checks what wsproto does
+not: the size of a message in bytes, the number of its fragments, and that it is text. After a violation it reads on only for the
+peer's close frame.
 """
 
 import struct
@@ -20,12 +20,12 @@ NORMAL = 1000
 SERVER_GOES = 1001
 """Close code: this server is going down."""
 UPGRADE_LOST = 1002
-"""Only in answers of HTTP, to what was to be an upgrade and is none: something on the way took from it what makes it one. No code
-of the protocol says that; one of 44xx would mean that the client is at fault, and it would never come back."""
+"""Only in HTTP answers to a broken upgrade: a proxy has removed the headers that make it an upgrade. The protocol has no code for
+that; one of 44xx would mean that the client is at fault, and it would never reconnect."""
 INTERNAL_ERROR = 1011
-"""Close code: a fault of this server; HTTP answers with status 500 carry it too."""
+"""Close code: a fault of this server; also in HTTP answers with status 500."""
 NO_CODE = 1005
-"""What a close frame without a code counts as; never on the wire."""
+"""Stands for a close frame without a code; never sent."""
 
 _FIN = 0x80
 _TEXT, _CLOSE, _PONG = 0x1, 0x8, 0xA
@@ -77,18 +77,18 @@ class PeerClose:
 
 @dataclass(slots=True)
 class Read:
-    """What one read has brought."""
+    """The result of one read."""
 
     messages: list[str | RemoteError] = field(default_factory=list)
-    """Whole text messages, in their order. An error, as the last, stands for what a client must not send."""
+    """Whole text messages, in order. An error, as the last one, stands for a message that a client must not send."""
     frames: int = 0
-    """Frames that are whole now, of all kinds: what counts against a limit of frames."""
+    """Complete frames of all kinds, which count towards the frame rate limit."""
     pings: list[bytes] = field(default_factory=list)
-    """Their payloads."""
+    """The payloads of pings."""
 
 
 class MessageReader:
-    """A client's bytes to messages; holds one incomplete message at most."""
+    """Converts a client's bytes to messages; holds at most one incomplete message."""
 
     def __init__(self, *, message_bytes_max: int, fragments_max: int) -> None:
         self._message_bytes_max = message_bytes_max
@@ -99,7 +99,7 @@ class MessageReader:
         self._fragments = 0
         self._is_spoilt = False
         self.close: PeerClose | None = None
-        """The peer's close frame, once it has come: nothing that matters can follow."""
+        """The peer's close frame, once it has arrived; everything after it is ignored."""
 
     def feed(self, data: bytes) -> Read:
         """Take the next bytes; b"" for none."""
@@ -126,7 +126,7 @@ class MessageReader:
 
     def _take_text(self, part: str, ends_frame: bool, ends_message: bool, read: Read) -> None:
         if ends_message and not self._parts and _size(part) <= self._message_bytes_max:
-            read.messages.append(part)  # whole, as most are
+            read.messages.append(part)  # complete, the usual case
             return
         self._parts.append(part)
         self._part_bytes += _size(part)
@@ -149,5 +149,5 @@ class MessageReader:
 
 
 def _size(text: str) -> int:
-    """In bytes of UTF-8."""
+    """Size in bytes of UTF-8."""
     return len(text) if text.isascii() else len(text.encode())

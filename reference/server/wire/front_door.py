@@ -1,24 +1,23 @@
 """FrontDoor: one port for HTTP/1.1 and WebSocket.
 
-Every connection begins as HTTP. The door reads a request's head and decides: an upgrade to WebSocket is
-offered to `on_upgrade`, which accepts it with a handler or raises HttpRefusal; all else is a call of the ASGI
-application. A connection may make any number of HTTP requests and then still upgrade; once it has, it is a
-WebSocket until it ends.
+Every connection begins as HTTP. The front door reads a request's head and decides: an upgrade to WebSocket is
+offered to `on_upgrade`, which accepts it with a handler or raises HttpRefusal; everything else is a call of the ASGI
+application. A connection may make any number of HTTP requests and then still upgrade; from then on it is a WebSocket until
+it ends.
 
-`serve` is the whole life of one connection, and the wall around it. Nothing that a client sends and nothing
-that the application, the handler or a library raises leaves it, except cancellation: one connection's fault
-must never reach the nursery that holds all the others. What went wrong on our side is reported to `on_problem`,
-with everything; the client gets a code and a sentence.
+`serve` is the whole life of one connection, and isolates it from the others. Whatever a client sends and whatever the
+application, the handler or a library raises, nothing but cancellation leaves `serve`: one connection's fault must never
+reach the nursery of all the others. Faults of the server are reported to `on_problem` with all details; the client gets a
+code and a sentence.
 
-When the server is stopped, connections are cancelled: a client that waits for an answer gets 503 with a time to
-come back, one that holds a WebSocket gets the close code 1001; neither is made to guess from a reset.
+When the server is stopped, connections are cancelled: a client that waits for an answer gets 503 with a time to wait, a
+WebSocket gets the close code 1001.
 """
 
 import contextlib
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import trio
 
@@ -30,12 +29,12 @@ from reference.server.wire.http_wire import HttpWire
 from reference.server.wire.limits import DoorLimits, WebSocketLimits
 from reference.server.wire.push_stream import Address, PushStream
 from reference.server.wire.request_head import HttpRefusal, RequestHead
-from reference.server.wire.websocket import Accept, serve_websocket
+from reference.server.wire.websocket import Accept, ServerWebSocket
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that went wrong on our side, for the log; never for a client."""
+    """A fault of the server, for the log; never for a client."""
 
     what: str
     error: BaseException
@@ -46,14 +45,14 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class DoorStatistics:
-    """What the door has done so far, and how many connections it holds now."""
+    """Counts of the front door so far, and how many connections it has now."""
 
     connections: int
     websockets: int
     connections_total: int
     requests_total: int
     refusals_total: int
-    """Error answers made by the door itself, over-full included."""
+    """Error answers of the front door itself, including those when it is full."""
     problems_total: int
 
 
@@ -65,15 +64,7 @@ OnProblem = Callable[[Problem], None]
 
 
 def ignore_problem(problem: Problem) -> None:
-    """An `on_problem` for those who do not want to know."""
-
-
-class _Upgraded(NamedTuple):
-    """An upgrade that was accepted, and the key that it asks to be answered with."""
-
-    head: RequestHead
-    key: bytes
-    accept: Accept
+    """An `on_problem` that does nothing."""
 
 
 class FrontDoor:
@@ -91,9 +82,8 @@ class FrontDoor:
         on_limit: Callable[[Limit], None] = lambda limit: None,
         is_for_operators: Callable[[RequestHead], bool] = lambda head: False,
     ) -> None:
-        """`is_for_operators`: requests that are answered while there is no room for others, so that a full server does not look
-        like a dead one.
-        """
+        """`is_for_operators`: requests that are answered even when there is no room for others, so that a full server does not
+        look dead."""
         self._is_for_operators = is_for_operators
         self._by_address: Counter[str] = Counter()
         self._app = app
@@ -139,11 +129,11 @@ class FrontDoor:
                 why = f"this address has {per_address_max} connections to this server, its limit"
                 await HttpWire(stream, self._limits).refuse(self._come_back(why))
             else:
-                upgraded = await self._converse(stream)
-                if upgraded is not None:
-                    await self._serve_websocket(stream, upgraded)
+                websocket = await self._converse(stream)
+                if websocket is not None:
+                    await self._serve_websocket(stream, websocket)
         except* (trio.BrokenResourceError, trio.ClosedResourceError):
-            pass  # the client is gone, which is its right at any moment
+            pass  # the client is gone, which may happen at any time
         except* Exception as group:
             self._report(Problem("a connection failed", group, stream.peer))
         finally:
@@ -154,7 +144,7 @@ class FrontDoor:
             stream.close()
 
     async def _serve_operators(self, stream: PushStream) -> None:
-        """Without room for one more connection: answer one request if it is an operator's, and refuse any other."""
+        """When the server is full: answer one request if it is an operator's, and refuse any other."""
         wire = HttpWire(stream, self._limits)
         try:
             head: RequestHead | None = None
@@ -171,8 +161,8 @@ class FrontDoor:
             self._refusals_total += 1
             await wire.refuse(refusal)
 
-    async def _converse(self, stream: PushStream) -> _Upgraded | None:
-        """Answer requests. Returns the upgrade that is to be served, without what HTTP needed: a WebSocket may stay for days."""
+    async def _converse(self, stream: PushStream) -> ServerWebSocket | None:
+        """Answer requests. Returns the WebSocket to serve. The HTTP state is freed first, as it may stay for days."""
         wire = HttpWire(stream, self._limits)
         idle_s = self._limits.head_timeout_s
         try:
@@ -211,7 +201,7 @@ class FrontDoor:
         reason = f"no complete head within {self._limits.head_timeout_s} s"
         raise HttpRefusal(408, CloseCode.TOO_SLOW, reason, limit=Limit.HEAD_TIME)
 
-    async def _upgrade(self, wire: HttpWire, head: RequestHead) -> _Upgraded | None:
+    async def _upgrade(self, wire: HttpWire, head: RequestHead) -> ServerWebSocket | None:
         key = head.websocket_key()
         if self._elsewhere is not None and await self._is_served_elsewhere(self._elsewhere, wire, head):
             return None
@@ -223,15 +213,14 @@ class FrontDoor:
             self._reporter("the WebSocket handler failed", wire.stream, head)(error)
             raise HttpRefusal(500, INTERNAL_ERROR, "internal error") from None
         wire.stream.put_back(wire.unread)
-        return _Upgraded(head, key, accept)
+        return ServerWebSocket(wire.stream, head, key, accept, self._websocket_limits)
 
-    async def _serve_websocket(self, stream: PushStream, upgraded: _Upgraded) -> None:
-        head, key, accept = upgraded
+    async def _serve_websocket(self, stream: PushStream, websocket: ServerWebSocket) -> None:
         self._websockets += 1
         try:
-            await serve_websocket(stream, head, key, accept, self._websocket_limits)
+            await websocket.run()
         except Exception as error:
-            self._reporter("the WebSocket handler failed", stream, head)(error)
+            self._report(Problem("the WebSocket handler failed", error, stream.peer, f"GET {websocket.path}"))
         finally:
             self._websockets -= 1
 
@@ -250,6 +239,6 @@ class FrontDoor:
 
     def _report(self, problem: Problem) -> None:
         self._problems_total += 1
-        # A log that fails must not take connections with it; the count above is what remains.
+        # If the log fails, connections must not fail with it; the problem is counted above.
         with contextlib.suppress(Exception):
             self._on_problem(problem)

@@ -1,14 +1,12 @@
-"""HttpWire: HTTP/1.1 messages over one stream: h11 decides what the bytes mean, this moves them and counts
-them.
+"""HttpWire: HTTP/1.1 messages over one stream: h11 parses the bytes, this class transfers and counts them.
 
-Two things are subtle. The first is how to part with a client after an error. A client that is still sending
-when we close is sent a reset, and a reset may destroy our answer before the client has read it. So after its
-last answer a connection closes its own half, and reads on for nothing until the client closes too, or for a
-bounded time and number of bytes (`part`).
+Two things are subtle. The first is closing after an error. If we close while the client is still sending, it gets a
+reset, and the reset may destroy our answer before the client has read it. So after its last answer a connection closes
+its own half, and discards input until the client closes too, or for a bounded time and number of bytes (`part`).
 
-The second is reading ahead. While an answer is awaited we may read, to learn that the client has gone; what
-comes instead may be the beginning of its next request. That is kept, at most one piece of it, and then
-nothing more is read until the answer is out.
+The second is reading ahead. While an answer is awaited we read in order to learn whether the client has disconnected;
+its next request may arrive instead. At most one piece of it is kept, and then nothing more is read until the answer is
+sent.
 """
 
 from email.utils import formatdate
@@ -23,10 +21,11 @@ from reference.server.wire.limits import DoorLimits
 from reference.server.wire.push_stream import PushStream
 from reference.server.wire.request_head import Headers, HttpRefusal, RequestHead, read_head
 
-_PIECE_BYTES = 16 * 1024  # read at once; also what a pipelining client may have sent ahead of an answer
+_PIECE_BYTES = 16 * 1024  # read at once; also the most that a pipelining client may send ahead of an answer
 
 _FOR_ANY_PAGE: Headers = ((b"access-control-allow-origin", b"*"), (b"access-control-expose-headers", b"retry-after"))
-"""A refusal at the door says nothing about anybody; without these a page sees neither its status nor when to come back."""
+"""A refusal by the front door has no data of any user; without these headers a page sees neither its status nor the time to
+wait."""
 Sent = h11.InformationalResponse | h11.Response | h11.Data | h11.EndOfMessage
 
 
@@ -44,7 +43,7 @@ class HttpWire:
     # ---- requests ----
 
     async def wait_for_request(self) -> bool:
-        """Wait for the first bytes of a request; False when the client has closed instead."""
+        """Wait for the first bytes of a request; False if the client has closed instead."""
         unread, is_closed = self._h11.trailing_data
         if not unread and not is_closed:
             await self._receive()
@@ -52,7 +51,7 @@ class HttpWire:
         return bool(unread)
 
     async def read_head(self) -> RequestHead | None:
-        """The next request's head; None when the client closed before one began. Raises HttpRefusal."""
+        """The next request's head; None if the client closed before one began. Raises HttpRefusal."""
         self._body_bytes = 0
         self._is_head_request = False
         came_bytes = len(self._h11.trailing_data[0])
@@ -65,7 +64,7 @@ class HttpWire:
         assert isinstance(event, h11.Request), event
         self._is_head_request = event.method == b"HEAD"
         self._is_continue_owed = self._h11.they_are_waiting_for_100_continue
-        # h11 looks at the size of an unfinished head only, and one piece may hold a whole long one.
+        # h11 limits only the size of an incomplete head, and one piece may hold a complete long one.
         if came_bytes - len(self._h11.trailing_data[0]) > self._limits.head_bytes_max:
             raise _head_too_big(self._limits)
         head = read_head(event, self.stream.peer, self.stream.local)
@@ -75,9 +74,7 @@ class HttpWire:
         return head
 
     async def read_body(self) -> bytes | None:
-        """The next piece of the body, None at its end. Raises HttpRefusal, and trio.BrokenResourceError if it
-        is cut off.
-        """
+        """The next piece of the body, None at its end. Raises HttpRefusal, and trio.BrokenResourceError if it is cut off."""
         if self._is_continue_owed and self.may_answer:
             self._is_continue_owed = False
             await self.send(h11.InformationalResponse(status_code=100, headers=[]))
@@ -92,11 +89,11 @@ class HttpWire:
                     raise self._body_too_big()
                 return bytes(event.data)
             else:
-                return None  # the end, or PAUSED: an upgrade that nobody takes has no body
+                return None  # the end, or PAUSED: an upgrade that nobody handles has no body
 
     @property
     def unread(self) -> bytes:
-        """What has come and belongs to whatever follows this request."""
+        """Received bytes that belong to what follows this request."""
         return self._h11.trailing_data[0]
 
     @property
@@ -104,7 +101,7 @@ class HttpWire:
         return self._h11.their_state is not h11.SEND_BODY
 
     async def wait_until_gone(self) -> bool:
-        """Wait until the client has closed its half (True) or has sent something of its next request (False).
+        """Wait until the client has closed its half (True) or has sent a part of its next request (False).
 
         A client that only half-closes counts as gone: HTTP cannot tell the two apart.
         """
@@ -117,9 +114,7 @@ class HttpWire:
     # ---- answers ----
 
     async def send(self, *events: Sent) -> None:
-        """Send these parts of an answer in one piece; raises h11.LocalProtocolError if they make no sense
-        here.
-        """
+        """Send these parts of an answer in one piece; raises h11.LocalProtocolError if they are not allowed now."""
         data = b"".join(self._h11.send(event) or b"" for event in events)
         if data:
             await self.stream.send_all(data)
@@ -130,7 +125,7 @@ class HttpWire:
         return self._h11.our_state in (h11.IDLE, h11.SEND_RESPONSE)
 
     async def refuse(self, refusal: HttpRefusal) -> None:
-        """Answer with an error, if that is still possible, and part. For a bounded time only."""
+        """Answer with an error, if that is still possible, and close. Bounded in time."""
         if not self.may_answer:
             self.stream.abort()
             return
@@ -139,7 +134,7 @@ class HttpWire:
         await self.part()
 
     def farewell(self, refusal: HttpRefusal) -> None:
-        """The same without waiting, for a server that is being stopped: what does not fit is lost."""
+        """The same without waiting, for a server that is stopping: what does not fit is lost."""
         if self._h11.our_state is h11.SEND_RESPONSE:
             self.stream.push(self._refusal_bytes(refusal))
 
@@ -147,7 +142,7 @@ class HttpWire:
         """After an answer: get ready for the next request; False if this connection must end."""
         if self._h11.their_state is h11.SEND_BODY:
             if self._is_continue_owed:
-                return False  # whether the client will send the body now, nobody knows
+                return False  # whether the client will still send the body is unknown
             with trio.move_on_after(self._limits.drain_timeout_s):
                 try:
                     while await self.read_body() is not None:
@@ -160,7 +155,7 @@ class HttpWire:
         return True
 
     async def part(self) -> None:
-        """Close our half, read on for nothing for a bounded time and number of bytes, and close."""
+        """Close our half, discard input for a bounded time and number of bytes, and close."""
         with trio.move_on_after(self._limits.drain_timeout_s):
             await self.stream.send_eof()
             drained_bytes = 0
@@ -171,7 +166,7 @@ class HttpWire:
                 drained_bytes += len(data)
         await self.stream.aclose()
 
-    # ---- inside ----
+    # ---- internal ----
 
     async def _receive(self) -> int:
         data = await self.stream.receive_some(_PIECE_BYTES)
@@ -202,7 +197,7 @@ class HttpWire:
             *refusal.headers,
         ]
         if refusal.retry_after_ms is not None:
-            # Whole seconds, rounded up: coming back too early is the error to avoid.
+            # Whole seconds, rounded up: a retry must not come too early.
             headers.append((b"retry-after", str(-(-refusal.retry_after_ms // 1000)).encode()))
         events: list[Sent] = [h11.Response(status_code=refusal.status, headers=headers)]
         if not self._is_head_request:
@@ -212,7 +207,7 @@ class HttpWire:
 
 
 def standard_headers() -> Headers:
-    """Headers of every answer: the date, which HTTP asks of a server that has a clock."""
+    """Headers of every answer: the date, which HTTP requires of a server with a clock."""
     return ((b"date", formatdate(usegmt=True).encode()),)
 
 

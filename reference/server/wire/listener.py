@@ -1,11 +1,10 @@
-"""Listening: from a host and a port to streams that are served, whatever the system runs out of meanwhile.
+"""Listening: accepts connections on a host and port, also when the system runs out of resources.
 
-An accept loop meets three kinds of failure. The peer's (it has gone before we looked): forget it and go on.
-The system's (no file descriptors, no memory): wait a little, since connections that end give them back, and
-say so; the kernel keeps the others waiting. Ours (the socket is not one): let it through. Only the last may
-end the loop.
+An accept loop meets three kinds of failure. The peer's (it has disconnected already): ignore it and go on. The system's
+(no file descriptors, no memory): wait a little, because connections that end release them, and log it; the kernel keeps
+the other connections waiting. Ours (the socket is not one): raise it. Only the last may end the loop.
 
-Several connections are accepted in one go, because after an outage a whole fleet comes back within a second.
+Several connections are accepted at once, because after an outage a whole fleet reconnects within a second.
 """
 
 import contextlib
@@ -38,7 +37,7 @@ class ListenError(SteadywireError):
 
 @dataclass(frozen=True, slots=True)
 class Listening:
-    """The addresses that are really listened on, with the real port where 0 was asked for."""
+    """The addresses on which the server listens, with the actual port if 0 was given."""
 
     addresses: tuple[Address, ...]
 
@@ -97,7 +96,7 @@ async def open_sockets(host: str | None, port: int, limits: ListenLimits) -> lis
             return _bind_all(addresses, port, limits)
         except OSError as error:
             if port == 0 and error.errno == errno.EADDRINUSE and tries_left:
-                continue  # the port that was free on one address is taken on another
+                continue  # the port that was free on one address is used on another
             raise ListenError(f"cannot listen on {where}: {_what_to_do(error, port)}") from error
     raise AssertionError("the last try returns or raises")
 
@@ -114,7 +113,7 @@ def _bind_all(
             except OSError as error:
                 if error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
                     raise
-                missing = error  # a machine without IPv6 still has names for it
+                missing = error  # a machine without IPv6 may still resolve names to it
                 continue
             sockets.append(listener)
             port = listener.getsockname()[1]
@@ -130,7 +129,7 @@ def _bind_all(
 def _bind(family: socket.AddressFamily, sockaddr: tuple[object, ...], limits: ListenLimits) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
-        # Otherwise a restarted server waits a minute for the connections of the last one to be forgotten.
+        # Otherwise a restarted server waits a minute until the connections of the last one are forgotten.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
@@ -161,7 +160,7 @@ def _what_to_do(error: OSError, port: int) -> str:
 async def _accept_all(
     listener: socket.socket, serve: Serve, nursery: trio.Nursery, limits: ListenLimits, on_problem: OnProblem
 ) -> None:
-    # Closed as soon as we are cancelled, while connections are still saying goodbye: nobody new may queue up behind them.
+    # Close as soon as we are cancelled, while connections are still ending: no new client may queue up.
     with listener:
         await _accept_until_cancelled(listener, serve, nursery, limits, on_problem)
 
@@ -184,5 +183,5 @@ async def _accept_until_cancelled(
                         on_problem(Problem(f"no connection accepted for {limits.accept_pause_s} s", error))
                     await trio.sleep(limits.accept_pause_s)
                     break
-                continue  # that connection was over before it was accepted; accept(2) lists a dozen ways
+                continue  # the connection was over before it was accepted; accept(2) lists a dozen ways
             nursery.start_soon(serve, SocketPushStream(accepted))

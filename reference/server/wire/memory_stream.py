@@ -1,9 +1,9 @@
 """Two connected PushStreams without an operating system: for tests, and for servers in virtual time.
 
-With trio's MockClock nothing may wait for a real socket, or the clock cannot jump. A pair of these behaves
-like a TCP connection of known size: each direction holds at most `capacity_bytes` that the reader has not
-read, so a reader that is slow, or never reads, blocks its writer at an exact byte. `abort` is a reset as Linux
-has it: the other side may still read what has arrived, then it learns of the reset.
+With trio's MockClock nothing may wait for a real socket, or the clock cannot jump. A pair of these behaves like a TCP
+connection of known size: each direction holds at most `capacity_bytes` unread bytes, so a reader that is slow, or never
+reads, blocks its writer at an exact byte. `abort` is a reset as in Linux: the other side may still read what has arrived,
+then it gets the reset.
 """
 
 import trio
@@ -12,13 +12,13 @@ from reference.server.wire.push_stream import Buffer, PushStream
 
 
 def memory_pair(capacity_bytes: int | None = None) -> tuple["MemoryPushStream", "MemoryPushStream"]:
-    """Two connected ends; each direction holds up to `capacity_bytes` un-read bytes, or any number with None."""
+    """Two connected ends; each direction holds up to `capacity_bytes` unread bytes, or any number with None."""
     there, back = _Pipe(capacity_bytes), _Pipe(capacity_bytes)
     return MemoryPushStream(outgoing=there, incoming=back), MemoryPushStream(outgoing=back, incoming=there)
 
 
 class _Pipe:
-    """One direction: the bytes between a writer and a reader, and what each of them has ended."""
+    """One direction: the bytes between a writer and a reader, and whether each has ended it."""
 
     def __init__(self, capacity_bytes: int | None) -> None:
         self.capacity_bytes = capacity_bytes
@@ -35,6 +35,8 @@ class _Pipe:
 
 class MemoryPushStream(PushStream):
     """One end of a `memory_pair`."""
+
+    __slots__ = ("_incoming", "_outgoing", "_reading")
 
     def __init__(self, *, outgoing: _Pipe, incoming: _Pipe) -> None:
         super().__init__()
@@ -62,7 +64,7 @@ class MemoryPushStream(PushStream):
         return data
 
     def is_readable(self) -> bool:
-        """Whether `receive_some` would return or raise at once, as a socket's poll tells."""
+        """Whether `receive_some` would return or raise at once, like polling a socket."""
         incoming = self._incoming
         return bool(self._put_back or incoming.unread) or incoming.is_finished or incoming.is_reset or self._is_closed
 
@@ -71,8 +73,7 @@ class MemoryPushStream(PushStream):
         self._outgoing.changed.unpark_all()
 
     def _close_now(self, *, by_force: bool) -> None:
-        # Like TCP, closing with un-read bytes resets the connection: the peer must learn that they were never
-        # looked at.
+        # Like TCP, closing with unread bytes resets the connection: the peer must learn that they were never read.
         if by_force or self._incoming.unread:
             self._outgoing.is_reset = self._incoming.is_reset = True
             self._incoming.unread.clear()

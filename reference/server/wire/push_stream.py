@@ -1,8 +1,8 @@
 """PushStream: a trio stream that can also be written to without waiting.
 
-A room of a thousand readers must not cost a thousand task switches for each event. So the server encodes a
-batch once and calls `push` on every reader's stream: an ordinary function that hands the bytes to the socket
-and returns. What is left to decide is what happens when the socket does not take them all. The rules:
+A run with a thousand readers must not need a thousand task switches for each event. So the server encodes a batch once
+and calls `push` on every reader's stream: an ordinary function that gives the bytes to the socket and returns. The
+rules for bytes that the socket does not take:
 
     push      if nothing is waiting, write now; what the socket did not take becomes the tail (at most one
               message, and a view of the shared bytes, not a copy). Refused, with nothing written, while an
@@ -10,15 +10,14 @@ and returns. What is left to decide is what happens when the socket does not tak
     flush     wait until the tail is out.
     send_all  flush, then write. It has its turn before any later push, so whole messages never interleave.
 
-A message is therefore either not begun or owned by the stream. That holds under cancellation too: a
-`send_all` or `flush` that is cancelled leaves what is unsent as the tail, so the bytes on the wire are never
-torn in the middle of a frame. A `send_all` that is cancelled before its turn has written nothing.
+So a message is either not begun or owned by the stream. That holds under cancellation too: a `send_all` or `flush` that
+is cancelled leaves the unsent part as the tail, so the bytes sent never end in the middle of a frame. A `send_all` that
+is cancelled before its turn has written nothing.
 
-`push` never raises: a dead stream refuses like a full one, and `flush` tells which it is. The price is that
-the death of a connection is learnt by the task that reads from it or flushes it, never by the loop that serves
-everybody else.
+`push` never raises: a dead stream refuses like a full one, and `flush` raises the reason. The price is that only the
+task that reads from a connection or flushes it learns that it is dead, not the loop that pushes to everybody.
 
-What an implementation provides is four small functions that never block and two that wait: `socket_stream`
+An implementation provides four small functions that never block and two that wait: `socket_stream`
 over the operating system, `memory_stream` for virtual time. Both pass trio's own conformance suite.
 """
 
@@ -35,10 +34,13 @@ Address = tuple[str, int]
 
 Buffer = bytes | bytearray | memoryview
 
+_NOTHING = memoryview(b"")
+"""The tail of every stream of which nothing waits: an empty view of what was sent would keep all of it in memory."""
+
 
 @dataclass(frozen=True, slots=True)
 class StreamStatistics:
-    """What went through one stream so far, in bytes; `tail_bytes` is what waits to be sent."""
+    """Bytes transferred by one stream so far; `tail_bytes` is what waits to be sent."""
 
     bytes_in: int
     bytes_out: int
@@ -48,11 +50,23 @@ class StreamStatistics:
 class PushStream(trio.abc.HalfCloseableStream):
     """A two-way byte stream with a non-blocking `push` beside trio's own methods."""
 
-    def __init__(self, peer: Address | None = None, local: Address | None = None) -> None:
+    __slots__ = (
+        "_bytes_in",
+        "_bytes_out",
+        "_is_broken",
+        "_is_closed",
+        "_is_eof_sent",
+        "_publishing",
+        "_put_back",
+        "_tail",
+        "_turn",
+        "peer",
+    )
+
+    def __init__(self, peer: Address | None = None) -> None:
         self.peer = peer
         """The other end's host and port; None where there is none, as in memory."""
-        self.local = local
-        self._tail: memoryview = memoryview(b"")
+        self._tail = _NOTHING
         self._put_back = b""
         self._turn: trio.StrictFIFOLock | None = None  # who waits to write; push never waits, so most streams need none
         self._publishing = False
@@ -62,7 +76,12 @@ class PushStream(trio.abc.HalfCloseableStream):
         self._bytes_in = 0
         self._bytes_out = 0
 
-    # ---- what an implementation provides ----
+    @property
+    def local(self) -> Address | None:
+        """This end's host and port; None where there is none. Not kept: only requests over HTTP ask for it."""
+        return None
+
+    # ---- provided by an implementation ----
 
     @abc.abstractmethod
     def _write_now(self, data: Buffer) -> int:
@@ -74,13 +93,11 @@ class PushStream(trio.abc.HalfCloseableStream):
 
     @abc.abstractmethod
     def _shut_down_writing(self) -> None:
-        """Tell the peer that nothing more comes."""
+        """Close our half: nothing more will be sent."""
 
     @abc.abstractmethod
     def _close_now(self, *, by_force: bool) -> None:
-        """Close, and wake tasks that wait, with trio.ClosedResourceError; by force means that the peer sees a
-        reset.
-        """
+        """Close, and wake waiting tasks with trio.ClosedResourceError; by force means that the peer gets a reset."""
 
     @abc.abstractmethod
     async def _wait_writable(self) -> None:
@@ -95,8 +112,8 @@ class PushStream(trio.abc.HalfCloseableStream):
     def push(self, data: bytes) -> bool:
         """Hand one whole message over without waiting; never raises and never is a checkpoint.
 
-        True: the stream owns the bytes, sent or kept as the tail. False: nothing was written, because an
-        older tail or a `send_all` is in the way, or because the stream is dead, which `flush` tells.
+        True: the stream owns the bytes, sent or kept as the tail. False: nothing was written, because an older tail or a
+        `send_all` is in the way, or because the stream is dead (`flush` then raises).
         """
         if self._tail or self._publishing or self._is_closed or self._is_broken or self._is_eof_sent:
             return False
@@ -127,11 +144,11 @@ class PushStream(trio.abc.HalfCloseableStream):
     # ---- trio's stream interface ----
 
     async def send_all(self, data: Buffer) -> None:
-        """Send `data` after whatever is waiting; cancelled when it has begun, it leaves the rest as the tail."""
+        """Send `data` after everything that waits; if cancelled after it has begun, the rest becomes the tail."""
         with self._only_sender():
             async with self._own_turn():
                 await self._write_tail()
-                # A copy, because the caller may reuse its buffer once a cancelled call has left it here.
+                # A copy, because after a cancellation the caller may reuse its buffer.
                 self._tail = memoryview(bytes(data))
                 await self._write_tail()
 
@@ -168,7 +185,7 @@ class PushStream(trio.abc.HalfCloseableStream):
                 raise trio.ClosedResourceError("this stream was closed")
             data = self._read_again(bytes_max) if self._put_back else self._read_now(bytes_max)
             if data == b"" and self._is_broken:
-                # The system tells of a reset once; a push has heard it, and what is left looks like an end.
+                # The system reports a reset once; a push has received it, and now it looks like an end.
                 raise trio.BrokenResourceError("the peer is gone")
             if data is not None:
                 self._bytes_in += len(data)
@@ -200,7 +217,7 @@ class PushStream(trio.abc.HalfCloseableStream):
     def statistics(self) -> StreamStatistics:
         return StreamStatistics(self._bytes_in, self._bytes_out, len(self._tail))
 
-    # ---- inside ----
+    # ---- internal ----
 
     def _own_turn(self) -> trio.StrictFIFOLock:
         if self._turn is None:
@@ -217,7 +234,7 @@ class PushStream(trio.abc.HalfCloseableStream):
                 self._is_broken = True
                 raise
             self._bytes_out += written
-            self._tail = self._tail[written:]
+            self._tail = self._tail[written:] or _NOTHING
             if self._tail:
                 await self._wait_writable()
                 self._check_open()
@@ -238,7 +255,7 @@ class PushStream(trio.abc.HalfCloseableStream):
     def _end(self, *, by_force: bool) -> None:
         if not self._is_closed:
             self._is_closed = True
-            self._tail = memoryview(b"")
+            self._tail = _NOTHING
             self._put_back = b""
             self._close_now(by_force=by_force)
 

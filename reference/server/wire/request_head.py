@@ -1,6 +1,4 @@
-"""RequestHead: what a client asked for, before any body: the same value for an ASGI call and for a WebSocket
-upgrade.
-"""
+"""RequestHead: the head of a request, the same value for an ASGI call and for a WebSocket upgrade."""
 
 import base64
 import binascii
@@ -22,7 +20,7 @@ WEBSOCKET_VERSION = b"13"
 
 
 class HttpRefusal(SteadywireError):
-    """A request that is answered with an error by the door itself; the text is for the client."""
+    """A request that the front door itself answers with an error; the text is for the client."""
 
     def __init__(
         self,
@@ -48,9 +46,7 @@ class HttpRefusal(SteadywireError):
 
 @dataclass(frozen=True, slots=True)
 class RequestHead:
-    """Method, target and headers of one request, and who sent it. Header names are lower case, values as they
-    came.
-    """
+    """Method, target and headers of one request, and its sender. Header names are lower case, values unchanged."""
 
     method: str
     target: bytes
@@ -74,14 +70,13 @@ class RequestHead:
         return self._path_and_query()[1]
 
     def header(self, name: bytes) -> bytes | None:
-        """The value of the header `name` (lower case), several joined by commas as HTTP has it; None without
-        one.
-        """
+        """The value of the header `name` (lower case), several joined by commas as in HTTP; None without one."""
         values = [value for known, value in self.headers if known == name]
         return b", ".join(values) if values else None
 
     def tokens(self, name: bytes) -> list[str]:
-        """The comma-separated items of the header `name`; what is not ASCII is left out, as no token has it."""
+        """The comma-separated items of the header `name`; items that are not ASCII are left out, because no token has such
+        characters."""
         items = (self.header(name) or b"").split(b",")
         return [item.strip().decode() for item in items if item.strip() and item.isascii()]
 
@@ -99,8 +94,8 @@ class RequestHead:
     def websocket_key(self) -> bytes:
         """The client's key, after checking everything else that RFC 6455, section 4.2.1, asks of the head.
 
-        Raises HttpRefusal with 400, or 426 when only the version is not ours, or when a proxy has spoilt it: one that speaks
-        HTTP/1.0 to us, or takes off what is between two hops.
+        Raises HttpRefusal with 400; or with 426 if only the WebSocket version is wrong, or if a proxy has removed hop-by-hop
+        headers or speaks HTTP/1.0 to us.
         """
         if self.http_version != "1.1" or "upgrade" not in (item.lower() for item in self.tokens(b"connection")):
             why = "a WebSocket needs HTTP/1.1 and the header Connection: Upgrade; does a proxy pass them on?"
@@ -140,12 +135,12 @@ class RequestHead:
             "extensions": {},
         }
 
-    # ---- inside ----
+    # ---- internal ----
 
     def _path_and_query(self) -> tuple[bytes, bytes]:
         target = self.target
         if not target.startswith((b"/", b"*")):
-            # Absolute form, as sent to proxies; a server must take it too (RFC 9112, section 3.2.2).
+            # Absolute form, as sent to proxies; a server must accept it too (RFC 9112, section 3.2.2).
             try:
                 parts = urlsplit(target)
             except ValueError:
@@ -156,7 +151,7 @@ class RequestHead:
 
 
 def read_head(request: h11.Request, client: Address | None, server: Address | None) -> RequestHead:
-    """What h11 read, checked for what h11 lets pass. Raises HttpRefusal."""
+    """The head as h11 has read it, after checks that h11 does not make. Raises HttpRefusal."""
     head = RequestHead(
         method=request.method.decode(),
         target=request.target,
@@ -168,7 +163,7 @@ def read_head(request: h11.Request, client: Address | None, server: Address | No
     if not head.http_version.startswith("1."):
         raise HttpRefusal(505, CloseCode.VERSION, "only HTTP/1.0 and HTTP/1.1 are spoken here")
     if head.header(b"transfer-encoding") is not None and head.header(b"content-length") is not None:
-        # Two lengths that may differ are how requests are smuggled past a proxy (RFC 9112, section 6.3).
+        # Two conflicting lengths are used to smuggle requests past a proxy (RFC 9112, section 6.3).
         raise HttpRefusal(400, CloseCode.BAD_FRAME, "Transfer-Encoding and Content-Length exclude each other")
     if head.method == "CONNECT":
         raise HttpRefusal(501, CloseCode.BAD_FRAME, "this server is not a proxy")

@@ -1,9 +1,7 @@
-"""SocketPushStream: a PushStream over a connected stream socket, in non-blocking mode, with trio only to
-wait.
+"""SocketPushStream: a PushStream over a connected, non-blocking stream socket; trio is used only to wait.
 
-TCP_NODELAY is set, because a message that waits for the acknowledgement of the last one is what real time is
-not. A flush wakes up only when little is left unsent in the kernel (TCP_NOTSENT_LOWAT), so a slow reader is
-served in larger pieces.
+TCP_NODELAY is set, because a message must not wait for the acknowledgement of the one before. A flush wakes up only when
+little is left unsent in the kernel (TCP_NOTSENT_LOWAT), so a slow reader is served in larger pieces.
 """
 
 import contextlib
@@ -22,14 +20,20 @@ _NOT_SENT_LOW_WATER_BYTES = 16 * 1024  # trio's own value for its socket streams
 class SocketPushStream(PushStream):
     """A PushStream over a connected TCP socket (or any other stream socket), which it takes over."""
 
+    __slots__ = ("_socket",)
+
     def __init__(self, sock: socket.socket) -> None:
-        super().__init__(peer=_address(sock.getpeername), local=_address(sock.getsockname))
+        super().__init__(peer=_address(sock.getpeername))
         sock.setblocking(False)
         self._socket = sock
         for option, value in (("TCP_NODELAY", 1), ("TCP_NOTSENT_LOWAT", _NOT_SENT_LOW_WATER_BYTES)):
             if hasattr(socket, option):
-                with contextlib.suppress(OSError):  # not TCP, or already reset, which the first read tells
+                with contextlib.suppress(OSError):  # not TCP, or already reset, which the first read reports
                     sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+
+    @property
+    def local(self) -> Address | None:
+        return _address(self._socket.getsockname)
 
     def _write_now(self, data: Buffer) -> int:
         try:

@@ -1,14 +1,14 @@
 """ServerWebSocket: one accepted WebSocket, in one task, over wsproto's frame layer.
 
-One read hands out everything that it has brought: `receive` returns a list. Pings are answered here. Sending never waits: whole
-messages are pushed, by any task. Closing never waits either:
+`receive` returns a list: everything that one read has brought. Pings are answered here. Sending never waits: any task pushes
+whole messages. Closing never waits either:
 
-    our close frame is pushed, by the caller of `close`, after what was pushed before; nothing follows it, and the handler is
-    cancelled. The connection's task then sees the rest of our bytes out, and reads on for nothing until the peer's close frame;
-    after `close_timeout_s` it closes by force.
+    the caller of `close` pushes our close frame after what was pushed before; nothing follows it, and the handler is cancelled.
+    The connection's task then sends the rest of our bytes, and discards input until the peer's close frame arrives; after
+    `close_timeout_s` it closes by force.
 
-The handler must be in `receive` whenever it can: nothing else notices that the peer has closed. What it does not read is not
-lost; it stays with the sender, which is slowed down by TCP.
+The handler must be in `receive` whenever it can: nothing else notices that the peer has closed. Input that it does not read is
+not lost; it stays with the sender, which TCP slows down.
 """
 
 from collections.abc import Awaitable, Callable
@@ -62,35 +62,56 @@ class Accept:
     """More headers for the 101 answer."""
 
 
-async def serve_websocket(stream: PushStream, head: RequestHead, key: bytes, accept: Accept, limits: WebSocketLimits) -> None:
-    """Answer the upgrade `head` on `stream`, run the handler, close. Raises what the handler raises.
-
-    `key` is `head.websocket_key()`. Bytes that came after the head are to be put back into `stream` before.
-    """
-    await ServerWebSocket(stream, head, accept, limits).run(_switching(key, accept))
-
-
 class ServerWebSocket:
     """One WebSocket connection, from the server's side. All methods are for tasks of one trio run."""
 
-    def __init__(self, stream: PushStream, head: RequestHead, accept: Accept, limits: WebSocketLimits) -> None:
-        self.head = head
+    __slots__ = (
+        "_answer",
+        "_conversation",
+        "_ended",
+        "_handler",
+        "_head",
+        "_kept",
+        "_limits",
+        "_owed",
+        "_pong",
+        "_reader",
+        "_stream",
+        "path",
+        "subprotocol",
+    )
+
+    def __init__(self, stream: PushStream, head: RequestHead, key: bytes, accept: Accept, limits: WebSocketLimits) -> None:
+        """The upgrade `head` came on `stream`; `key` is `head.websocket_key()`. Bytes that came after the head are to be put back
+        into `stream` before.
+        """
+        self.path = head.path
         self.subprotocol = accept.subprotocol
+        self._head: RequestHead | None = head
         self._stream = stream
         self._handler = accept.handler
         self._limits = limits
+        self._answer = _switching(key, accept)
+        """To the upgrade, until it is sent."""
         self._reader = MessageReader(message_bytes_max=limits.message_bytes_max, fragments_max=limits.message_fragments_max)
         self._conversation = trio.CancelScope()
         self._ended: WebSocketClosed | None = None
         self._owed = b""
-        """Our last bytes, the close frame with them, if the socket was full when they were to go."""
+        """Our last bytes, including the close frame, if the socket was full."""
+        self._kept: list[bytes] | None = None
         self._pong: bytes | None = None
-        """The payload of the last ping that is not answered, because the socket was full."""
+        """The payload of the last ping that is unanswered because the socket was full."""
+
+    @property
+    def head(self) -> RequestHead:
+        """The request that it began with, until `forget_beginning`."""
+        assert self._head is not None, "whoever needs the head asks before it is forgotten"
+        return self._head
 
     # ---- sending ----
 
     def push_text(self, frames: bytes) -> bool:
-        """Hand over whole messages, framed by `framing.frame_text`, without waiting and without raising.
+        """Send whole messages, framed by `framing.frame_text`, without waiting and without raising.
 
         False: nothing was sent, because earlier bytes are still waiting (`flush` waits for them) or the
         connection has ended.
@@ -103,7 +124,7 @@ class ServerWebSocket:
         return self._ended is not None or self._stream.blocked
 
     async def flush(self) -> None:
-        """Wait until all that was pushed has gone to the operating system; raises WebSocketClosed."""
+        """Wait until all pushed bytes are with the operating system; raises WebSocketClosed."""
         try:
             await self._stream.flush()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
@@ -114,7 +135,7 @@ class ServerWebSocket:
     # ---- receiving ----
 
     async def receive(self) -> Read:
-        """What the next read brings: at least one whole frame. Raises WebSocketClosed when the peer has ended the connection.
+        """The next read, with at least one whole frame. Raises WebSocketClosed when the peer has ended the connection.
 
         One task at a time. After an error among the messages there is nothing more to receive: `close`.
         """
@@ -126,6 +147,8 @@ class ServerWebSocket:
             if not data:
                 self._ended = self._ended or WebSocketClosed(None, "", by_peer=True)
                 break
+            if self._kept is not None:
+                self._kept.append(data)
             read = self._reader.feed(data)
             for payload in read.pings:
                 self._pong = payload
@@ -149,6 +172,26 @@ class ServerWebSocket:
         if self._ended is None:
             self._owe(frame_close_echo(close))
             self._ended = WebSocketClosed(None if close.code == NO_CODE else close.code, close.reason, by_peer=True)
+
+    # ---- handing over ----
+
+    def keep_bytes(self) -> None:
+        """Keep what is received, as it came, until `hand_over` or `forget_beginning`; how much that is, the caller bounds."""
+        self._kept = []
+
+    def forget_beginning(self) -> None:
+        """Keep neither the head nor the bytes, which may have tokens in them: the connection is served here, perhaps for days."""
+        self._head = self._kept = None
+
+    def hand_over(self) -> PushStream:
+        """The stream, for whoever serves the connection from here on and closes it: what was kept is read from it again.
+
+        Nothing more can be received or sent here.
+        """
+        assert self._kept is not None, "what was not kept cannot be handed over"
+        self._stream.put_back(b"".join(self._kept))
+        self._ended = self._ended or WebSocketClosed(None, "", by_peer=False)
+        return self._stream
 
     # ---- closing ----
 
@@ -183,13 +226,11 @@ class ServerWebSocket:
 
     # ---- the connection's task ----
 
-    async def run(self, answer: bytes) -> None:
-        """Send the `answer` to the upgrade, run the handler, close; raises what the handler raises. Called once, by
-        `serve_websocket`.
-        """
-        code = SERVER_GOES  # what remains if we are cancelled
+    async def run(self) -> None:
+        """Answer the upgrade, run the handler, close; raises what the handler raises. Called once."""
+        code = SERVER_GOES  # used if we are cancelled
         try:
-            await self._shake_hands(answer)
+            await self._shake_hands()
             with self._conversation:
                 await self._handler(self)
             code = NORMAL
@@ -203,7 +244,8 @@ class ServerWebSocket:
             with trio.CancelScope(shield=True):
                 await self._finish()
 
-    async def _shake_hands(self, answer: bytes) -> None:
+    async def _shake_hands(self) -> None:
+        answer, self._answer = self._answer, b""
         self._stream.push(answer)
         if self._stream.blocked:
             with trio.move_on_after(self._limits.handshake_timeout_s) as scope:
@@ -213,7 +255,8 @@ class ServerWebSocket:
                 raise WebSocketClosed(None, "the handshake took too long", by_peer=False)
 
     async def _finish(self) -> None:
-        """See our close frame out and the peer's in, for a bounded time and number of bytes; then close, by force if need be."""
+        """Send our close frame and wait for the peer's, for a bounded time and number of bytes; then close, by force if
+        necessary."""
         with trio.move_on_after(self._limits.close_timeout_s):
             try:
                 await self._stream.flush()
@@ -247,7 +290,7 @@ def _switching(key: bytes, accept: Accept) -> bytes:
 
 
 def _without(kind: type[Exception], error: Exception) -> Exception | None:
-    """`error` without what is of this kind; None if nothing else is in it."""
+    """`error` without exceptions of this kind; None if nothing else is in it."""
     if isinstance(error, kind):
         return None
     if isinstance(error, ExceptionGroup):

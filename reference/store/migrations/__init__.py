@@ -1,8 +1,8 @@
 """The schema's history, applied when a SqlStore opens and by `steadywire migrate`.
 
 Each module in `versions` is one step, named like the brief's Flyway scripts, and never changed once released.
-Reading one number from the version table is enough when the schema is up to date; alembic is imported only
-when it is not.
+If the schema is up to date, reading the version number is enough; alembic is imported only
+otherwise.
 """
 
 import threading
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 _alembic_lock = threading.Lock()
-"""Alembic keeps the migration under way in module globals: one at a time in a process."""
+"""Alembic keeps its state in module globals: only one migration at a time in a process."""
 _POSTGRESQL_LOCK = 0x5354_4459
 """The advisory lock under which one process at a time migrates a database; SQLite has locked its file by then."""
 
 
 def stored_version(connection: Connection) -> str | None:
-    """The schema version of this database; None if it has none of our tables."""
+    """The schema version of this database; None if it has no tables of steadywire."""
     if not inspect(connection).has_table(VERSION_TABLE):
         return None
     version = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar_one_or_none()
@@ -32,9 +32,7 @@ def stored_version(connection: Connection) -> str | None:
 
 
 def upgrade(connection: Connection) -> None:
-    """Bring the schema up to SCHEMA_VERSION within the caller's transaction; raises StoreUnavailable if it is
-    a newer one.
-    """
+    """Bring the schema up to SCHEMA_VERSION within the caller's transaction; raises StoreUnavailable if it is a newer one."""
     if stored_version(connection) == SCHEMA_VERSION:
         return
     from alembic import command
@@ -43,9 +41,8 @@ def upgrade(connection: Connection) -> None:
 
 
 def downgrade(connection: Connection) -> None:
-    """Remove every table of ours, and what is in it, within the caller's transaction. Raises StoreUnavailable
-    if the schema is a newer one.
-    """
+    """Remove every table of steadywire with its contents, within the caller's transaction. Raises StoreUnavailable if the schema
+    is a newer one."""
     if stored_version(connection) is None:
         return
     from alembic import command
@@ -55,9 +52,7 @@ def downgrade(connection: Connection) -> None:
 
 
 def differences(connection: Connection) -> list[str]:
-    """In what the tables of this database differ from those of this program, one line each; empty if in
-    nothing. Tables that are not ours do not count.
-    """
+    """The differences between the tables of this database and those of this program, one line each. Other tables are ignored."""
     found = stored_version(connection)
     if found != SCHEMA_VERSION:
         return [f"the schema version is {found or 'missing'}, this program's is {SCHEMA_VERSION}"]
@@ -95,7 +90,7 @@ def _migrate(connection: Connection, step: "Callable[[Config], None]") -> None:
 
 
 def _in_words(change: object) -> str:
-    """One of alembic's differences, as a line: what it would do to the database."""
+    """One of alembic's differences, as a line: how it would change the database."""
     if isinstance(change, list):
         return "; ".join(_in_words(one) for one in change)
     assert isinstance(change, tuple)

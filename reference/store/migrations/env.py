@@ -1,4 +1,4 @@
-"""What alembic runs for every command: apply the migrations on the connection that the caller brings, in its
+"""Alembic's environment: applies the migrations on the caller's connection, in its
 transaction.
 """
 

@@ -65,7 +65,7 @@ export function urlsOf(base, runId) {
   try {
     url = new URL(base ?? "/", own);
   } catch {
-    throw new ConfigError(`${JSON.stringify(base)} is no URL; give one such as https://collaboration.example.org`);
+    throw new ConfigError(`invalid URL ${JSON.stringify(base)}; give one such as https://collaboration.example.org`);
   }
   if (!["http:", "https:"].includes(url.protocol)) throw new ConfigError(`${url}: must be an http: or https: URL`);
   if (url.username !== "" || url.password !== "") throw new ConfigError("a URL must not hold credentials; give a token");

@@ -1,12 +1,12 @@
-"""A client's health in a notebook, live: the connection-health component on a trio client that runs in a background portal.
+"""Live health of a client in a notebook: the connection-health component with a trio client in a background thread.
 
     from reference.web.jupyter import HealthWidget, LiveRun
 
-    live = LiveRun(user="ada")              # a server, a run and a client of one's own; or LiveRun(url, run_id, token=token)
-    live                                    # in a notebook: health, who is here, the log, buttons
-    HealthWidget(live.client)               # the health alone, of this or any other BlockingClient
+    live = LiveRun(user="ada")              # starts a server, a run and a client; or LiveRun(url, run_id, token=token)
+    live                                    # in a notebook: health, users, the log, buttons
+    HealthWidget(live.client)               # only the health, of this or any other BlockingClient
 
-Both change while a cell runs: the client, and what is sent to the page, live in the portal's thread.
+Both update while a cell runs: the client and the updates run in the portal's thread.
 """
 
 from typing import TYPE_CHECKING

@@ -1,7 +1,7 @@
-"""A network that can be cut by hand, for one client: what the button "Cut my network" does.
+"""A network that one client's user can cut: what the button "Cut my network" does.
 
-It stands where a client opens its streams (`connect(open_stream=...)`), so both transports go over it. When it is cut, every
-stream ends as if the connection had been reset, and no new one can be opened, until it is restored.
+A client opens its streams with it (`connect(open_stream=...)`), so both transports use it. When it is cut, every stream ends as
+if the connection had been reset, and no new one can be opened until it is restored.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ class CuttableNetwork:
         return self._is_cut
 
     def cut(self) -> None:
-        """End every stream and let none be opened."""
+        """End every stream and refuse new ones."""
         self._is_cut = True
         for stream in tuple(self._streams):
             stream.cut()
@@ -87,7 +87,7 @@ class _Stream(trio.abc.Stream):
 
 
 class _Wait:
-    """A cancel scope that is known for as long as it is open; entered when it is too late, it is cancelled from the beginning."""
+    """A cancel scope that can be cancelled before it is entered; then it is cancelled from the beginning."""
 
     def __init__(self, waits: set[trio.CancelScope], is_too_late: bool) -> None:
         self._waits = waits

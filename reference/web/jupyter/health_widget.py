@@ -1,7 +1,7 @@
-"""The health of one client as a widget: what the custom element `<connection-health>` shows in a page, in a notebook.
+"""The health of one client as a notebook widget, with the same custom element `<connection-health>` as in web pages.
 
-A task in the client's portal looks at the client whenever something has happened to it, at most ten times a second, and sends
-what has changed. So the widget follows the client whatever the notebook's own thread does.
+A task in the client's portal checks the client after every input, at most ten times a second, and sends the changes. So the
+widget follows the client even while the notebook's own thread is busy.
 """
 
 from collections.abc import Callable
@@ -31,7 +31,7 @@ class HealthWidget(anywidget.AnyWidget):
 
     _esm = COMPONENT
     health = traitlets.Dict().tag(sync=True)
-    """What is shown now, as the component takes it (component/connection_health.js)."""
+    """The shown values, as the component expects them (component/connection_health.js)."""
     label = traitlets.Unicode("Connection health").tag(sync=True)
 
     def __init__(self, client: BlockingClient, *, label: str = "Connection health") -> None:
@@ -40,8 +40,8 @@ class HealthWidget(anywidget.AnyWidget):
         self._watching = client.watch(self._follow)
 
     def close(self) -> None:
-        """Stop following the client, and take the widget off every page."""
-        watching = getattr(self, "_watching", None)  # ipywidgets closes a widget whose making failed, too
+        """Stop following the client, and remove the widget from every page."""
+        watching = getattr(self, "_watching", None)  # ipywidgets also closes a widget whose creation failed
         if watching is not None:
             watching.cancel()
         super().close()
@@ -55,7 +55,7 @@ class HealthWidget(anywidget.AnyWidget):
 
 
 def picture_of(client: Client) -> dict[str, Any]:
-    """What the component draws of a client (`Health` in component/connection_health.js). In the client's thread only."""
+    """The values that the component draws (`Health` in component/connection_health.js). In the client's thread only."""
     health: dict[str, Any] = msgspec.to_builtins(client.health)
     next_attempt_s, ended = client.next_attempt_s, client.ended
     return health | {
@@ -72,17 +72,17 @@ async def _look(client: Client) -> dict[str, Any]:
 
 
 def _lasting(picture: dict[str, Any]) -> dict[str, Any]:
-    """Without the countdown, which the component goes on with by itself."""
+    """Without the countdown, which the component updates itself."""
     return {name: value for name, value in picture.items() if name != "nextAttemptInMs"}
 
 
 async def until_it_differs(client: Client, seen: T, look: Callable[[Client], T]) -> None:
-    """Wait until what there is to see of the client differs from what was seen, and be it by the next input of the client."""
+    """Wait until `look(client)` differs from what was seen, or for the next input of the client."""
     has_asked = False
 
     def may_differ(client: Client) -> bool:
         nonlocal has_asked
-        differs = has_asked or look(client) != seen  # after each input it is not worth a comparison
+        differs = has_asked or look(client) != seen  # after each input, comparing is not worth it
         has_asked = True
         return differs
 

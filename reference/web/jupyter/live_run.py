@@ -1,8 +1,8 @@
-"""A run in a notebook, live: the health of one's own client, who is here, the log, and buttons to act.
+"""A live run in a notebook: the health of a client, the users, the log, and buttons.
 
-Without an address `LiveRun` starts a development server in the same portal, so that one line shows everything; its page is a link
-away, and a person who opens it works in the same run. What is published in Python (`live.client.publish(...)`) appears in the
-widget at once; what is published with the widget's buttons reaches Python when the notebook's thread is free.
+Without a URL `LiveRun` starts a development server in the same portal, so one line is enough; a link opens its page, where a
+person can work in the same run. Events published in Python (`live.client.publish(...)`) appear in the widget at once; events
+published with the widget's buttons reach Python when the notebook's thread is free.
 """
 
 import uuid
@@ -31,7 +31,7 @@ SCRIPT = Path(__file__).with_name("live_run.js")
 
 
 class RunWidget(anywidget.AnyWidget):
-    """Who is in a run and what happened in it; made by LiveRun."""
+    """The users and events of a run; created by LiveRun."""
 
     _esm = SCRIPT
     page_url = traitlets.Unicode().tag(sync=True)
@@ -46,7 +46,7 @@ class RunWidget(anywidget.AnyWidget):
 
 
 class LiveRun(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
-    """One client in one run, shown. `close` ends it; so does the end of the kernel."""
+    """One client in one run, shown in a notebook. `close` ends it; so does the end of the kernel."""
 
     def __init__(
         self,
@@ -58,8 +58,8 @@ class LiveRun(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         portal: TrioPortal | None = None,
         **options: Any,
     ) -> None:
-        """`url`: a server; None starts a development server of its own, which keeps its events in memory. `run_id`: a run; None
-        makes one. `user`: who this is on a development server; `token`: who this is on any other. `portal`: where it all lives.
+        """`url`: a server; None starts a development server, which keeps its events in memory. `run_id`: a run; None creates one.
+        `user`: the user name on a development server; `token`: the token for any other. `portal`: runs client and server.
         `options`: those of `reference.client.connect`.
 
         Raises ConfigError, CreateRunFailed, ListenError.
@@ -93,22 +93,22 @@ class LiveRun(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._watching: Running[None] | None = self.client.watch(self._follow)
         super().__init__([self.health, self._view])
 
-    # ---- acting ----
+    # ---- actions ----
 
     def cut_network(self) -> None:
-        """Cut this client's own network: its connections end, and none can be opened."""
+        """Cut this client's network: its connections end, and none can be opened."""
         self.portal.call(self._network.cut)
         self._view.is_cut = True
 
     def restore_network(self) -> None:
-        """Let connections be opened again; the next attempt does not wait for its time."""
+        """Let connections be opened again; the next attempt is made at once."""
         self.portal.call(self._network.restore)
         self.client.network_returned()
         self._view.is_cut = False
 
     def close(self) -> None:
-        """Leave the run, and stop the server if it is our own. A second time does nothing."""
-        watching = getattr(self, "_watching", None)  # ipywidgets closes a widget whose making failed, too
+        """Leave the run, and stop the server if LiveRun started it. Calling it again does nothing."""
+        watching = getattr(self, "_watching", None)  # ipywidgets also closes a widget whose creation failed
         if watching is not None:
             self._watching = None
             watching.cancel()
@@ -123,17 +123,17 @@ class LiveRun(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
                     self.portal.leave(self._server)
         super().close()
 
-    # ---- inside ----
+    # ---- internal ----
 
     async def _follow(self, client: Client) -> None:
-        """In the portal's thread."""
+        """Runs in the portal's thread."""
         while client.state is not ClientState.CLOSED:
             await trio.sleep(LOOK_INTERVAL_S)
             seen = self._look(client)
             await until_it_differs(client, seen, self._look)
 
     def _look(self, client: Client) -> tuple[int, tuple[str, ...], int]:
-        """Show what there is, and say what it was."""
+        """Show the current values, and return what was shown."""
         events = self.client.events()[-EVENTS_SHOWN:]
         self._view.events = [_row(event) for event in events]
         self._view.users = list(client.active_users[:USERS_SHOWN])
@@ -141,7 +141,7 @@ class LiveRun(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         return (events[-1].sequence_number or 0 if events else 0), client.active_users, client.queued_messages
 
     def _asked(self, _: object, content: Any, buffers: object) -> None:
-        """A button of the widget. It is foreign input: whatever it says, it can do no more than the client can."""
+        """A button of the widget was pressed. The input is untrusted: it can do no more than the client can."""
         try:
             match content:
                 case {"do": "cut"}:

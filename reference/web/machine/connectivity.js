@@ -283,7 +283,7 @@ export class Connectivity {
   sentAway(goaway, now) {
     this.askedToWait(now, goaway.retryAfterMs, goaway.spreadMs);
     this.leave(1000, "asked to go away", now, { isFailure: false }); // 6.5, 7.21
-    this.#reportError(goaway.code, "the server asked this client to come back later");
+    this.#reportError(goaway.code, "the server asked this client to reconnect later");
   }
 
   /**
@@ -355,7 +355,7 @@ export class Connectivity {
     }
     const at = atOnce ? this.reconnector.earliest(now) : this.reconnector.nextAttemptAt(now);
     if (at === null) {
-      const why = this.lastError === null ? "" : `; the last: ${this.lastError.reason}`;
+      const why = this.lastError === null ? "" : `; last error: ${this.lastError.reason}`;
       this.end(null, `the reconnect policy gave up after ${this.reconnector.failures} failed attempts${why}`, now);
     } else {
       this.#turn(input, now);

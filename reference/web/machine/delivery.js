@@ -250,7 +250,7 @@ export class Delivery {
     this.#checkHistory();
     const announced = this.#announced;
     this.#announced = null;
-    if (announced === null) throw new RemoteError(CloseCode.BAD_FRAME, "a snapshot that no welcome announced"); // 7.14
+    if (announced === null) throw new RemoteError(CloseCode.BAD_FRAME, "a snapshot that was not announced by welcome"); // 7.14
     if (this.#isHolding) {
       this.#passedOver = true;
       return;
@@ -364,7 +364,7 @@ export class Delivery {
   /** Polling may have taken us into another history than the one that the WebSocket was asked for (7.17). */
   #checkHistory() {
     if (!this.#streamEpochs.includes(this.inbox.epoch)) {
-      throw new RemoteError(CloseCode.GOING_AWAY, "this connection speaks of a history that was left");
+      throw new RemoteError(CloseCode.GOING_AWAY, "this connection is in a history that was left");
     }
   }
 

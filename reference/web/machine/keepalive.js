@@ -154,8 +154,8 @@ export class Keepalive {
 
   /** Why a connection is dead, in words. */
   get verdict() {
-    if (this.#unansweredSince !== null) return "nothing came back after a ping";
-    return this.#unprovenSince === null ? "nothing came for too long" : "a ping was not answered in time";
+    if (this.#unansweredSince !== null) return "no data received after a ping";
+    return this.#unprovenSince === null ? "no data received for too long" : "a ping was not answered in time";
   }
 
   /** The connection is gone. */

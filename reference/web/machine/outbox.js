@@ -387,7 +387,7 @@ export class Outbox {
   /** @param {Queued} message */
   #makeRoom(message) {
     if (message.sizeBytes > this.#bytesMax) {
-      throw new OutboxFull(`a message of ${message.sizeBytes} bytes; the whole outbox holds ${this.#bytesMax}`);
+      throw new OutboxFull(`a message of ${message.sizeBytes} bytes; the outbox holds at most ${this.#bytesMax}`);
     }
     /** @type {Set<Queued>} */
     const dropped = new Set();

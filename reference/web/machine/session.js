@@ -523,7 +523,7 @@ export class ClientSession {
       if (!this.#connectivity.polling.publishAnswered()) return;
       for (const result of answer.results) this.#publishing.receive(result, now, answer.epoch);
     } else if (answer.type === "requestFailed") this.#connectivity.requestFailed(answer, now);
-    else throw new RemoteError(CloseCode.BAD_FRAME, `${/** @type {{ type: string }} */ (answer).type} is no answer to a request`);
+    else throw new RemoteError(CloseCode.BAD_FRAME, `${/** @type {{ type: string }} */ (answer).type} is not an answer to a request`);
   }
 
   /**

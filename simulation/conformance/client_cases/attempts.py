@@ -29,7 +29,7 @@ async def first(bench: ClientBench) -> None:
 
 @case("connect.unknown_fields", "3.3 4.9 3.10 3.12 4.20")
 async def unknown_fields(bench: ClientBench) -> None:
-    """Fields that the client does not know, and limits that it is not told, change nothing"""
+    """Fields that the client does not know, and missing limits, change nothing"""
     connection = await bench.first(colour="red", limits={"frameBytesMax": 65_536, "newLimit": 7})
     await connection.send("events", events=[bench.log.append() | {"colour": "red"}], shade={"a": 1})
     connection.note_sent(bench.log.events)
@@ -129,7 +129,7 @@ def _add_terminal(code: int) -> None:
         await connection.send("error", code=code, message="the conformance kit ends this session")
         await connection.close(code)
         ended = await bench.report("ended", "7.39")
-        require(ended.get("code") == code, "7.39", f"the session ended with {code}, the application was told {ended.get('code')}")
+        require(ended.get("code") == code, "7.39", f"the session ended with {code}, the application got {ended.get('code')}")
         await bench.nothing(NO_ATTEMPT_S, "6.2", f"although {code} ends the session")
 
     summary = f"After {code} the client never comes back, and tells its application"
@@ -233,7 +233,7 @@ async def refused_for_good(bench: ClientBench) -> None:
     """An upgrade that is refused with an HttpProblem of 4404 ends the session"""
     await (await _refusable(bench)).refuse(404, 4404)
     ended = await bench.report("ended", "5.8")
-    require(ended.get("code") == 4404, "5.8", f"the application was told {ended.get('code')}, not 4404")
+    require(ended.get("code") == 4404, "5.8", f"the application got {ended.get('code')}, not 4404")
     await bench.nothing(NO_ATTEMPT_S, "6.2", "although 4404 ends the session")
 
 

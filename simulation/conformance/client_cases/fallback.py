@@ -199,7 +199,7 @@ async def _serve(bench: ClientBench, found: ClientExchange) -> None:
 
 @case("fallback.reset", "7.15 7.26 5.8 4.21", is_slow=True)
 async def reset(bench: ClientBench) -> None:
-    """A poll's answer with the outcome reset moves the client into the other epoch, and the application is told"""
+    """A poll's answer with the outcome reset moves the client into the other epoch, and the application is notified"""
     poll = await _blocked(bench)
     bench.log.append()
     bench.log.append()
@@ -210,9 +210,7 @@ async def reset(bench: ClientBench) -> None:
     for _ in range(2):  # one poll may have been answered before
         await bench.answer_poll(await _poll(bench, "7.26", bench.settings["poll_interval_s"] + SLACK_S))
     content = await bench.report("reset", "7.15")
-    require(
-        content["sequenceNumber"] == 1, "7.15", f"the snapshot was at 1, the application was told {content['sequenceNumber']}"
-    )
+    require(content["sequenceNumber"] == 1, "7.15", f"the snapshot was at 1, the application got {content['sequenceNumber']}")
     poll = await _poll(bench, "7.26", bench.settings["poll_interval_s"] + SLACK_S)
     found = poll.frame.get("epoch"), poll.frame.get("afterSequence")
     require(found == (bench.log.epoch, 1), "7.15", f"after the reset a poll has the position {found}")
@@ -225,13 +223,13 @@ async def ends_for_good(bench: ClientBench) -> None:
     poll = await _blocked(bench)
     await poll.refuse(403, 4403)
     ended = await bench.report("ended", "5.8")
-    require(ended.get("code") == 4403, "5.8", f"the application was told {ended.get('code')}, not 4403")
+    require(ended.get("code") == 4403, "5.8", f"the application got {ended.get('code')}, not 4403")
     await bench.nothing(4.0, "6.2", "although 4403 ends the session")
 
 
 @case("fallback.failed_requests", "7.27 5.7", is_slow=True)
 async def failed_requests(bench: ClientBench) -> None:
-    """Polls that fail without a code, or with nonsense, are repeated after a wait, from the same position"""
+    """Polls that fail without a code, or with malformed answers, are repeated after a wait, from the same position"""
     poll = await _blocked(bench)
     bench.log.append()
     await bench.answer_poll(poll)

@@ -117,9 +117,7 @@ async def snapshot_first(bench: ClientBench) -> None:
         return
     await connection.welcome("fresh", afterSequence=3)
     snapshot = await bench.report("snapshot", "7.15")
-    require(
-        snapshot["sequenceNumber"] == 3, "7.15", f"the snapshot was at 3, the application was told {snapshot['sequenceNumber']}"
-    )
+    require(snapshot["sequenceNumber"] == 3, "7.15", f"the snapshot was at 3, the application got {snapshot['sequenceNumber']}")
     grafts = snapshot["state"].get("grafts")
     require(grafts == bench.log.state(3)["grafts"], "7.15", f"the application was given the grafts {grafts}")
     delivered = await bench.delivered_up_to(4)
@@ -141,15 +139,13 @@ async def _away(bench: ClientBench) -> ClientConnection:
 
 @case("snapshot.expired", "7.15 7.14 8.15")
 async def expired(bench: ClientBench) -> None:
-    """The outcome snapshot moves the position forward, and the application is told"""
+    """The outcome snapshot moves the position forward, and the application is notified"""
     connection = await _away(bench)
     for number in range(6):
         bench.log.append("FLAG", {"n": number})
     await connection.welcome("snapshot", reason="expired", afterSequence=6)
     snapshot = await bench.report("snapshot", "7.15", where=lambda content: content["sequenceNumber"] > 0)
-    require(
-        snapshot["sequenceNumber"] == 6, "7.15", f"the snapshot was at 6, the application was told {snapshot['sequenceNumber']}"
-    )
+    require(snapshot["sequenceNumber"] == 6, "7.15", f"the snapshot was at 6, the application got {snapshot['sequenceNumber']}")
     delivered = await bench.delivered_up_to(8)
     require(delivered == [1, 2, 7, 8], "7.15", f"the application was given the events {delivered}")
     bench.memory.known_up_to = 8
@@ -159,13 +155,13 @@ async def expired(bench: ClientBench) -> None:
 
 @case("reset.epoch", "7.15 7.14 8.15 4.2")
 async def reset_epoch(bench: ClientBench) -> None:
-    """A reset moves the client into the other epoch, and the application is told that the history is gone"""
+    """A reset moves the client into the other epoch, and the application is notified that the history is lost"""
     connection = await _away(bench)
     bench.log.lose_history(1)
     await connection.welcome()
     bench.memory.known_up_to = 0
     reset = await bench.report("reset", "7.15")
-    require(reset["sequenceNumber"] == 1, "7.15", f"the snapshot was at 1, the application was told {reset['sequenceNumber']}")
+    require(reset["sequenceNumber"] == 1, "7.15", f"the snapshot was at 1, the application got {reset['sequenceNumber']}")
     await connection.append()
     await bench.report("event", "7.15", where=lambda event: event["sequenceNumber"] == 2)
     await connection.cut()

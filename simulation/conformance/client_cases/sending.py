@@ -30,7 +30,7 @@ async def numbers(bench: ClientBench) -> None:
         require(found == (tag + 1, kind, data), "7.4", f"publish {tag + 1} is {found}, not {(tag + 1, kind, data)}")
     for accepted in await bench.accepted("012", "4.14"):
         expected = int(accepted["tag"]) + 2
-        require(accepted["sequenceNumber"] == expected, "4.14", f"the application was told {accepted}, the event is {expected}")
+        require(accepted["sequenceNumber"] == expected, "4.14", f"the application got {accepted}, the event is {expected}")
     await bench.delivered_up_to(4)
 
 
@@ -102,7 +102,7 @@ async def unanswered_max(bench: ClientBench) -> None:
 
 @case("publish.too_big", "7.3 6.8 4.9")
 async def too_big(bench: ClientBench) -> None:
-    """A frame larger than limits.frameBytesMax is not sent; the application is told, and others go on"""
+    """A frame larger than limits.frameBytesMax is not sent; the application is notified, and other publishes go on"""
     connection = await bench.first(limits={"frameBytesMax": 2048})
     await bench.publish("small")
     await bench.accepted(["small"], "7.3")
@@ -137,7 +137,7 @@ async def rejected(bench: ClientBench) -> None:
     await connection.send("rejected", clientSequence=frame["clientSequence"], code="invalid_event", message="for the test")
     failed = await bench.report("failed", "7.1")
     found = failed["tag"], failed["code"], failed["mayHaveArrived"]
-    require(found == ("bad", "invalid_event", False), "7.1", f"the application was told {found}")
+    require(found == ("bad", "invalid_event", False), "7.1", f"the application got {found}")
     await bench.publish("good")
     frame = await connection.expect("publish", "7.6")
     require(frame["data"]["tag"] == "good", "7.1", "a publish that was rejected for good was sent again")

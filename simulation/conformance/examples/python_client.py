@@ -2,7 +2,7 @@
 
     steadywire conformance --client "python -m simulation.conformance.examples.python_client"
 
-It joins the run that the kit names, obeys the commands that come on standard input, and prints what the application is told, one
+It joins the run that the kit names, obeys the commands that come on standard input, and prints what the application gets, one
 JSON object on each line. It ends when its session has ended, or when standard input ends. Options change the client's settings,
 which the first line then tells the kit: `--set ping_interval_s=2`.
 """
@@ -37,7 +37,7 @@ async def take_part(
     open_stream: OpenStream = open_tcp_stream,
     policy: ReconnectPolicy | None = None,
 ) -> None:
-    """Be a client that obeys `commands` and reports what it is told, until the session ends or the commands do."""
+    """Run a client that obeys `commands` and reports its outcomes, until the session or the commands end."""
     settings = settings or {}
     tokens_in, tokens = trio.open_memory_channel[str](8)
 

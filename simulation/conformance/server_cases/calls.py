@@ -307,7 +307,7 @@ async def large_message(bench: ServerBench) -> None:
     limits = peer.welcome["limits"]
     most = limits["frameBytesMax"]
     if most * 2 > limits.get("bodyBytesMax", 0):
-        raise NotApplicable("bodyBytesMax is not told, or too small for such a message")
+        raise NotApplicable("bodyBytesMax is not reported, or too small for such a message")
     results = await bench.publish_many(run, bench.client_id(), [chat(1), chat(2, "x" * (most + 1)), chat(3)])
     found = [result.get("code") or "accepted" for result in results]
     require(found == ["accepted", "invalid_event", "accepted"], "6.7", f"the results are {found}")

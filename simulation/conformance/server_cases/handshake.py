@@ -156,7 +156,7 @@ async def timeout(bench: ServerBench) -> None:
 
 @case("token.in_header", "3.4 8.33 8.35")
 async def in_header(bench: ServerBench) -> None:
-    """A token in the header of the upgrade needs none in hello; that of hello goes before it"""
+    """With a token in the header of the upgrade, hello needs none; a token in hello takes precedence"""
     run = await bench.shared_run()
     peer = await bench.upgraded(run, user=0)
     await peer.hello(clientId=bench.client_id())

@@ -1,11 +1,11 @@
-"""`steadywire demo`: a real server process and real clients on a network that breaks, and a judgement on what became of it.
+"""`steadywire demo`: a real server process and real clients on a failing network, and a check of all guarantees.
 
-    schedule        what will happen, as a pure function of the seed: paths, work, faults
-    parameters      how client and server are set here: shorter times than the defaults, so that all fits into seconds
-    live, plain     what one sees meanwhile, on a terminal and elsewhere
+    schedule        the plan, a pure function of the seed: paths, workload, faults
+    parameters      the settings of client and server: shorter times than the defaults, so that everything fits into seconds
+    live, plain     the progress, on a terminal and elsewhere
     report          the figures, as JSON;  summary: the same for a reader
     command         exit codes
 
-`simulation.processes` plays it. What happened is judged by `simulation.checks.checkers` from the clients' own records and from
-the log that the store holds at the end, by the same functions that judge a simulated run.
+`simulation.processes` runs it. `simulation.checks.checkers` checks the guarantees on the clients' own records and the log in the
+store at the end, with the same functions as for a simulated run.
 """

@@ -1,11 +1,11 @@
-"""Watching on a terminal: a table that changes in place, one row for each client, and the last things that happened below it.
+"""Progress on a terminal: a table that updates in place, one row for each client, with the last events below it.
 
-    header   how far it is, the server, the figures
-    rows     client, its path, what carries it, position, queue, round trip, reconnections, and what is being done to it
-    faults   what concerns everyone
+    header   progress, the server, the figures
+    rows     client, its path, transport, position, queue, round trip, reconnections, and its active faults
+    faults   faults that affect everyone
     news     the last few sentences
 
-When the terminal is too low for all rows, those that fit are shown, and one line counts the rest.
+If the terminal is too small for all rows, those that fit are shown, and one line counts the rest.
 """
 
 from collections import Counter, deque
@@ -26,11 +26,11 @@ from simulation.scenario.faults import BlockUpgrade, Fault, HalfOpen, Outage, Re
 
 NEWS_SHOWN = 6
 LINES_BESIDE = 7
-"""Of the screen, beside rows and news: header, headings, empty lines, and the one where the cursor stands."""
+"""Lines of the screen in addition to rows and news: header, headings, empty lines, and the line of the cursor."""
 ROOMY_LINES, ROOMY_COLUMNS = 30, 100
 """On a smaller screen there are fewer news, and narrower columns."""
 MUCH_BEHIND_EVENTS, MUCH_QUEUED_EVENTS = 25, 5
-"""More than that is coloured."""
+"""Larger values are coloured."""
 
 _STATE_WORDS = {
     ClientState.NEW: ("new", "dim"),
@@ -57,7 +57,7 @@ _FAULT_WORDS = {
 
 
 class LiveWatcher:
-    """A context manager: the table is there for the length of the block, and the last one stays on the screen."""
+    """A context manager: the table is shown during the block, and its last state stays on the screen."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -145,7 +145,7 @@ def _cells(row: Row, scene: Scene) -> tuple[Text, ...]:
 
 
 def _words(faults: Iterable[Fault]) -> Text:
-    """What these faults do to a network. That the server is down is shown elsewhere."""
+    """These faults as text. A server that is down is shown elsewhere."""
     words = sorted({_FAULT_WORDS[type(fault)] for fault in faults if not isinstance(fault, ServerRestart)})
     return Text(", ".join(words), style="red", no_wrap=True, overflow="ellipsis")
 

@@ -1,7 +1,7 @@
 """The protocol's parameters as the demo sets them.
 
-The defaults are made for days and for networks that are down for minutes. Here everything has to happen, be noticed and be healed
-within seconds, so what is waited for is shorter; nothing else differs. The report names all of them.
+The defaults are made for days and for networks that are down for minutes. In the demo everything has to happen, be detected and
+recover within seconds, so the times are shorter; nothing else differs. The report names all of them.
 """
 
 from reference.protocol.config import ClientConfig, ServerConfig
@@ -9,7 +9,7 @@ from reference.protocol.policies.reconnect import FullJitter
 from simulation.processes.run_plan import Parameters
 
 EVENTS_KEPT_MAX = 100_000
-"""The whole log of a demo is kept, so that all of it can be judged."""
+"""The whole log of a demo is kept, so that all of it can be checked."""
 
 CLIENT = ClientConfig(
     connect_timeout_s=2.0,

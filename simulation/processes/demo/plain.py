@@ -1,4 +1,4 @@
-"""Watching where there is no terminal: one line for everything that happens, and every few seconds one for how it stands."""
+"""Progress without a terminal: one line for each event, and every few seconds one for the state."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -10,7 +10,7 @@ STATUS_INTERVAL_S = 2.0
 
 
 class PlainWatcher:
-    """Writes lines. `write` is given each without its end."""
+    """Writes lines. `write` is called with each line, without its newline."""
 
     def __init__(self, write: Callable[[str], None]) -> None:
         self._write = write
@@ -27,7 +27,7 @@ class PlainWatcher:
 
 
 def status(scene: Scene) -> str:
-    """How it stands, in one line."""
+    """The state in one line."""
     kinds = Counter(kind_of(row) for row in scene.rows)
     clients = ", ".join(f"{kinds[kind]} {kind}" for kind in KINDS if kinds[kind])
     server = "" if scene.server_is_up else "; the server is down"
@@ -39,7 +39,7 @@ KINDS = ("on WebSocket", "polling", "without a connection", "not here yet", "end
 
 
 def kind_of(row: Row) -> str:
-    """What carries a client, in words."""
+    """The transport of a client, as text."""
     if row.state is None:
         return "not here yet"
     if row.state is ClientState.CLOSED:

@@ -1,11 +1,11 @@
 """The figures of a demo, as one JSON object.
 
-    what was asked       seed, clients, seconds, schedule (all faults), parameters
-    what happened        counts, round trips, recovery times, how long everything took to come to rest
-    what became of it    guarantees: true (held), false (violated), null (not exercised by this run); verdicts, with the words
+    input                seed, clients, seconds, schedule (all faults), parameters
+    measurements         counts, round trips, recovery times, the time until everything had settled
+    results              guarantees: true (held), false (violated), null (not exercised by this run); verdicts, with the words
 
-A round trip is one ping over WebSocket, by the client's own clock; all clients count alike, ping by ping. What a recovery is,
-`simulation.results.recovery` says.
+A round trip is one ping over WebSocket, by the client's own clock; every ping of every client counts equally.
+`simulation.results.recovery` defines a recovery.
 """
 
 from collections.abc import Iterator, Sequence
@@ -41,7 +41,7 @@ class RecoverySummary(msgspec.Struct, frozen=True):
 
 
 class Judgement(msgspec.Struct, frozen=True):
-    """One guarantee: its sentence, and how it went. `checked`: how many things were looked at."""
+    """The result of one guarantee: its sentence and verdict. `checked`: how many things were checked."""
 
     sentence: str
     status: Status
@@ -51,7 +51,7 @@ class Judgement(msgspec.Struct, frozen=True):
 
 
 class ParametersShown(msgspec.Struct, frozen=True):
-    """How client and server were set, and how long recovery and rest may take, in seconds."""
+    """The settings of client and server, and the bounds of recovery and settling, in seconds."""
 
     client: ClientConfig
     server: ServerConfig
@@ -96,7 +96,7 @@ class DemoReport(msgspec.Struct, frozen=True, kw_only=True):
     late: tuple[str, ...]
     passed: bool
     shortcomings: tuple[str, ...]
-    """Why it has not passed, a sentence each."""
+    """Why it has not passed, one sentence for each reason."""
     guarantees: dict[str, bool | None]
     verdicts: dict[str, Judgement]
     schedule: tuple[Fault, ...]
@@ -108,7 +108,7 @@ class DemoReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def report_on(played: Played) -> DemoReport:
-    """Judge a run."""
+    """Check a run."""
     trace_index = index_of(played.trace)
     verdicts, counts, plan = check_index(trace_index), count(trace_index), played.plan
     cut_off_s = sorted(took_s for _, took_s in recoveries(trace_index))

@@ -1,14 +1,14 @@
-"""What will happen in a demo: who takes part on what path, what each of them does and when, and which faults come.
+"""The plan of a demo: the clients and their paths, what each does and when, and the faults.
 
-A pure function: equal arguments give equal plans, byte for byte, on every machine. Chance is drawn by (seed, entity, purpose,
-index), never by call order, so a change in one client's work leaves all others and the faults where they are.
+A pure function: equal arguments give equal plans, byte for byte, on every machine. Random values are keyed by (seed, entity,
+purpose, index), never by call order, so a change in one client's workload changes neither the other clients nor the faults.
 
-Faults of every kind come, none lasts beyond the end of the work, and some things are arranged, because a demo that shows nothing
-proves nothing:
+Faults of every kind occur, and none lasts beyond the end of the work. Some are fixed, because a demo that shows nothing proves
+nothing:
 
     WebSocket is blocked for a few clients, long enough for all their attempts to fail, so that they fall back to HTTP polling;
-    the first of them is hit by nothing else that concerns single clients
-    everybody is cut off once in the same moment, as by a load balancer that is restarted
+    the first of them has no other fault of single clients
+    all clients are cut off once at the same moment, as by a restarted load balancer
     the server is killed at least once, in the middle of the work
     some clients come late, and begin with a snapshot
 
@@ -33,12 +33,12 @@ SECONDS_MIN, SECONDS_MAX = 5.0, 3600.0
 PUBLISHES_PER_S_MAX = 1.5
 """Of one client."""
 DELIVERIES_PER_S_MAX = 800.0
-"""Of all clients together: all of them run in one process, and it is their records that are judged."""
+"""Of all clients together: they all run in one process, and their records are checked."""
 CURSORS_PER_S_MAX = 1.0
 FLAGS_MAX = 4000
 """In one run. Flags are never folded away, and the state of a run is bounded."""
 BLOCK_S_MIN, BLOCK_S_MAX = 4.3, 8.0
-"""The first is enough for four attempts to fail and the longest waits between them (parameters)."""
+"""The first is long enough for four attempts to fail, with the longest waits between them (parameters)."""
 
 DOWN_S = (0.8, 2.0)
 """How long the server is down, from and to."""
@@ -68,7 +68,7 @@ _NAMES = (
 
 
 def plan_demo(*, clients: int, seconds: float, seed: int, faults: bool) -> Plan:
-    """Decide everything. Raises ConfigError for numbers that make no demo."""
+    """Plan a demo. Raises ConfigError for numbers outside of its limits."""
     if not CLIENTS_MIN <= clients <= CLIENTS_MAX:
         raise ConfigError(f"clients = {clients}: a demo takes from {CLIENTS_MIN} to {CLIENTS_MAX}")
     if not SECONDS_MIN <= seconds <= SECONDS_MAX:
@@ -121,7 +121,7 @@ def _cursors(clients: int, begin_s: float, end_s: float, random_source: EntityRa
 
 
 def _times(purpose: str, per_s: float, begin_s: float, end_s: float, random_source: EntityRandom) -> Iterator[float]:
-    """One at a random moment of each interval; how many there are is rounded up or down, so that the mean is right."""
+    """One at a random moment of each interval; their number is rounded up or down at random, so that the mean is right."""
     count = int((end_s - begin_s) * per_s + random_source.uniform(f"{purpose} count", 0))
     for index in range(count):
         at_s = _ms(begin_s + (index + random_source.uniform(purpose, index)) * (end_s - begin_s) / count)
@@ -157,7 +157,7 @@ def _kills(seconds: float, random_source: EntityRandom) -> Iterator[Fault]:
 
 
 class _Kind(msgspec.Struct, frozen=True):
-    """How one kind of fault is made, and how long it lasts: from `low_s` to `high_s`, never most of the demo."""
+    """How one kind of fault is made, and its duration: from `low_s` to `high_s`, never most of the demo."""
 
     fault: Callable[[float, float, tuple[str, ...]], Fault]
     low_s: float = 0.0
@@ -184,7 +184,7 @@ def _between(random_source: EntityRandom, purpose: str, index: int, low: float, 
 
 
 def _some(names: list[str], count: int, random_source: EntityRandom, purpose: str, index: int) -> tuple[str, ...]:
-    """`count` of the names, in their own order; each has the same chance."""
+    """`count` of the names, in their order; each has the same probability."""
     drawn = sorted(names, key=lambda name: random_source.uniform(f"{purpose} hits {name}", index))[:count]
     return tuple(name for name in names if name in drawn)
 

@@ -1,4 +1,4 @@
-"""What is said at the end: what was done to the network, the counts, and each guarantee with its sentence."""
+"""The summary at the end: the faults, the counts, and each guarantee with its sentence."""
 
 from collections import Counter
 
@@ -13,7 +13,7 @@ from simulation.scenario.faults import Fault
 
 VIOLATIONS_SHOWN = 5
 DELAY_MS_MAX = 250.0
-"""Above that the machine is said to be too slow."""
+"""Above this delay the summary says that the machine is too slow."""
 
 _NOUNS = {
     "reset": ("reset", "resets"),
@@ -28,7 +28,7 @@ _MARKS = {"held": ("ok", "green"), "violated": ("NOT held", "bold red"), "not ex
 
 
 def print_beginning(plan: Plan, console: Console) -> None:
-    """Print what is going to happen, and with which parameters."""
+    """Print the plan and its parameters."""
     faults = f"{len(plan.faults)} faults on the way" if plan.faults else "no faults"
     print_line(
         console, f"steadywire demo: {len(plan.clients)} clients, {plan.seconds:g} s of work, seed {plan.seed}, {faults}", "bold"
@@ -82,7 +82,7 @@ def print_summary(report: DemoReport, console: Console) -> None:
 
 
 def print_line(console: Console, line: str, style: str = "") -> None:
-    """Print one line. A terminal gets it in lines of its own width; anything else as it is, so that it can be searched."""
+    """Print one line. A terminal wraps it at its width; any other output gets it unwrapped, so that it can be searched."""
     console.print(Text(line, style=style), soft_wrap=not console.is_terminal, highlight=False)
 
 

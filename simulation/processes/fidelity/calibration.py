@@ -1,18 +1,19 @@
 """The costs of this machine, fitted from a short real run (`costs`).
 
-Two runs are played by real processes on lines without latency. In the first a score of clients read what is published one event
-at a time, and then all are cut at once and come back together; in the second one client publishes in bursts. From their traces:
+Two runs use real processes on links without latency. In the first twenty clients read single publishes, and then all are cut at
+once and reconnect together; in the second one client publishes in bursts. From their traces:
 
     hop             half of each ping's round trip
-    commit_time     what an event that was published alone waited for its answer, less two hops and a frame
-    delivery_cost   how much later the readers of an event were given it, on the average, than the only reader in the second run;
+    commit_time     the time from a single publish to its answer, less two hops and a frame
+    delivery_cost   how much later the readers of an event got it, on average, than the only reader in the second run;
                     for readers that are served one after the other that is half of the cost for each reader
-    handshake_cost  how long after the cut the last client was back, less the ways of one handshake, divided among the clients,
+    handshake_cost  how long after the cut the last client was back, less one handshake on the network, divided by the clients,
                     less a frame and a delivery
-    frame_cost      how much longer a burst took for each event more, less one delivery
+    frame_cost      how much longer a burst took for each additional event, less one delivery
 
-A fit is a function of traces alone, so it is tested on simulated ones, whose costs are known. What is fitted are the costs of the
-whole machine under the run, clients and emulator included: they all share its processors, as the simulated server does its own.
+A fit is a function of traces alone, so it is tested with simulated traces, whose costs are known. The fitted costs are those of
+the whole machine during the run, including clients and emulator: they all share its processors, as the simulated server does its
+own.
 """
 
 from collections.abc import Iterator, Sequence
@@ -74,7 +75,7 @@ def burst_plan(seed: int) -> Plan:
 
 
 async def calibrate(directory: Path, *, seed: int, server_command: Sequence[str] = SERVER_COMMAND) -> MeasuredCosts:
-    """Play both runs, with their files in `directory`, and fit. Raises ServerFailed, NoFreePort, ConfigError."""
+    """Run both plans, with their files in `directory`, and fit. Raises ServerFailed, NoFreePort, ConfigError."""
     traces = []
     for name, plan in (("fan-out", fan_out_plan(seed)), ("bursts", burst_plan(seed))):
         place = directory / name

@@ -1,9 +1,9 @@
-"""Two samples of one measure, compared: quantiles, their differences, and how sure we are of them.
+"""Two samples of one measure, compared: quantiles, their differences, and confidence intervals.
 
 The interval of a difference comes from a bootstrap over clusters, of both sides independently: 95 % of the differences that other
-publishes, or other clients, of the same kind would have shown. Two figures agree within 10 % of the real one, or within 5 ms. The
-verdict weighs that by the interval and the number of samples: *no* needs an interval that lies wholly outside of the tolerance,
-and *yes* one that lies wholly within it, from at least 20 samples on either side; what lies between is *perhaps*.
+publishes, or other clients, of the same kind would show. Two figures agree within 10 % of the real one, or within 5 ms. The
+verdict depends on the interval and the number of samples: *no* needs an interval completely outside of the tolerance, *yes* one
+completely within it, from at least 20 samples on either side; everything else is *perhaps*.
 """
 
 from dataclasses import dataclass
@@ -52,7 +52,7 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
         """yes, no, or perhaps: by the interval and the number of samples."""
         if self.agrees is None or self.low is None or self.high is None or self.real is None:
             return "nothing to compare"
-        if self.low == self.high:  # counts that are all alike have no spread: the difference itself is judged
+        if self.low == self.high:  # counts that are all equal have no spread: the difference itself is judged
             return "yes" if self.agrees else "no"
         tolerance = max(RELATIVE_MAX * abs(self.real), SECONDS_MAX if self.unit else COUNT_MAX)
         if self.low > tolerance or self.high < -tolerance:
@@ -63,7 +63,7 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class _Side:
-    """Samples in ascending order, and of which cluster each is."""
+    """Samples in ascending order, and the cluster of each."""
 
     values: Floats
     owners: Ints

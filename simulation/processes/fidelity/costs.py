@@ -1,13 +1,13 @@
-"""The costs of a machine, as the simulator is given them: what stands between its ideal network and a real one.
+"""The costs of a machine for the simulator: the difference between its ideal network and a real one.
 
-    hop             what the event loops and the emulator add to one way of one frame, in seconds, as a law
-    commit_time     of one transaction of the store, in seconds, as a law
-    frame_cost_s    of a processor, for one frame that comes in
-    delivery_cost_s and for one frame handed to one reader
-    handshake_cost_s and for one connection, from its SYN to its welcome
+    hop             the time that event loops and emulator add to one frame in one direction, in seconds, as a distribution
+    commit_time     of one transaction of the store, in seconds, as a distribution
+    frame_cost_s    processor time of one incoming frame
+    delivery_cost_s and of one frame sent to one reader
+    handshake_cost_s and of one connection, from its SYN to its welcome
 
-They are fitted (`calibration`), written as TOML, and applied to a scenario; where the scenario already says something, it must
-not be said twice, and a ConfigError tells.
+They are fitted (`calibration`), written as TOML, and applied to a scenario; if the scenario already has such costs, a ConfigError
+is raised.
 """
 
 from pathlib import Path

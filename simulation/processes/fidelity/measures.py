@@ -1,12 +1,12 @@
-"""What is compared, read from a trace: samples, and which of them belong together.
+"""The compared measures, computed from a trace: samples in clusters.
 
     delivery latency   from a publish to its delivery, for every reader, in seconds
     round trip         of a ping, as the client reports it, in seconds
-    recovery           from being cut off to being carried and at the head again, in seconds
+    recovery           from losing the transport to having one again and being at the head, in seconds
     reconnections      of each client, a count
 
-Samples of one cluster (the deliveries of one publish, the pings or recoveries of one client) share their causes; a bootstrap
-draws whole clusters, or its intervals would be far too narrow.
+Samples of one cluster (the deliveries of one publish, the pings or recoveries of one client) have common causes; a bootstrap
+samples whole clusters, otherwise its intervals would be far too narrow.
 """
 
 from collections.abc import Iterable
@@ -26,7 +26,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class ComparedMeasure:
-    """clusters: one array of samples for each. expected: how many samples there could have been; below it some are missing."""
+    """clusters: one array of samples for each. expected: how many samples were possible; with fewer some are missing."""
 
     name: str
     unit: str
@@ -39,12 +39,12 @@ class ComparedMeasure:
 
     @property
     def share(self) -> float:
-        """Of the samples that there could have been, those that there are."""
+        """The share of possible samples that exist."""
         return len(self.samples) / self.expected if self.expected else 1.0
 
 
 def measure(trace: Trace, *, from_s: float = 0.0) -> dict[str, ComparedMeasure]:
-    """All measures of a trace. `from_s`: the warm-up, of which publishes and pings are left out."""
+    """All measures of a trace. `from_s`: the warm-up, whose publishes and pings are left out."""
     trace_index = index_of(trace)
     frames = Frames(trace_index)
     made = (_latency(frames, from_s), _round_trip(frames, from_s), _recovery(trace_index), _reconnections(trace_index))

@@ -14,15 +14,15 @@ from simulation.processes.fidelity.costs import MeasuredCosts
 from simulation.processes.fidelity.machine import BUSY_SHARE_MAX
 
 SUMMARY_HEADINGS = ("scenario", "measure", "", "simulated", "real", "largest difference", "within", "says no")
-"""Of all repeats: medians, the difference that is largest, and in how many of them the figure is within the tolerance."""
+"""Over all repeats: medians, the largest difference, and in how many of them the figure is within the tolerance."""
 HEADINGS = ("scenario", "measure", "", "simulated", "real", "difference", "95 % interval", "samples", "agrees")
 LATE_MS_MAX = 50.0
-"""Above that, at the 95th percentile, the machine is said to have been too busy."""
+"""Above this delay, at the 95th percentile, the machine counts as too busy."""
 
 
 class Compared(msgspec.Struct, frozen=True, kw_only=True):
-    """One scenario. late_p95_ms: how late the process of the real clients was, at the 95th percentile. busy_before: the
-    share of the processors' time that something else took, before it began."""
+    """One scenario. late_p95_ms: how late the process of the real clients was, at the 95th percentile. busy_before: the share of
+    the processors' time used by other programs before the start."""
 
     scenario: str
     seed: int
@@ -34,12 +34,12 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_judged(self) -> bool:
-        """Whether the machine had nothing else to do, and could keep up with what it was to do."""
+        """Whether the machine was idle otherwise, and could keep up."""
         return self.late_p95_ms <= LATE_MS_MAX and self.busy_before <= BUSY_SHARE_MAX
 
     @property
     def agrees(self) -> bool:
-        """Whether it was judged, at least one figure could be compared, and none is said to differ."""
+        """Whether it was judged, at least one figure could be compared, and none differs."""
         verdicts = [difference.verdict for difference in self.differences]
         return self.is_judged and "no" not in verdicts and any(verdict in ("yes", "perhaps") for verdict in verdicts)
 

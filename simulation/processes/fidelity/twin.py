@@ -1,8 +1,8 @@
-"""One scenario, twice: in the simulator, and played by real processes.
+"""One scenario, twice: in the simulator, and with real processes.
 
-What is published, who arrives when, and what goes wrong is taken from the simulated trace, so both sides do the very same work
-and suffer the very same faults at the same times; and every client draws its waits from the same numbers. What is left to
-differ is what the model leaves out: the machine under the processes, the kernel's TCP, the schedulers.
+Publishes, arrivals and faults are taken from the simulated trace, so both sides have the same workload and the same faults at the
+same times; and every client uses the same random numbers for its waits. The remaining differences are what the model leaves out:
+the machine under the processes, the kernel's TCP, the schedulers.
 """
 
 from collections.abc import Sequence
@@ -26,13 +26,13 @@ from simulation.world import run
 MACHINE_S_MAX = 0.5
 """What a busy machine may add to a round trip, in seconds, before a bound counts as missed."""
 REAL_CLIENTS_MAX = 500
-"""All of them, and the emulator, run in one process."""
+"""The limit for all clients, which run in one process with the emulator."""
 
 
 @dataclass(frozen=True, slots=True)
 class Twins:
-    """Two traces of one scenario. `late_ms`: how late the process of the real clients was in doing what it wanted to do at a
-    time; where that is much, the machine could not keep up."""
+    """Two traces of one scenario. `late_ms`: how late the timed actions of the real clients' process were; large values mean that
+    the machine could not keep up."""
 
     scenario: Scenario
     simulated: Trace
@@ -41,7 +41,7 @@ class Twins:
 
 
 class Silent:
-    """A watcher that says nothing."""
+    """A watcher that prints nothing."""
 
     def say(self, at_s: float, sentence: str) -> None:
         pass
@@ -53,9 +53,9 @@ class Silent:
 async def play_both(
     scenario: Scenario, directory: Path, *, watcher: Watcher | None = None, server_command: Sequence[str] = SERVER_COMMAND
 ) -> Twins:
-    """Simulate a scenario, then play it with real processes, whose files are in `directory`.
+    """Simulate a scenario, then run it with real processes, whose files are in `directory`.
 
-    Raises ConfigError for a scenario that real processes cannot play, ServerFailed, NoFreePort.
+    Raises ConfigError for a scenario that real processes cannot run, ServerFailed, NoFreePort.
     """
     check_playable(scenario)
     simulated = run(scenario).trace
@@ -92,7 +92,7 @@ def check_playable(scenario: Scenario) -> None:
 
 
 def plan_of(scenario: Scenario, simulated: Trace) -> Plan:
-    """What real processes have to do so that it is the same as in the simulated trace."""
+    """The plan for real processes that equals the simulated trace."""
     started: dict[str, int] = {}
     moves: dict[str, list[Move]] = {name: [] for name in scenario.client_names}
     for record in simulated:

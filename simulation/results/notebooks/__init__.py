@@ -1,6 +1,6 @@
-"""What notebooks are made of: parameters that a reader may change, findings that say when they no longer hold, and charts.
+"""Building blocks of notebooks: parameters that a reader may change, findings that are checked, and charts.
 
-figure     a matplotlib figure that a notebook shows by itself; the palette
+figure     a matplotlib figure that displays itself; the palette
 findings   `parameters` and `finding`
-charts     lines with intervals, and two figures against each other
+charts     lines with intervals, and trade-offs of two figures
 """

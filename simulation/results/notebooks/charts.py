@@ -1,4 +1,4 @@
-"""Charts of tidy tables with intervals: lines over a parameter, and two figures against each other with every point named.
+"""Charts of tidy tables with intervals: lines over a parameter, and trade-offs of two figures with named points.
 
 A table has a row for each point, and its estimates in columns `mean`, `low` and `high` (`lines`) or `y`, `y_low`, `y_high`
 (`trade_off`, for each axis). What is not there (NaN) is not drawn, and said.
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 GREY = "#666666"
 TICKS_MAX = 8
-"""So many values of x are named at the axis themselves."""
+"""Up to this many values of x are labelled individually."""
 _UPS = sorted((up * side for up in range(8, 180, 9) for side in (1, -1)), key=abs)
 _PLACES = [(side * distance, up) for up in _UPS for distance in (6, 24) for side in (1, -1)]
-"""Where a name may stand beside its point, in points; the first free one is taken."""
+"""Positions of a name beside its point, in points; the first free one is used."""
 
 
 def lines(
@@ -149,7 +149,7 @@ def _name_points(figure: ShownFigure, axes: "Axes", rows: pd.DataFrame, name: st
             fontweight=weight,
             arrowprops={"arrowstyle": "-", "color": GREY, "lw": 0.5, "shrinkA": 0, "shrinkB": 3},
         )
-        text.set_in_layout(False)  # the axes stay where they were when the places were chosen
+        text.set_in_layout(False)  # the axes must stay where they were when the positions were chosen
         width, height = Text.get_window_extent(text, renderer).width, 11 * scale  # without its arrow
         best = _first_free(spot, width, height, scale, taken, axes.bbox)
         text.set_horizontalalignment("left" if best[0] > 0 else "right")

@@ -7,18 +7,18 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 OKABE_ITO = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#000000")
-"""Told apart by people who see colours differently, too (Okabe and Ito, Color Universal Design, 2008; without its yellow, which
+"""Distinguishable for colour-blind readers too (Okabe and Ito, Color Universal Design, 2008; without its yellow, which
 is too light on white)."""
 MARKERS = ("o", "s", "D", "^", "v", "P", "X")
-"""One for each colour, so that colour is never all that tells two series apart."""
+"""One for each colour, so that colour is never the only difference between two series."""
 DPI, PIXELS_PER_INCH = 144, 72
 
 
 class ShownFigure(Figure):
-    """A matplotlib figure without pyplot. A notebook shows it as the value of a cell, and needs no magic line for that."""
+    """A matplotlib figure without pyplot. A notebook displays it as the value of a cell, with no magic command."""
 
     def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
-        """The picture, and how large it is shown, in CSS pixels: it has twice as many pixels as that."""
+        """The picture, and its displayed size, in CSS pixels: it has twice as many pixels."""
         FigureCanvasAgg(self)
         content = io.BytesIO()
         self.savefig(content, format="png", dpi=DPI, metadata={"Software": None})

@@ -1,10 +1,11 @@
-"""Parameters that a reader may change, and findings that survive it.
+"""Parameters that a reader may change, and findings that are checked with them.
 
     p = parameters("1f0c2e9a", seed=7, clients=500, ci={"clients": 50})
     finding(late < 0.01, f"of {p.clients} clients fewer than one in a hundred is late")
 
-The first argument is a checksum of the values as shipped, so a changed value is noticed. With the shipped values a finding that
-does not hold is an error. With other values it is told and nothing fails: the reader asked another question and gets its answer.
+The first argument is a checksum of the values as shipped, so a changed value is detected. With the shipped values a finding that
+does not hold is an error. With other values it is printed and nothing fails: the reader asked another question and gets its
+answer.
 
 In an environment with STEADYWIRE_NOTEBOOKS=ci the values of `ci` take the place of their namesakes: tests and the documentation
 run the notebooks at that size.
@@ -49,7 +50,7 @@ class Parameters(Mapping[str, Any]):
             f"<tr><td style='text-align:left'>{html.escape(name)}</td><td>{html.escape(str(value))}</td></tr>"
             for name, value in self.items()
         )
-        changed = "" if self.is_shipped else "<p>Not as shipped: a finding that does not hold is told, and is no error.</p>"
+        changed = "" if self.is_shipped else "<p>Not as shipped: a finding that does not hold is printed, and no error.</p>"
         return f"<table><tr><th>parameter</th><th>value</th></tr>{rows}</table>{changed}"
 
 
@@ -79,8 +80,8 @@ def checksum(values: Mapping[str, Any], ci: Mapping[str, Any]) -> str:
 def finding(condition: object, sentence: str, *, needs_full_size: bool = False) -> None:
     """Say what was found. If it does not hold: AssertionError with the shipped parameters, and one line of text with others.
 
-    `condition`: true if it holds. `needs_full_size`: chance hides it at the small size, where it is told and never an error.
-    Raises ConfigError before `parameters` was called.
+    `condition`: true if it holds. `needs_full_size`: at the small size it may not hold by chance, so there it is printed and
+    never an error. Raises ConfigError before `parameters` was called.
     """
     if not _current:
         raise ConfigError("call `parameters` first: a finding has to know whether the parameters are the shipped ones")

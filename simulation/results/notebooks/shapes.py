@@ -1,4 +1,4 @@
-"""Tables in the shape that a chart takes, and a count that several notebooks need."""
+"""Tables in the form that charts need, and helpers of several notebooks."""
 
 import logging
 from typing import Protocol
@@ -10,7 +10,7 @@ from simulation.trace.index import TraceIndex
 
 
 class _Run(Protocol):
-    """A `Result`, which stands above this package."""
+    """A `Result`, which this package does not import."""
 
     @property
     def trace_index(self) -> TraceIndex: ...
@@ -29,8 +29,8 @@ def as_points(points: pd.DataFrame, *, name: str) -> pd.DataFrame:
 
 
 def missed_without_replay(result: _Run) -> int:
-    """How many messages were delivered to another client than their sender though nothing carried that client when they were
-    published: what a client that does not read on from where it was would miss."""
+    """How many messages were delivered to another client than their sender although that client had no transport when they were
+    published: a client without resume would miss them."""
     frames = Frames(result.trace_index)
     messages, gone = frames["messages"], frames["interruptions"]
     read = messages[messages["is_delivered"] & (messages["sender"] != messages["reader"])]
@@ -42,5 +42,5 @@ def missed_without_replay(result: _Run) -> int:
 
 
 def quiet_clients() -> None:
-    """Keep what clients log as warnings out of a notebook that provokes it on purpose and shows it in tables."""
+    """Keep the warnings of clients out of a notebook that provokes them on purpose and shows them in tables."""
     logging.getLogger("steadywire.client").setLevel(logging.ERROR)

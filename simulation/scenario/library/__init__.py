@@ -1,10 +1,10 @@
-"""A library of ready scenarios, each from real trouble, each with two sentences on what to look for.
+"""A library of ready scenarios, each based on a real problem, each with two sentences about what to look for.
 
     names()             all of them, in order
-    text_of(name)       the file: TOML, with every choice that is not a default
+    text_of(name)       the file: TOML, with every parameter that is not a default
     load(name)          the scenario
 
-They are files beside this one; `steadywire scenarios` lists them, `steadywire simulate NAME` runs one.
+The files are in this folder; `steadywire scenarios` lists them, `steadywire simulate NAME` runs one.
 """
 
 from importlib import resources

@@ -1,11 +1,11 @@
-"""Tuning: `steadywire tune`, from a question to settings that can be shipped.
+"""Tuning: `steadywire tune` finds the settings that answer a question.
 
-question      what is asked: objectives, constraints, scenarios; and how one setting is scored
-space         which settings there are
-evaluation    a setting in all scenarios: run and scored
+question      objectives, constraints, scenarios; and the score of one setting
+space         the space of settings
+evaluation    runs and scores a setting in all scenarios
 search        the search, and the choice among its finalists
-selection     which finalist is the best, and how sure that is
+selection     which finalist is the best, and how certain that is
 sensitivity   which parameters matter
-scale_check   how far the answer of a scaled study is from the full one
-report        the answer, for people and as settings files
+scale_check   the difference between a scaled answer and the full one
+report        the result, for people and as settings files
 """

@@ -1,4 +1,5 @@
-"""A setting in all scenarios of a study: it is run, scaled where the study says so, and scored against the study as it is."""
+"""Evaluation of a setting in all scenarios of a study: it is run, scaled if the study says so, and scored against the
+baseline."""
 
 import functools
 import math
@@ -12,7 +13,7 @@ import pandas as pd
 from reference.protocol.errors import ConfigError
 from simulation.scenario.scaling import scaled
 from simulation.studies.design import Point
-from simulation.studies.execution import Report
+from simulation.studies.execution import Backend, Report
 from simulation.studies.experiment import Experiment
 from simulation.studies.study import Study
 from simulation.studies.tuning.question import Figures, Scorer, Tune, mean_figures
@@ -23,8 +24,8 @@ FRESH_SEEDS = 1_000_003
 
 @dataclass(frozen=True)
 class Candidate:
-    """A setting and what it gave: the means of the figures in each scenario, score, ratio of each objective to the baseline's,
-    and the excess of each constraint (0 or less: it holds)."""
+    """A setting and its results: the means of the figures in each scenario, score, ratio of each objective to the baseline's, and
+    the excess of each constraint (0 or less: it is satisfied)."""
 
     name: str
     point: Point
@@ -45,11 +46,15 @@ class Evaluator:
         self.tune: Tune = study.tuning
         self.scenarios = study.scenarios_of(folder_of_study)
         self.names = tuple(scenario.name for scenario in self.scenarios)
-        for objective in self.tune.objectives:
-            for name in objective.scenarios:
+        named = [(f"objective {each.figure}", each.scenarios) for each in self.tune.objectives]
+        named += [(f"constraint {each.figure}", each.scenarios) for each in self.tune.constraints]
+        for asked, names in named:
+            for name in names:
                 if name not in self.names:
-                    raise ConfigError(f"the objective {objective.figure} names {name!r}, which is no scenario of this study")
+                    raise ConfigError(f"the {asked} names {name!r}, which is no scenario of this study")
         self._seed = study.seed
+        self.processes = Backend(workers, dask).processes
+        """How many runs are carried out at a time; on a cluster, at least."""
         self._run = functools.partial(_run, workers=workers, dask=dask, folder=folder)
         self._scorers: dict[int, Scorer] = {}
         self._weights = study.weights
@@ -59,7 +64,7 @@ class Evaluator:
             raise ConfigError("tune.full confirms a scaled answer, and no scenario of this study has a scale; leave it out")
 
     def check(self, point: Point) -> str | None:
-        """Why a setting makes no scenario; None if it does."""
+        """Why a setting has no valid scenario; None if it has one."""
         try:
             for scenario, scale in zip(self.scenarios, self._scales, strict=True):
                 scaled(scenario.replace(point), scale)

@@ -1,4 +1,4 @@
-"""What a tuning asks: objectives, constraints, scenarios; and how one setting is scored.
+"""The question of a tuning: objectives, constraints, scenarios; and the score of one setting.
 
     [tune]
     objectives = [{ figure = "back_99_s" }, { figure = "attempts_peak_per_s", weight = 0.2 }]
@@ -24,14 +24,14 @@ import msgspec
 from reference.protocol.errors import ConfigError
 
 LEAST_RATIO_BASE = 1e-9
-"""A baseline value below this cannot be divided by; such an objective is compared by its difference instead."""
+"""A baseline value below this is too small for a ratio; such an objective is compared by its difference instead."""
 
 Figures = Mapping[str, float]
 """Of one run: figure -> value; NaN where nothing was measured."""
 
 
 class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A figure to make small (`goal` "min") or large ("max"). `weight`: in the score, relative to the other objectives.
+    """A figure to minimise (`goal` "min") or maximise ("max"). `weight`: in the score, relative to the other objectives.
     `scenarios`: the names of those in which it counts (none: in all)."""
 
     figure: str
@@ -41,18 +41,20 @@ class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Constraint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The mean of a figure must be at least `least` and at most `most`, in every scenario."""
+    """The mean of a figure must be at least `least` and at most `most`. `scenarios`: the names of those in which it must
+    (none: in all)."""
 
     figure: str
     least: float | None = None
     most: float | None = None
+    scenarios: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.least is None and self.most is None:
             raise ConfigError(f"the constraint on {self.figure} needs least, most, or both")
 
     def excess(self, value: float) -> float:
-        """By how much a value breaks the bound, relative to it; 0 or less if it keeps it. NaN breaks it."""
+        """By how much a value violates the bound, relative to it; 0 or less if it satisfies it. NaN violates it."""
         if math.isnan(value):
             return math.inf
         over = -math.inf if self.most is None else (value - self.most) / max(abs(self.most), LEAST_RATIO_BASE)
@@ -62,11 +64,12 @@ class Constraint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __str__(self) -> str:
         least = "" if self.least is None else f"at least {self.least:g}"
         most = "" if self.most is None else f"at most {self.most:g}"
-        return f"{self.figure} {' and '.join(filter(None, (least, most)))}"
+        where = f" in {', '.join(self.scenarios)}" if self.scenarios else ""
+        return f"{self.figure} {' and '.join(filter(None, (least, most)))}{where}"
 
 
 class FullSize(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The chosen setting and the one as it is run at these scales, the smallest of which says what is true: 1 is full size."""
+    """The chosen setting and the unchanged one are run at these scales; the smallest is the reference: 1 is full size."""
 
     scales: Annotated[tuple[Annotated[float, msgspec.Meta(ge=1, le=100_000)], ...], msgspec.Meta(min_length=2, max_length=8)]
     replications: Annotated[int, msgspec.Meta(ge=2, le=10_000)] = 5
@@ -75,14 +78,16 @@ class FullSize(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class Tune(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """See the module. `replications`: of each trial. `final_replications`: of each finalist, on seeds that the search has not
     seen; up to `final_replications_max` until the best is known with `confidence`. `delta`: two settings whose scores differ by
-    less count as equally good. `batch`: trials that are proposed at a time; the search is the same for any number of workers."""
+    less count as equally good. `keep_baseline`: the setting as it is stays the choice unless another is better by more than
+    `delta`, by the interval of the difference. `batch`: trials that are proposed at a time; the search is the same for any number
+    of workers."""
 
     objectives: Annotated[tuple[Objective, ...], msgspec.Meta(min_length=1, max_length=8)]
     constraints: tuple[Constraint, ...] = ()
     combine: Literal["worst", "weighted"] = "worst"
     score_most: Annotated[float, msgspec.Meta(gt=0)] | None = None
     search: Literal["front", "score"] = "front"
-    """What the search makes small: each objective, for a Pareto front, or the score alone, which needs fewer trials."""
+    """What the search minimises: each objective, for a Pareto front, or the score alone, which needs fewer trials."""
     trials: Annotated[int, msgspec.Meta(ge=2, le=100_000)] = 60
     replications: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 3
     finalists: Annotated[int, msgspec.Meta(ge=2, le=50)] = 6
@@ -90,13 +95,14 @@ class Tune(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     final_replications_max: Annotated[int, msgspec.Meta(ge=5, le=10_000)] = 60
     confidence: Annotated[float, msgspec.Meta(gt=0.5, lt=1)] = 0.95
     delta: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.02
+    keep_baseline: bool = False
     batch: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 8
     compare_presets: bool = True
     """Whether the table shows every preset of `client.policy` in the same scenarios."""
     preset_replications: Annotated[int, msgspec.Meta(ge=2, le=10_000)] = 10
     """Of these; no more than the finalists have."""
     candidates: tuple[dict[str, Any], ...] = ()
-    """Settings that take part in the finals whatever the search finds, such as rounded values of an earlier answer."""
+    """Settings that take part in the finals in any case, such as rounded values of an earlier answer."""
     full: FullSize | None = None
     """How the answer of a scaled study is confirmed (`scale_check`)."""
 
@@ -115,7 +121,7 @@ class Tune(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     @property
     def figures(self) -> tuple[str, ...]:
-        """Every figure that is needed, each once."""
+        """Every needed figure, once."""
         named = [*(each.figure for each in self.objectives), *(each.figure for each in self.constraints)]
         return tuple(dict.fromkeys(named))
 
@@ -139,7 +145,7 @@ class Scorer:
                 raise ConfigError(f"scenario {place + 1} has none of the objectives: nothing that they measure happens there")
 
     def ratio(self, objective: Objective, value: float, scenario: int) -> float:
-        """How a value compares with the baseline's: 1 is equal, less is better. Infinite if it is NaN."""
+        """A value relative to the baseline's: 1 is equal, less is better. Infinite if it is NaN."""
         if math.isnan(value):
             return math.inf
         base = self.baseline[scenario][objective.figure]
@@ -171,12 +177,18 @@ class Scorer:
         return scores
 
     def excesses(self, per_scenario: Sequence[Figures]) -> list[float]:
-        """For each constraint, `score_most` the last of them, by how much it is broken in the worst scenario; 0 or less where it
-        holds."""
-        excesses = [max(each.excess(figures[each.figure]) for figures in per_scenario) for each in self.tune.constraints]
+        """For each constraint, `score_most` last, by how much it is violated in the worst scenario; 0 or less if it is
+        satisfied."""
+        excesses = [
+            max(each.excess(per_scenario[place][each.figure]) for place in self._bound(each)) for each in self.tune.constraints
+        ]
         if self.tune.score_most is not None:
             excesses.append(max(self.scores(per_scenario)) / self.tune.score_most - 1)
         return excesses
+
+    def _bound(self, constraint: Constraint) -> list[int]:
+        """The scenarios in which the constraint must hold."""
+        return [place for place, name in enumerate(self.scenarios) if not constraint.scenarios or name in constraint.scenarios]
 
     def _having(self, objective: Objective) -> list[int]:
         """The scenarios in which the objective counts and the baseline has it."""
@@ -195,8 +207,8 @@ class Scorer:
 
 
 def mean_figures(runs: Sequence[Figures], names: Sequence[str]) -> dict[str, float]:
-    """The mean of each figure over replications. A figure that one replication lacks (nobody came back, say) is NaN: a setting
-    must not look better because its worst runs have no value."""
+    """The mean of each figure over replications. A figure that one replication lacks (no client came back, for example) is NaN: a
+    setting must not look better because its worst runs have no value."""
     means = {}
     for name in names:
         values = [float(run.get(name, math.nan)) for run in runs]

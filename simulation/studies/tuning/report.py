@@ -1,6 +1,6 @@
-"""What a tuning found, for people and for programs: figures, one HTML page, and settings files.
+"""The report of a tuning, for people and programs: figures, one HTML page, and settings files.
 
-report.html      the question, the answer and how sure it is, figures, the table against all presets
+report.html      the question, the result and its certainty, figures, the comparison with all presets
 client.toml      the client's settings (`reference.client.ClientSettings.load`)
 server.toml      the server's settings (`steadywire serve --config`), if any was tuned
 trials.parquet, finalists.parquet
@@ -49,7 +49,7 @@ def write(tuned: Tuned, folder: Path, *, sensitivity: pd.DataFrame | None = None
 
 
 def settings(tuned: Tuned) -> dict[str, str]:
-    """The files that ship the answer, by name; none if nothing was found. Raises ConfigError for a policy that only the
+    """The settings files of the answer, by name; none if there is no answer. Raises ConfigError for a policy that only the
     simulator has."""
     if tuned.best is None:
         return {}
@@ -108,7 +108,7 @@ def report(tuned: Tuned, sensitivity: pd.DataFrame | None = None) -> str:
 
 
 def conclusions(tuned: Tuned) -> list[str]:
-    """What may be said, in sentences."""
+    """The conclusions, as sentences."""
     selection, best, asked = tuned.selection, tuned.best, tuned.study.tuning
     if selection is None or best is None:
         nearest = min(tuned.trials, key=lambda trial: max(trial.excesses), default=None)
@@ -117,14 +117,20 @@ def conclusions(tuned: Tuned) -> list[str]:
     score = selection.scores[selection.best]
     name = "the setting as it is" if best.name == BASELINE else describe(best.point)
     lines = [
-        f"Best: {name}.",
+        f"{'Best' if selection.lowest == selection.best else 'Kept'}: {name}.",
         f"Score {score.mean:.3f} [{score.low:.3f}, {score.high:.3f}], where 1 is the setting as it is.",
         f"Best of the finalists with probability {selection.is_best:.0%} ({selection.replications} fresh replications).",
         f"Within {selection.delta:.0%} of the best with probability {selection.is_good:.0%}.",
     ]
+    if selection.lowest != selection.best:
+        gain = selection.differences[selection.lowest]
+        lines.append(
+            f"The lowest score is that of {_name(tuned, selection.lowest)}: better by {-gain.mean:.3f} "
+            f"[{-gain.high:.3f}, {-gain.low:.3f}], and a change must be better by more than {selection.delta:g}."
+        )
     if selection.tied:
         others = "; ".join(_name(tuned, tied) for tied in selection.tied)
-        lines.append(f"Cannot be told apart from it: {others}.")
+        lines.append(f"Not significantly different: {others}.")
     for constraint, excess in zip(asked.constraint_names, best.excesses, strict=True):
         lines.append(f"{constraint}: holds, with {-excess:.0%} to spare in the worst scenario.")
     if tuned.against is not None:
@@ -139,7 +145,7 @@ def conclusions(tuned: Tuned) -> list[str]:
 
 
 def preset_sentences(against: pd.DataFrame) -> list[str]:
-    """Which presets the chosen setting beats: better in an objective and worse in none, by intervals that hold all at once."""
+    """Which presets the chosen setting beats: better in an objective and worse in none, by simultaneous intervals."""
     beaten, mixed = [], []
     for name, rows in against.groupby("preset", sort=False):
         is_worse = rows["low"] > 0

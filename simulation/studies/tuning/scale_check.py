@@ -1,10 +1,10 @@
-"""How far the answer of a scaled study is from the full one: the chosen setting and the one as it is, run at several scales.
+"""Check of a scaled study: the chosen and the unchanged setting, run at several scales.
 
     [tune]
     full = { scales = [20, 10, 1], replications = 5 }
 
-The smallest scale of the list is taken for the truth; 1 is full size. Counts are multiplied by the scale (`scenario.scaling`), so
-that all scales speak of the same world. `off` is the distance of a mean from the true one, relative to it.
+The smallest scale of the list is the reference; 1 is full size. Counts are multiplied by the scale (`scenario.scaling`), so that
+all scales describe the same world. `off` is the difference of a mean from the reference, relative to it.
 """
 
 import math
@@ -46,7 +46,7 @@ def scale_check(
 
 
 def sentences(table: pd.DataFrame, tune: Tune, baseline: str) -> list[str]:
-    """What may be said of the chosen setting at the smallest scale, and how far the others are from it."""
+    """The conclusions for the chosen setting at the smallest scale, and how far the other scales are from it."""
     least = table["scale"].min()
     where = "At full size" if least == 1 else f"At scale {least:g}"
     chosen = table[table["setting"] != baseline] if (table["setting"] != baseline).any() else table
@@ -64,6 +64,8 @@ def sentences(table: pd.DataFrame, tune: Tune, baseline: str) -> list[str]:
             lines.append(f"{where}, {row['scenario']}: {objective.figure} {interval}{of_before}.")
     for constraint in tune.constraints:
         for _, row in chosen[(chosen["figure"] == constraint.figure) & (chosen["scale"] == least)].iterrows():
+            if constraint.scenarios and row["scenario"] not in constraint.scenarios:
+                continue
             verdict = "holds" if constraint.excess(float(row["mean"])) <= 0 else "is BROKEN"
             lines.append(f"{where}, {row['scenario']}: {constraint} {verdict} ({row['mean']:.4g}).")
     for scale in sorted(set(table["scale"]) - {least}):

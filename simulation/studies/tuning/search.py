@@ -1,12 +1,13 @@
-"""Tuning: search the space, choose among the finalists on fresh seeds, and say how sure the choice is.
+"""The search of a tuning: tries settings, chooses among the finalists with fresh seeds, and computes the certainty.
 
     answer = tune(load_study(path), path.parent, workers=-1, folder="balancer.tune")
     answer.selection.best, answer.selection.is_good, answer.settings
 
-1. The baseline, the scenario as it is, runs in every scenario: every score is relative to it (`evaluation`, `question`).
+1. The baseline, the unchanged setting, runs in every scenario: every score is relative to it (`evaluation`, `question`).
 2. Optuna proposes settings in batches (TPE with constraints; several objectives are searched together), and they run.
-3. The finalists (feasible, the best scores, and the Pareto front) run on seeds that the search has not seen, for the winner of a
-   search was also lucky. Replications are added until the best one is known well enough (`selection`).
+3. The finalists (feasible, the best scores, and the Pareto front) run with seeds that the search has not seen, because the winner
+   of a search was also lucky. Replications are added until the best one is known with enough confidence (`selection`). With
+   `keep_baseline` the unchanged setting is chosen unless another one is better by more than `delta`.
 4. Presets of well-known systems run in the same scenarios on the same seeds, for comparison.
 
 Equal studies give equal answers, for any number of workers and any backend.
@@ -38,15 +39,15 @@ from simulation.studies.tuning.space import point_of
 
 BASELINE = "as it is"
 MEASURABLE_S = 0.05
-"""A baseline that took less says nothing about the rest."""
+"""If the baseline took less time than this, the total cannot be estimated from it."""
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """The answer. `trials`: every setting of the search, in order. `finalists`: on fresh seeds, with the baseline; `presets`
-    likewise. `selection`: which finalist is the best and how sure that is; None if none keeps the constraints."""
+    """The answer. `trials`: every setting of the search, in order. `finalists`: with fresh seeds, and the baseline; `presets`
+    likewise. `selection`: the best finalist and its certainty; None if none satisfies the constraints."""
 
     study: Study
     scenarios: tuple[Scenario, ...]
@@ -78,7 +79,7 @@ class Tuned:
 
     @property
     def front(self) -> tuple[Candidate, ...]:
-        """The feasible trials that no other trial beats in every objective."""
+        """The feasible trials that no other trial dominates."""
         feasible = [trial for trial in self.trials if trial.is_feasible]
         return tuple(feasible[place] for place in pareto_front([trial.objectives for trial in feasible]))
 
@@ -109,7 +110,7 @@ def tune(
     say: Say = lambda _: None,
     report: Report | None = None,
 ) -> Tuned:
-    """Answer a study. `folder`: finished runs are kept there, and an interrupted tuning goes on. Raises ConfigError."""
+    """Answer a study. `folder`: finished runs are kept there, and an interrupted tuning continues. Raises ConfigError."""
     place = None if folder is None else Path(folder)
     evaluator = Evaluator(study, folder_of_study, workers=workers, dask=dask, folder=place)
     asked = study.tuning
@@ -120,11 +121,13 @@ def tune(
     began = time.perf_counter()
     scorer = evaluator.scorer(asked.replications, fresh=False)
     if (took_s := time.perf_counter() - began) > MEASURABLE_S:  # else the runs were in the folder
-        say(f"estimated: {duration(took_s / asked.replications * _rounds(asked))}")
+        at_a_time = min(asked.replications, evaluator.processes)  # of the baseline; what follows keeps all processes busy
+        say(f"estimated: {duration(took_s * at_a_time / asked.replications * _rounds(asked) / evaluator.processes)}")
     trials = _search(evaluator, space, study.seed or 1, scorer, say, report)
     chosen = _finalists(trials, asked)
     if not chosen:
         say("no trial keeps the constraints")
+    if not chosen and not asked.candidates:
         baseline = evaluator.candidate(BASELINE, {}, evaluator.runs([{}], asked.replications, fresh=False)[0], scorer)
         return Tuned(study, evaluator.scenarios, baseline, trials, (), (), None)
     finalists, selection, of_best = _finals(evaluator, chosen, say, report)
@@ -149,7 +152,7 @@ def _rounds(asked: Tune) -> int:
 def _search(
     evaluator: Evaluator, space: Mapping[str, Range | Choice], seed: int, scorer: Scorer, say: Say, report: Report | None
 ) -> tuple[Candidate, ...]:
-    """Optuna's trials, in batches. Settings that make no scenario are told as failed and cost nothing."""
+    """Optuna's trials, in batches. Settings without a valid scenario are reported as failed and cost nothing."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -192,12 +195,12 @@ def _search(
 
 
 def _aims(candidate: Candidate, asked: Tune) -> tuple[float, ...]:
-    """What the search makes small."""
+    """The values that the search minimises."""
     return (candidate.score,) if asked.search == "score" else candidate.objectives
 
 
 def _suggest(trial: Any, name: str, parameter: Range | Choice) -> Any:
-    """Let Optuna choose; of a Choice the number of the value, for values can be whole tables."""
+    """Let Optuna choose; of a Choice the index of the value, because values can be whole tables."""
     if isinstance(parameter, Choice):
         return trial.suggest_categorical(name, list(range(len(parameter.values))))
     is_log = parameter.scale == "log"
@@ -243,7 +246,7 @@ def _finals(
         }
         if not scores:
             raise ConfigError("no finalist keeps the constraints on fresh seeds; run more trials, or loosen a constraint")
-        selection = select(scores, delta=asked.delta, confidence=asked.confidence)
+        selection = select(scores, delta=asked.delta, confidence=asked.confidence, keep=BASELINE if asked.keep_baseline else None)
         if selection.is_good >= asked.confidence or replications >= asked.final_replications_max:
             return finalists, selection, found[names.index(selection.best)]
         replications = min(2 * replications, asked.final_replications_max)

@@ -1,9 +1,9 @@
-"""Which parameters matter: Morris' elementary effects over all of them, then Sobol indices of those that do (with SALib).
+"""Sensitivity analysis: Morris' elementary effects of all parameters, then Sobol indices of the important ones (with SALib).
 
 Morris (1991) needs few runs and ranks: mu_star is the mean absolute effect of a step across a parameter's range on the score,
 sigma how much it varies (interactions, or a curved response). Sobol's indices say which share of the variance of the score a
-parameter explains alone (S1) and with its interactions (ST). All settings run on common random numbers, so an effect is that of
-the parameter and not of other luck.
+parameter explains alone (S1) and with its interactions (ST). All settings run with common random numbers, so an effect is caused
+by the parameter and not by randomness.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""The space that a tuning searches: parameters with ranges, choices, and choices whose parts have ranges of their own.
+"""The search space of a tuning: parameters with ranges, choices, and choices with their own ranges.
 
     [parameters]
     "client.policy" = { values = [
@@ -7,7 +7,7 @@
     ] }
     "client.config.fallback_after_failures" = { low = 2, high = 12, whole = true }
 
-Below a choice, a table with `low` and `high` is a range that exists only where that value is chosen.
+Below a choice, a table with `low` and `high` is a range that exists only if that value is chosen.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -17,7 +17,7 @@ from reference.tables import value_of
 from simulation.studies.design import Choice, Point, Range
 
 Draw = Callable[[str, Range | Choice], Any]
-"""Chooses a value for a named parameter: for a Choice the number of the value."""
+"""Chooses a value for a named parameter: for a Choice the index of the value."""
 
 
 def point_of(space: Mapping[str, Range | Choice], draw: Draw) -> Point:
@@ -33,12 +33,12 @@ def point_of(space: Mapping[str, Range | Choice], draw: Draw) -> Point:
 
 
 def numeric(space: Mapping[str, Range | Choice]) -> dict[str, Range]:
-    """The parameters that are ranges at the top level: those whose influence can be analysed."""
+    """The parameters that are ranges at the top level, whose influence can be analysed."""
     return {path: parameter for path, parameter in space.items() if isinstance(parameter, Range)}
 
 
 def names(space: Mapping[str, Range | Choice]) -> Iterator[str]:
-    """The name of every parameter that can be drawn."""
+    """The name of every parameter of the space."""
     for path, parameter in space.items():
         yield path
         if isinstance(parameter, Choice):

@@ -9,8 +9,8 @@ K is the first k with A_k >= X, and R = A_K the time until reconnected. Because 
     E[R]       = sum over k >= 0 of E[d_(k+1)] P(X > A_k)
     E[R**2]    = sum over k >= 0 of E[d_(k+1)**2] P(X > A_k) + 2 E[d_(k+1)] E[A_k; X > A_k]
 
-and all of it follows from the laws of the single waits. Every jitter in use is a uniform law, some cut off at a limit; `Wait` is
-that law. Source: elementary (memorylessness); jitters after M. Brooker, "Exponential Backoff And Jitter", AWS, 2015.
+and all of it follows from the distributions of the single waits. Every jitter in use is uniform, some cut off at a limit; `Wait`
+is that distribution. Source: elementary (memorylessness); jitters after M. Brooker, "Exponential Backoff And Jitter", AWS, 2015.
 """
 
 import math
@@ -25,7 +25,7 @@ _ATTEMPTS_MAX = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """min(U(low_s, high_s), at_most_s), in seconds. low_s = high_s: no chance in it."""
+    """min(U(low_s, high_s), at_most_s), in seconds. low_s = high_s: constant."""
 
     low_s: float
     high_s: float
@@ -101,7 +101,7 @@ def floored_full_jitter(
 
 
 def fixed(*waits_s: float, then_s: float | None = None) -> Schedule:
-    """These waits, without chance, and then always `then_s`; None: then the client gives up."""
+    """These fixed waits, and then always `then_s`; None: then the client gives up."""
 
     def wait(k: int) -> Wait | None:
         if k <= len(waits_s):
@@ -120,7 +120,7 @@ def ceiling(k: int, base_s: float, factor: float, cap_s: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Reconnect:
-    """What follows from a schedule and a rule for how long a failure lasts. Infinite where a client may give up.
+    """The results for a schedule and a duration of failures. Infinite if a client may give up.
 
     attempts_mean: E[K]. time_mean_s: E[R], and time_mean_square_s2: E[R**2]. gives_up: the probability that no attempt succeeds.
     """
@@ -132,7 +132,7 @@ class Reconnect:
 
 
 def all_fail(schedule: Schedule, attempts: int, outage_mean_s: float, attempt_s: float = 0.0) -> float:
-    """P(the first n attempts fail) = P(X > A_n); the chance that a fallback after n failures is used."""
+    """P(the first n attempts fail) = P(X > A_n); the probability that a fallback after n failures is used."""
     probability = 1.0
     for wait in _waits(schedule, attempt_s, attempts):
         probability *= wait.laplace(1 / outage_mean_s)

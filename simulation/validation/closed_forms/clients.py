@@ -1,7 +1,7 @@
-"""Devices, names and ports: what a uniform phase, a fixed wait and a pool without a queue come to.
+"""Devices, names and ports: results for a uniform phase, a fixed wait, and a pool without a queue.
 
 A phase that is uniform on [0, T) has mean T / 2 and variance T**2 / 12. A pool of c ports that is offered a of them on average
-turns away the share B(c, a) of those who come as a Poisson process, whatever the distribution of how long each port is held
+refuses the share B(c, a) of Poisson arrivals, whatever the distribution of the holding times
 (A. K. Erlang, 1917; insensitivity: B. A. Sevastyanov, 1957).
 """
 
@@ -23,16 +23,16 @@ def turned_away(ports: int, offered: float) -> float:
 
 
 def in_use(ports: int, offered: float) -> float:
-    """The mean number of ports that are taken."""
+    """The mean number of ports in use."""
     return offered * (1 - turned_away(ports, offered))
 
 
 def away_mean_s(wait_s: float, outage_mean_s: float) -> float:
-    """How long one is away who tries every `wait_s` while an outage that is exponential lasts, attempts taking no time: a
+    """How long a client is away that tries every `wait_s` during an exponential outage, with attempts that take no time: a
     geometric number of waits."""
     return wait_s / (1 - math.exp(-wait_s / outage_mean_s))
 
 
 def up(up_mean_s: float, down_mean_s: float) -> float:
-    """The share of time that an on/off process is up."""
+    """The share of time in which an on/off process is up."""
     return up_mean_s / (up_mean_s + down_mean_s)

@@ -1,4 +1,4 @@
-"""How long a dead connection looks alive, and how often one that lives looks dead.
+"""Detection times of dead connections, and the rate of false alarms.
 
 A client sends a ping every I seconds, its answer takes a round trip r < I, and without any byte for T <= I after a ping the
 connection is given up. At a uniform phase the path becomes a black hole. If an answer was on its way it is lost, and its ping's

@@ -1,4 +1,4 @@
-"""Loss in bursts, in time: a link that is good and bad by turns, for exponential times (Gilbert-Elliott in continuous time).
+"""Loss in bursts, in time: a link alternates between good and bad for exponential times (Gilbert-Elliott in continuous time).
 
 With rates g = 1 / mean good time and b = 1 / mean bad time: P(bad) = g / (g + b), and of two moments a time t apart the states
 correlate by exp(-(g + b) t). Here bad means lost.
@@ -8,12 +8,12 @@ import math
 
 
 def share(good_s: float, bad_s: float) -> float:
-    """Of time, and so of packets that come at any fixed times."""
+    """Of time, and so of packets at any fixed times."""
     return bad_s / (good_s + bad_s)
 
 
 def correlation(apart_s: float, good_s: float, bad_s: float) -> float:
-    """Of the losses of two packets that leave so far apart."""
+    """Of the losses of two packets sent this far apart."""
     return math.exp(-apart_s * (1 / good_s + 1 / bad_s))
 
 

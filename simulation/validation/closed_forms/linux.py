@@ -1,4 +1,4 @@
-"""What Linux's TCP does, from its source: the retransmission timeout, and how many flights a transfer takes. Seconds and packets.
+"""Linux's TCP, from its source: the retransmission timeout, and the number of flights of a transfer. Seconds and packets.
 
 Sources: `tcp_rtt_estimator` and `__tcp_set_rto` in net/ipv4/tcp_input.c; RFC 6928 for the initial window; `tcp_cwnd_restart`.
 """

@@ -1,4 +1,4 @@
-"""Loss that comes in bursts: the Gilbert-Elliott chain, one step for each packet.
+"""Loss in bursts: the Gilbert-Elliott chain, one step for each packet.
 
 The chain is good or bad; it turns bad with probability p, good with probability r. In the good state a packet passes with
 probability k, in the bad with h (here, as in Gilbert's simplest model, k = 1 and h = 0: bad means lost). Sources: E. N. Gilbert,
@@ -7,7 +7,7 @@ Bell System Technical Journal 39, 1960; E. O. Elliott, the same 42, 1963.
 
 
 def bad_share(p: float, r: float) -> float:
-    """The share of packets that meet the bad state: p / (p + r)."""
+    """The share of packets in the bad state: p / (p + r)."""
     return p / (p + r)
 
 

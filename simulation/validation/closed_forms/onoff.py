@@ -1,4 +1,4 @@
-"""Reconnect attempts on a network that comes and goes: alternately on, Exp(mean a), and off, Exp(mean b).
+"""Reconnect attempts on a network that is alternately on, Exp(mean a), and off, Exp(mean b).
 
 A client is dropped when the network goes off, and is back with its first attempt that meets it on. With A = a / (a + b) and
 s = 1/a + 1/b, a network that is off now is off again after a time d with probability 1 - A + A exp(-s d) (the two-state Markov

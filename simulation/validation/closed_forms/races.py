@@ -1,4 +1,4 @@
-"""A ping every I, late by a uniform time up to S, against a middlebox that forgets after T without anything passing.
+"""A ping every I, late by a uniform time up to S, and a middlebox that forgets a connection after T without data.
 
 The answer of a ping passes a box at the client one round trip r after the ping itself; the next ping has T from then. So it comes
 too late when its lateness U > T - I + r.

@@ -1,4 +1,4 @@
-"""A bottleneck that is shared by all who have something to send: processor sharing.
+"""A bottleneck shared equally by all clients that have something to send: processor sharing.
 
 For Poisson arrivals the number of those that are served is geometric, and the mean time of a job of size s is s / (1 - load),
 whatever the distribution of sizes. Source: L. Kleinrock, Journal of the ACM 14, 1967.

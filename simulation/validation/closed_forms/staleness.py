@@ -1,4 +1,4 @@
-"""What an unreliable line does to events that are delivered in the end.
+"""Delays of events on an unreliable link on which they are delivered in the end.
 
 A connection is up for a time of mean a, then lost, and back after R; events come at random times (Poisson), and those that come
 while it is away are delivered when it is back. By renewal-reward: the share of events that are late is E[R] / (a + E[R]), and the

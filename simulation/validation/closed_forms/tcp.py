@@ -1,4 +1,4 @@
-"""When TCP sends again, and when it gives up. Linux's defaults; times in seconds since the first try.
+"""When TCP retransmits, and when it gives up. Linux's defaults; times in seconds since the first try.
 
 Sources: RFC 6298; Linux tcp(7) and ip-sysctl: tcp_syn_retries 6, tcp_retries2 15, and since 6.5 tcp_syn_linear_timeouts 4.
 """
@@ -31,7 +31,7 @@ def syn_times_s(*, linear: bool) -> tuple[tuple[float, ...], float]:
 
 
 def data_gives_up_s(rto_s: float = RTO_MIN_S, retries: int = RETRIES) -> float:
-    """How long an established connection goes on sending into a black hole."""
+    """How long an established connection sends into a black hole."""
     return retransmissions_s(retries, rto_s)[1]
 
 

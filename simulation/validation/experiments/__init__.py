@@ -1,1 +1,1 @@
-"""Experiments: one part of the simulator each, set up so that a closed form says what must come out."""
+"""Experiments: each tests one part of the simulator for which a closed form gives the expected result."""

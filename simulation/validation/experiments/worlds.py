@@ -1,4 +1,4 @@
-"""What the traces of still worlds (`simulation.scenario.still_world`) say about absences."""
+"""Absences of clients in the traces of still worlds (`simulation.scenario.still_world`)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from simulation.trace.trace import AttemptMade, ConnectionLeft, ConnectionLost, 
 
 @dataclass(frozen=True, slots=True)
 class Absence:
-    """A stretch in which nothing carried a client. has_returned: it ended with a connection. Times in seconds."""
+    """An interval in which a client had no transport. has_returned: it ended with a connection. Times in seconds."""
 
     start_s: float
     end_s: float
@@ -30,7 +30,7 @@ def absences(client: ClientIndex, ended_at: int) -> Iterator[Absence]:
         if isinstance(record, AttemptMade):
             attempts += 1
         elif isinstance(record, ConnectionLost | ConnectionLeft) and was_connected:
-            attempts = 0  # the next attempt may be made in this instant, before the state is told
+            attempts = 0  # the next attempt may be made in this instant, before the state is reported
         elif isinstance(record, StateTurned):
             is_connected = record.is_carried
             if was_connected and not is_connected:

@@ -1,1 +1,1 @@
-"""Servers that ours is measured beside: the same room, on well-known libraries."""
+"""Servers to compare ours with: the same room, on well-known libraries."""

@@ -1,4 +1,4 @@
-"""What the tests of the byte level share: peers that speak in raw bytes, and a door with a small application behind it."""
+"""Shared by the tests of the byte level: peers that send raw bytes, and a front door with a small application behind it."""
 
 import json
 import socket

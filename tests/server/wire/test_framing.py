@@ -1,4 +1,4 @@
-"""Frames against wsproto as the other side, and the reader of messages against every way of cutting the bytes."""
+"""Frames with wsproto as the other side, and the message reader with the bytes split in every way."""
 
 import pytest
 from hypothesis import given

@@ -147,7 +147,7 @@ async def test_a_half_closed_client_is_still_answered() -> None:
     ("request_bytes", "status", "code"),
     [
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400, 4400),
-        (b"nonsense\r\n\r\n", 400, 4400),
+        (b"garbage\r\n\r\n", 400, 4400),
         (b"GET / HTTP/1.1\r\n\r\n", 400, 4400),
         (b"GET / HTTP/2.0\r\nHost: x\r\n\r\n", 505, 4406),
         (get("/", "Content-Length: 1", "Transfer-Encoding: chunked"), 400, 4400),
@@ -388,12 +388,12 @@ async def test_an_upgrade_decision_may_refuse_or_fail() -> None:
 
 @pytest.mark.parametrize("how", ["close", "abort", "send_eof"])
 async def test_a_long_poll_learns_that_its_client_has_gone(how: str) -> None:
-    told = trio.Event()
+    reported = trio.Event()
 
     async def poll(scope: Any, receive: Any, send: Any) -> None:
         await receive()
         assert (await receive())["type"] == "http.disconnect"
-        told.set()
+        reported.set()
         await respond(send, b"for nobody")
 
     async with open_house(poll) as house:
@@ -406,7 +406,7 @@ async def test_a_long_poll_learns_that_its_client_has_gone(how: str) -> None:
         else:
             getattr(client, how)()
         with trio.fail_after(5):
-            await told.wait()
+            await reported.wait()
         await wait_all_tasks_blocked()
         assert house.door.statistics().connections == 0
         assert house.problems == []

@@ -1,4 +1,4 @@
-"""Arbitrary bytes at the door: whatever comes, every connection ends, nothing is reported as our fault, nothing leaks.
+"""Arbitrary bytes at the front door: every connection ends, nothing is reported as our bug, nothing leaks.
 
 Everything runs in memory and virtual time, so that "ends" can mean: within all the time limits together.
 """

@@ -1,7 +1,8 @@
-"""PushStream: the same contract for the socket and for its double in memory."""
+"""PushStream: the same contract for the socket and for its in-memory version."""
 
 import socket
 import struct
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -83,6 +84,20 @@ async def test_a_full_stream_keeps_one_tail_and_refuses_the_next_message(make: M
             assert ours.push(b"next")
             await ours.flush()
         assert got == LARGE + b"next"
+
+
+@both
+async def test_what_has_been_sent_is_not_kept(make: Make) -> None:
+    ours, theirs = make()
+    async with ours, theirs:
+        large = bytes(LARGE[:-1])
+        references = sys.getrefcount(large)
+        assert ours.push(large)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read_to_end, theirs)
+            await ours.flush()
+            await ours.send_eof()
+        assert sys.getrefcount(large) == references
 
 
 @both

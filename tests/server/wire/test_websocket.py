@@ -1,4 +1,4 @@
-"""ServerWebSocket: what a client sees, in each way to speak and each way to end."""
+"""ServerWebSocket: what a client sees, for each kind of message and each way to end."""
 
 import struct
 from dataclasses import replace

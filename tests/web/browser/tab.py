@@ -1,4 +1,4 @@
-"""A tab that is really hidden, slowed and frozen, as those of people are.
+"""A tab that is really hidden, throttled and frozen, as in a user's browser.
 
 Playwright keeps every page that it opens visible and active, and no other session can take that back. So this tab is opened by
 the browser itself, in its default profile, and spoken to through the browser's own session of the DevTools protocol.

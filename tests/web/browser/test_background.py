@@ -28,8 +28,8 @@ def hide(tab: Tab, other: Tab) -> None:
 
 
 def ends_with_the_log_of(room: Room, tab: Tab, count: int) -> None:
-    tab.wait_for(f"told.marks.length >= {count} && client.getQueuedMessageCount() === 0")
-    assert tab.evaluate("told.marks") == room.log() == list(range(1, count + 1))
+    tab.wait_for(f"seen.marks.length >= {count} && client.getQueuedMessageCount() === 0")
+    assert tab.evaluate("seen.marks") == room.log() == list(range(1, count + 1))
 
 
 def test_a_hidden_tab_whose_timers_are_slowed_keeps_up(browser: "Browser", context: "BrowserContext", room: Room) -> None:
@@ -47,14 +47,14 @@ def test_a_hidden_tab_whose_timers_are_slowed_keeps_up(browser: "Browser", conte
         assert tab.evaluate("ticks.length") <= passed_s + 2, "its timers are slowed indeed"
         # The line is lost and comes back, and both publish.
         tab.evaluate("publishMarks(1, 2)")
-        tab.wait_for("told.marks.length === 2")
+        tab.wait_for("seen.marks.length === 2")
         room.line.cut()
         tab.wait_for("client.health.value.status === 'Disconnected'")
         tab.evaluate("publishMarks(3, 4)")
         room.line.restore()
-        tab.wait_for("told.marks.length === 4")
+        tab.wait_for("seen.marks.length === 4")
         ben.evaluate("publishMarks(5, 6)")
-        tab.wait_for("told.marks.length === 6")
+        tab.wait_for("seen.marks.length === 6")
         assert tab.evaluate("document.visibilityState") == "hidden"
         tab.show()
         tab.wait_for("document.visibilityState === 'visible'")
@@ -69,24 +69,24 @@ def test_a_tab_that_was_frozen_goes_on(browser: "Browser", context: "BrowserCont
     with open_tab(browser, room.address()) as (tab, other):
         tab.evaluate(LIFE)
         tab.evaluate("publishMarks(1, 3)")
-        tab.wait_for("told.marks.length === 3")
+        tab.wait_for("seen.marks.length === 3")
         hide(tab, other)
         tab.freeze()
         ben.evaluate("publishMarks(4, 6)")
-        ben.wait_for_function("() => told.accepted.length === 3")
+        ben.wait_for_function("() => seen.accepted.length === 3")
         if is_cut:
             room.line.cut()
             ben.wait_for_function("() => client.health.value.status === 'Disconnected'")
             room.line.restore()
         ben.evaluate("publishMarks(7, 9)")
-        ben.wait_for_function("() => told.accepted.length === 6")
+        ben.wait_for_function("() => seen.accepted.length === 6")
         ben.wait_for_timeout(3500)  # longer than a ping may be without an answer
-        assert tab.evaluate("told.marks.length") == 3, "nothing reaches a frozen page"
+        assert tab.evaluate("seen.marks.length") == 3, "nothing reaches a frozen page"
         tab.thaw()
-        tab.wait_for("told.marks.length === 9")
+        tab.wait_for("seen.marks.length === 9")
         tab.evaluate("publishMarks(10, 12)")
         ends_with_the_log_of(room, tab, 12)
         assert tab.evaluate("life") == ["freeze", "resume"]
         assert tab.evaluate("longestGapMs()") > 3000, "it stood still indeed"
-        ben.wait_for_function("() => told.marks.length === 12")
-        assert ben.evaluate("told.marks") == room.log()
+        ben.wait_for_function("() => seen.marks.length === 12")
+        assert ben.evaluate("seen.marks") == room.log()

@@ -25,7 +25,7 @@ def open_page(context: "BrowserContext", room: Room, user: str = "ada") -> "Page
 
 def started(page: "Page") -> None:
     page.wait_for_function("() => document.title === 'started'")
-    assert page.evaluate("told.storageErrors") == []
+    assert page.evaluate("seen.storageErrors") == []
 
 
 def connected(page: "Page") -> None:
@@ -57,10 +57,10 @@ def stored(page: "Page", count: int) -> None:
 
 def all_arrive(page: "Page", room: Room) -> None:
     room.line.restore()
-    page.wait_for_function("() => client.getQueuedMessageCount() === 0 && told.accepted.length === 50")
+    page.wait_for_function("() => client.getQueuedMessageCount() === 0 && seen.accepted.length === 50")
     assert room.log() == MARKS
-    page.wait_for_function("() => told.marks.length === 50")
-    assert page.evaluate("told.marks") == MARKS
+    page.wait_for_function("() => seen.marks.length === 50")
+    assert page.evaluate("seen.marks") == MARKS
 
 
 def reload(context: "BrowserContext", page: "Page", room: Room) -> "Page":
@@ -75,7 +75,7 @@ def kill(context: "BrowserContext", page: "Page", room: Room) -> "Page":
 
 
 def crash(page: "Page") -> None:
-    """The renderer of this tab is killed, without a word to the page."""
+    """The renderer of this tab is killed; the page is not notified."""
     with page.expect_event("crash"), suppress(playwright_api.Error):  # it never arrives
         page.goto("chrome://crash")
 
@@ -83,9 +83,9 @@ def crash(page: "Page") -> None:
 def go_back(page: "Page") -> None:
     """To a page that was left. It must come out of the back/forward cache; if not, the browser says why."""
     page.go_back(wait_until="commit")
-    page.wait_for_function("() => globalThis.told !== undefined")
+    page.wait_for_function("() => globalThis.seen !== undefined")
     reasons = page.evaluate("JSON.stringify(performance.getEntriesByType('navigation')[0].notRestoredReasons)")
-    assert page.evaluate("told.shownAgain") == 1, reasons
+    assert page.evaluate("seen.shownAgain") == 1, reasons
 
 
 @pytest.mark.parametrize("ends", [reload, kill], ids=lambda ends: ends.__name__)
@@ -115,9 +115,9 @@ def test_a_publish_that_was_refused_is_told_of_until_it_is_dismissed(
     page = ends(context, page, room)
     shown = page.evaluate("client.failures.map(({ eventType, data, code }) => [eventType, data.mark, code])")
     assert shown == [["NOTE", 7, "unknown_event_type"]]
-    assert page.evaluate("told.failures") == [1]
+    assert page.evaluate("seen.failures") == [1]
     page.evaluate("client.dismissFailures()")
-    assert page.evaluate("told.failures") == [1, 0]
+    assert page.evaluate("seen.failures") == [1, 0]
     page.wait_for_function(COUNTS_STORED, arg=["failures", 0])
     page = reload(context, page, room)
     assert page.evaluate("client.failures") == []
@@ -161,7 +161,7 @@ def test_two_tabs_have_an_identity_each_and_a_queue_that_is_left_is_sent_by_the_
     assert room.log() == [1, 2]
     third = open_page(context, room)
     assert third.evaluate("client.clientId") == ids[1]
-    third.wait_for_function("() => told.accepted.length === 2")
+    third.wait_for_function("() => seen.accepted.length === 2")
     assert room.log() == [1, 2, 3, 4]
 
 
@@ -210,30 +210,30 @@ def test_users_of_one_browser_have_an_identity_each(context: "BrowserContext", r
 def test_a_page_goes_on_from_its_position_with_the_state_that_it_had(context: "BrowserContext", room: Room) -> None:
     page = open_page(context, room)
     page.evaluate("publishMarks(1, 3)")
-    page.wait_for_function("() => told.marks.length === 3")
-    assert page.evaluate("told.snapshots") == [None]
+    page.wait_for_function("() => seen.marks.length === 3")
+    assert page.evaluate("seen.snapshots") == [None]
     page.wait_for_timeout(1200)  # the position is stored a second after the first event
     page.reload()
     started(page)
-    assert page.evaluate("[told.snapshots, client.position.sequenceNumber]") == [["stored"], 3]
+    assert page.evaluate("[seen.snapshots, client.position.sequenceNumber]") == [["stored"], 3]
     grafts = page.evaluate("client.runState.grafts")
     assert grafts == {f"step-{mark}": {"position": f"step-{mark}", "mark": mark} for mark in (1, 2, 3)}
     page.evaluate("publishMarks(4, 4)")
-    page.wait_for_function("() => told.marks.length === 1")
-    assert page.evaluate("[told.marks, told.snapshots]") == [[4], ["stored"]]
+    page.wait_for_function("() => seen.marks.length === 1")
+    assert page.evaluate("[seen.marks, seen.snapshots]") == [[4], ["stored"]]
 
 
 def test_a_page_that_is_left_and_shown_again_goes_on(context: "BrowserContext", room: Room) -> None:
     page = open_page(context, room)
     page.evaluate("publishMarks(1, 2)")
-    page.wait_for_function("() => told.marks.length === 2")
+    page.wait_for_function("() => seen.marks.length === 2")
     client_id = page.evaluate("client.clientId")
     page.goto(f"{room.origin}/web/index.js")  # anything else
     go_back(page)
     page.wait_for_function("() => client.health.value.status === 'Reconnected'")
     page.evaluate("publishMarks(3, 3)")
-    page.wait_for_function("() => told.marks.length === 3")
-    assert page.evaluate("[client.clientId, told.marks]") == [client_id, [1, 2, 3]]
+    page.wait_for_function("() => seen.marks.length === 3")
+    assert page.evaluate("[client.clientId, seen.marks]") == [client_id, [1, 2, 3]]
     page.reload()
     started(page)
     assert page.evaluate("client.clientId") == client_id
@@ -251,7 +251,7 @@ def test_a_page_whose_queue_another_tab_took_while_it_was_left_begins_anew(conte
     page.evaluate("publishMarks(1, 1)")
     other.evaluate("publishMarks(2, 2)")
     for each in (page, other):
-        each.wait_for_function("() => told.accepted.length === 1")
+        each.wait_for_function("() => seen.accepted.length === 1")
     assert sorted(room.log()) == [1, 2]
 
 

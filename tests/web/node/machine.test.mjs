@@ -74,7 +74,7 @@ test("the fold is that of the protocol", () => {
 test("a message that is no frame is refused with the code to close with", () => {
   const event = { eventType: "CHAT", userId: "u", timestamp: 1, sequenceNumber: 3, data: {}, isCritical: false };
   const bad = [
-    "", "{", "[]", "null", "5", '"x"', "{}", '{"type":"nonsense"}', '{"type":5}', '{"type":"publish","clientSequence":1}', '{"type":"heartbeat"}',
+    "", "{", "[]", "null", "5", '"x"', "{}", '{"type":"garbage"}', '{"type":5}', '{"type":"publish","clientSequence":1}', '{"type":"heartbeat"}',
     '{"type":"heartbeat","head":-1}', '{"type":"heartbeat","head":1.5}', '{"type":"heartbeat","head":"1"}', '{"type":"heartbeat","head":9007199254740994}',
     '{"type":"heartbeat","head":null}', '{"type":"goaway","code":4001,"retryAfterMs":86400001,"spreadMs":0}', '{"type":"pong","nonce":1}',
     '{"type":"presence","joined":null,"serverTime":1}', '{"type":"presence","joined":[5],"serverTime":1}', '{"type":"cursors","moved":{"u":5},"serverTime":1}',

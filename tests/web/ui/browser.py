@@ -1,4 +1,4 @@
-"""What the browser tests share: a real server process, an emulated access link for each page, and pages in Chromium.
+"""Shared by the browser tests: a real server process, an emulated access link for each page, and pages in Chromium.
 
 The tests are plain functions: server, emulator and their faults live in a portal's thread, and the browser is driven from the
 test's own. Everything is real, and so is time; the settings are short.

@@ -1,4 +1,4 @@
-"""Every page, in light and dark, wide and narrow: axe-core finds nothing, nothing sticks out, and a picture is kept."""
+"""Every page, in light and dark, wide and narrow: axe-core finds nothing, nothing overflows, and a screenshot is kept."""
 
 from pathlib import Path as FilePath
 

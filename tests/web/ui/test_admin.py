@@ -1,4 +1,4 @@
-"""The admin view: what it shows of a living server, and what an operator does with it."""
+"""The admin view: what it shows of a running server, and an operator's actions."""
 
 import re
 

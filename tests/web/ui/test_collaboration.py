@@ -97,18 +97,18 @@ def test_a_network_that_fails_in_every_way(site: Site) -> None:
     for member in (ada, bob):
         member.has(2)
     until(lambda: "ada" in bob.page.locator("#people").inner_text(), "bob sees that ada is here")
-    until(lambda: "ada" in bob.page.locator("#notices").inner_text(), "bob is told that ada acted")
+    until(lambda: "ada" in bob.page.locator("#notices").inner_text(), "bob is notified that ada acted")
 
     ada.went("D?C")
 
-    # A reset: both ends are told, and the page is back at once.
+    # A reset: both ends are notified, and the page reconnects at once.
     ada.apply(ada.line.reset)
     ada.shows("Reconnected")
     ada.graft("after a reset")
     agree(site, 3, ada, bob)
     ada.went("C(D?R)+")
 
-    # An outage: nobody is told; the silence is noticed, publishes wait and are counted.
+    # An outage: neither end is notified; the silence is detected, publishes wait and are counted.
     with ada.under(OUTAGE):
         ada.shows("Disconnected")
         assert "Next attempt in" in ada.message or "Connecting now" in ada.message

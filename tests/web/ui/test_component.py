@@ -1,4 +1,4 @@
-"""The connection-health component by itself: what it shows of a health, and the rules that hold whatever it is given."""
+"""The connection-health component alone: what it shows for a health, and rules that hold for every input."""
 
 import json
 from typing import Any
@@ -93,7 +93,7 @@ def test_the_shapes_of_the_statuses_differ(page: Page) -> None:
     for status in ("Connected", "Reconnected", "Disconnected", "HTTP Polling"):
         show(page, status=status)
         shapes.add(page.locator("#tested .dot path").get_attribute("d"))
-    assert len(shapes) == 4, "no two statuses are told apart by colour alone"
+    assert len(shapes) == 4, "no two statuses differ by colour alone"
 
 
 def test_the_figures(page: Page) -> None:
@@ -143,10 +143,10 @@ def test_nothing_that_it_is_given_becomes_markup(page: Page) -> None:
 
 
 @pytest.mark.parametrize(
-    "nonsense", [None, {}, {"status": "Fine"}, {"status": "Connected", "roundTrip": None, "deliveryRate": "x"}]
+    "garbage", [None, {}, {"status": "Fine"}, {"status": "Connected", "roundTrip": None, "deliveryRate": "x"}]
 )
-def test_nonsense_does_no_harm(page: Page, nonsense: Any) -> None:
-    page.evaluate("health => { tested.health = health; }", nonsense)
+def test_invalid_health_does_no_harm(page: Page, garbage: Any) -> None:
+    page.evaluate("health => { tested.health = health; }", garbage)
     page.wait_for_timeout(150)
     assert text(page, ".status") in ("Disconnected", "Connected")
 

@@ -1,4 +1,4 @@
-"""What the server hands out to browsers: which files, with which headers, and nothing else."""
+"""The files that the server sends to browsers, with their headers, and nothing else."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The pages of a server that takes signed tokens: they ask for one, and for another when the first is not taken any more."""
+"""The pages of a server with signed tokens: they ask for a token, and for another when the first is not accepted any more."""
 
 import time
 import uuid

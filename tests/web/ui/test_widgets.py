@@ -90,14 +90,14 @@ def test_the_buttons_of_the_widget(live: LiveRun) -> None:
     until(lambda: live.health.health["status"] == "Disconnected")
     ask({"do": "restore"}, [])
     until(lambda: live.health.health["status"] == "Reconnected")
-    for nonsense in (
+    for garbage in (
         None,
         7,
         {},
         {"do": "publish", "type": "CHAT", "step": "a", "text": "b"},
         {"do": "publish", "type": "GRAFT", "step": 1},
     ):
-        ask(nonsense, [])
+        ask(garbage, [])
     ask({"do": "publish", "type": "GRAFT", "step": "", "text": ""}, [])
     assert "position" in view.complaint
     assert len(live.client.events()) == 2

@@ -1,7 +1,7 @@
-"""Create the brief's table of messages and the tables beside it; what each is for stands in
+"""Create the brief's table of messages and the tables beside it; their purpose is in
 `reference.store.tables`.
 
-Written out instead of taken from `tables`: a migration stays as it was when the tables move on.
+Written out instead of imported from `tables`: a migration must not change when the tables do.
 """
 
 import sqlalchemy as sa

@@ -1,4 +1,4 @@
-"""Create the tables with which several server processes share one PostgreSQL database; what each is for stands
+"""Create the tables with which several server processes share one PostgreSQL database; their purpose is
 in `reference.store.tables`. An SQLite file belongs to one process and gets nothing.
 """
 

@@ -1,8 +1,8 @@
-"""Put the client and the number of its publish beside each event, so that a commit writes one row per event; keep JSON
-exactly; and make the tables by which a restored database and one that cannot be written are noticed. What each is for
-stands in `reference.store.tables`.
+"""Put the client and the number of its publish into each event's row, so that a commit writes one row per event; keep JSON
+exactly; and create the tables that detect a restored database and one that cannot be written. Their purpose is in
+`reference.store.tables`.
 
-A message whose answer was no longer kept gets no client; nobody asks for it.
+A message whose answer was no longer kept gets no client; it is not needed any more.
 """
 
 import sqlalchemy as sa
@@ -59,7 +59,7 @@ def downgrade() -> None:
         "INSERT INTO collaboration_answers (run_id, client_id, client_sequence, sequence_number)"
         f" SELECT run_id, client_id, client_sequence, sequence_number FROM {_MESSAGES} WHERE client_id IS NOT NULL"
     )
-    # What was accepted before only decides when old answers are deleted: the number of those that are kept will do.
+    # `accepted` only decides when old answers are deleted: the number of kept answers is enough.
     op.add_column("collaboration_clients", sa.Column("accepted", sa.BigInteger, nullable=False, server_default="64"))
     if op.get_bind().dialect.name == "postgresql":
         op.execute("ALTER TABLE collaboration_clients ALTER COLUMN accepted DROP DEFAULT")

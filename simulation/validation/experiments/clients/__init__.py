@@ -1,1 +1,1 @@
-"""Experiments about what clients do: waits between attempts, storms, detectors, outboxes, polls. `policies` first."""
+"""Experiments about clients: waits between attempts, storms, detectors, outboxes, polls. `policies` first."""

@@ -1,5 +1,5 @@
-"""Detectors in whole worlds: how long a dead connection looks alive, each client's going half-open at a phase of its own; and how
-often one that lives is taken for dead."""
+"""Detectors in whole worlds: how long a dead connection goes unnoticed, with a random phase for each client; and how often a
+living one is taken for dead."""
 
 import math
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Clients as they are: machines that sleep, tabs in the background, networks that change, names that move, handshakes resumed."""
+"""Devices and names: sleeping machines, background tabs, changing networks, failover, resumed handshakes."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -100,7 +100,7 @@ class InTheBackground(TheoryExperiment):
 
 @dataclass(frozen=True, kw_only=True)
 class AnotherNetwork(TheoryExperiment):
-    """A client changes its network. One that is told dials by the schedule of its SYNs; one that is not waits for its ping."""
+    """A client changes its network. A notified client reconnects by the schedule of its SYNs; another one waits for its ping."""
 
     family: ClassVar[str] = "devices"
     replications: ClassVar[int] = CHECKS

@@ -1,4 +1,4 @@
-"""Staleness in whole worlds: a writer whose network takes no time, and readers whose lines are on and off."""
+"""Staleness in whole worlds: a writer with a network without latency, and readers with on/off links."""
 
 from dataclasses import dataclass
 from typing import ClassVar

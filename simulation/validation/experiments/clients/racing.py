@@ -1,4 +1,4 @@
-"""Timers that race, and phases: pings against a middlebox that forgets, outages that begin anywhere in their period."""
+"""Races of timers, and phases: pings and a middlebox that forgets, outages that begin anywhere in their period."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -35,12 +35,12 @@ class PingRace(TheoryExperiment):
 
     def expected(self) -> dict[str, Expected]:
         killed = races.killed(self.ping_s, self.idle_s, self.slack_s, self.round_trip_s)
-        told = {}
+        reported = {}
         for pings in (1, PINGS):
             lost = 1 - (1 - killed) ** pings
             exact = lost in (0.0, 1.0)
-            told[f"lost after {pings}"] = Expected(lost, "") if exact else share(lost, CLIENTS * self.replications)
-        return told
+            reported[f"lost after {pings}"] = Expected(lost, "") if exact else share(lost, CLIENTS * self.replications)
+        return reported
 
     def observe(self, seed: int, replication: int) -> dict[str, float]:
         config = msgspec.structs.replace(PATIENT_CLIENT, ping_interval_s=self.ping_s)
@@ -54,15 +54,15 @@ class PingRace(TheoryExperiment):
         for record in result.trace:
             if isinstance(record, PathTroubled) and record.what == "idle_silence":
                 killed.setdefault(record.client, record.at / NS_PER_S)
-        told = {}
+        reported = {}
         for pings in (1, PINGS):
             lost = 0
             for name, client in result.trace_index.clients.items():
                 # The n-th ping is due n intervals and their lateness after the first; the box forgets before the next is due.
                 until_s = connected_at_s(client)[0] + pings * (self.ping_s + self.slack_s) + self.idle_s - self.ping_s + 1.0
                 lost += name in killed and killed[name] < until_s
-            told[f"lost after {pings}"] = lost / CLIENTS
-        return told
+            reported[f"lost after {pings}"] = lost / CLIENTS
+        return reported
 
 
 @dataclass(frozen=True, kw_only=True)

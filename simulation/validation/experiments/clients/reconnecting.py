@@ -1,4 +1,4 @@
-"""Reconnect attempts and times of whole worlds: every client loses its connection, each for an outage of its own.
+"""Reconnect attempts and times of whole worlds: every client loses its connection, each in a separate outage.
 
 A reset cuts what stands, and new connections are refused, at once, for an exponential time. The client's policy, its count of
 failures and its fallback are the shipped ones.

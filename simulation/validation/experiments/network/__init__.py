@@ -1,1 +1,1 @@
-"""Experiments about what the network and the server do to data: queues, losses, TCP, shared lines, recorded streams."""
+"""Experiments about network and server: queues, losses, TCP, shared links, streams."""

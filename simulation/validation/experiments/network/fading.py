@@ -1,4 +1,4 @@
-"""Loss in bursts that pass in time: the process by itself, and what TCP makes of it for packets that are far apart."""
+"""Loss in bursts, in time: the process alone, and its effect on TCP for packets that are far apart."""
 
 from dataclasses import dataclass
 from typing import ClassVar

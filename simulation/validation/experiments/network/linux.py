@@ -1,4 +1,4 @@
-"""TCP as Linux has it: resets that are lost, the retransmission timeout, slow start. There is no chance in them."""
+"""Linux's TCP: lost resets, the retransmission timeout, slow start; without random numbers."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -113,7 +113,7 @@ class Timeout(TheoryExperiment):
         }
 
     def observe(self, seed: int, replication: int) -> dict[str, float]:
-        estimate, now, told = RoundTripEstimate(Tcp()), 0, {}
+        estimate, now, reported = RoundTripEstimate(Tcp()), 0, {}
         for number, round_trip_s in enumerate(SEGMENTS[self.measured], 1):
             estimate.measured(ns(round_trip_s), now)
             now += ns(round_trip_s)
@@ -121,8 +121,8 @@ class Timeout(TheoryExperiment):
                 # The kernel counts in microseconds, the simulator in whole nanoseconds: a hundredth of the former is equal.
                 right = linux.rto_s(SEGMENTS[self.measured][:number])
                 found = estimate.rto / NS_PER_S
-                told[f"after {number} round trips"] = 1e6 * (right if abs(found - right) < 1e-8 * number else found)
-        return told
+                reported[f"after {number} round trips"] = 1e6 * (right if abs(found - right) < 1e-8 * number else found)
+        return reported
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Loss of packets: its bursts, and what TCP makes of it."""
+"""Packet loss: its bursts, and its effect on TCP."""
 
 from dataclasses import dataclass
 from typing import ClassVar

@@ -1,4 +1,4 @@
-"""What many clients share beside a path: ports, backlogs, regions that go down together, fault schedules that are drawn."""
+"""Shared by many clients: ports, backlogs, regions that go down together, random fault schedules."""
 
 import math
 from dataclasses import dataclass

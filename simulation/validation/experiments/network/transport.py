@@ -1,4 +1,4 @@
-"""TCP's schedules and the middleboxes', in whole worlds. There is no chance in them: they must come out exactly."""
+"""TCP's schedules and the middleboxes', in whole worlds. They have no random numbers, so results must be exact."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -44,7 +44,8 @@ def ended_at_s(client: ClientIndex) -> list[float]:
 
 @dataclass(frozen=True, kw_only=True)
 class Dialling(TheoryExperiment):
-    """A client dials into an outage: it is connected with the first SYN after it, or told by its kernel that there is nobody."""
+    """A client connects during an outage: it is connected with the first SYN after it, or its kernel reports that the server does
+    not answer."""
 
     family: ClassVar[str] = "tcp"
     replications: ClassVar[int] = CHECKS
@@ -66,8 +67,8 @@ class Dialling(TheoryExperiment):
         )
         client = run(scenario, seed=seed, replication=replication).trace_index.clients["c-0"]
         dialled_s = client.started_at / NS_PER_S
-        told = {"connected": connected_at_s(client), "given up": ended_at_s(client)}
-        return {what: times[0] - dialled_s for what, times in told.items() if times}
+        reported = {"connected": connected_at_s(client), "given up": ended_at_s(client)}
+        return {what: times[0] - dialled_s for what, times in reported.items() if times}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +87,7 @@ class Silence(TheoryExperiment):
         return {"arrives": Expected(after[0] + self.latency_s, "s")} if after else {"given up": Expected(gives_up_s, "s")}
 
     def observe(self, seed: int, replication: int) -> dict[str, float]:
-        clock, told = Clock(), {}
+        clock, reported = Clock(), {}
         down_at_s = 10.0
 
         class Owner:
@@ -99,13 +100,13 @@ class Silence(TheoryExperiment):
             def is_late(self, until: int) -> None: ...
 
             def gave_up(self, lane: SimulatedPipe) -> None:
-                told["given up"] = clock.now / NS_PER_S - down_at_s
+                reported["given up"] = clock.now / NS_PER_S - down_at_s
 
         path = Path(latency_s=self.latency_s, tcp=Tcp(resumes="rto"))
         lane = SimulatedPipe(clock, PathDirection(path, is_up=True), RandomStreams(seed, replication).of("lane"), Owner())
 
         def arrived(_: None) -> None:
-            told["arrives"] = clock.now / NS_PER_S - down_at_s
+            reported["arrives"] = clock.now / NS_PER_S - down_at_s
 
         def goes_down(_: Call) -> None:
             lane.hold()
@@ -115,7 +116,7 @@ class Silence(TheoryExperiment):
         Call(clock, ns(down_at_s), FAULT, goes_down)
         Call(clock, ns(down_at_s + self.outage_s), FAULT, lambda _: lane.release())
         clock.run(until=ns(down_at_s + self.outage_s + 1000))
-        return told
+        return reported
 
 
 @dataclass(frozen=True, kw_only=True)

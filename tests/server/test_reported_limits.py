@@ -1,7 +1,7 @@
-"""Every limit that a welcome tells: the value that was configured, and what happens to whoever meets it.
+"""Every limit that a welcome reports: the configured value, and what happens to a peer that reaches it.
 
-A case brings somebody to one limit, and says what they must be told. The frame around it looks at the rest: the welcome of bob,
-who must not notice anything, the count, and the row of docs/operations.md.
+A case makes a peer reach one limit, and says what the peer must get. The rest is the same for all: the welcome, the other
+client (bob), who must not be affected, the count, and the row of docs/operations.md.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -39,7 +39,7 @@ class LateStore(MemoryStore):
 
 
 @dataclass(frozen=True)
-class Told:
+class Outcome:
     """What the peer hears. status: over HTTP. retry_after_s: of the header, or of a rejection that names a time."""
 
     code: int | str
@@ -53,50 +53,50 @@ class Case:
 
     limit: Limit
     value: float
-    told: Told
-    reach: Callable[[House, Visitor], Awaitable[Told]]
+    outcome: Outcome
+    reach: Callable[[House, Visitor], Awaitable[Outcome]]
     settings: dict[str, Any] = field(default_factory=dict)
 
 
-def closed(code: int | None) -> Told:
+def closed(code: int | None) -> Outcome:
     assert code is not None, "cut, without a code"
-    return Told(code)
+    return Outcome(code)
 
 
-def refused(answer: Answer) -> Told:
+def refused(answer: Answer) -> Outcome:
     wait = answer.headers.get("retry-after")
-    return Told(answer.problem["code"], answer.status, None if wait is None else float(wait))
+    return Outcome(answer.problem["code"], answer.status, None if wait is None else float(wait))
 
 
-async def a_frame_too_large(house: House, bob: Visitor) -> Told:
+async def a_frame_too_large(house: House, bob: Visitor) -> Outcome:
     async with house.guest("alice") as alice:
         await alice.say("publish", clientSequence=1, eventType="CHAT", data={"text": "x" * 4096})
         return closed((await alice.closed())[0])
 
 
-async def a_body_too_large(house: House, bob: Visitor) -> Told:
+async def a_body_too_large(house: House, bob: Visitor) -> Outcome:
     return refused(await house.ask("POST", PUBLISH, b"x" * 1001))
 
 
-async def publishes_too_fast(house: House, bob: Visitor) -> Told:
+async def publishes_too_fast(house: House, bob: Visitor) -> Outcome:
     async with house.guest("alice") as alice:
         answers = [await alice.publish(number) for number in range(1, 6)]
         assert [answer["type"] for answer in answers] == ["accepted"] * 4 + ["rejected"]
         assert answers[4]["retryable"] is True
-        return Told(answers[4]["code"], retry_after_s=answers[4]["retryAfterMs"] / 1000)
+        return Outcome(answers[4]["code"], retry_after_s=answers[4]["retryAfterMs"] / 1000)
 
 
-async def publishes_without_an_answer(house: House, bob: Visitor) -> Told:
+async def publishes_without_an_answer(house: House, bob: Visitor) -> Outcome:
     async with house.guest("alice") as alice:
         for number in range(1, 6):
             await alice.say("publish", clientSequence=number, eventType="CHAT", data={})
         rejected = await alice.hear("rejected")
         assert (rejected["clientSequence"], rejected["retryable"]) == (5, True)
         await alice.events(4)
-        return Told(rejected["code"])
+        return Outcome(rejected["code"])
 
 
-async def a_connection_of_one_user_too_many(house: House, bob: Visitor) -> Told:
+async def a_connection_of_one_user_too_many(house: House, bob: Visitor) -> Outcome:
     async with AsyncExitStack() as stack:
         for number in range(2):
             await stack.enter_async_context(house.guest(f"alice-{number}", token="dev:alice"))
@@ -105,52 +105,52 @@ async def a_connection_of_one_user_too_many(house: House, bob: Visitor) -> Told:
         return closed((await third.closed())[0])
 
 
-async def a_connection_too_many(house: House, bob: Visitor) -> Told:
+async def a_connection_too_many(house: House, bob: Visitor) -> Outcome:
     async with house.guest("carol"):
         return refused(await house.ask("GET", POLL))
 
 
-async def a_run_in_memory_too_many(house: House, bob: Visitor) -> Told:
+async def a_run_in_memory_too_many(house: House, bob: Visitor) -> Outcome:
     return refused(await house.ask("GET", f"/api/runs/{OTHER_RUN}/collaboration/poll"))
 
 
-async def a_run_made_too_many(house: House, bob: Visitor) -> Told:
+async def a_run_made_too_many(house: House, bob: Visitor) -> Outcome:
     paths = [f"/api/runs/{n:08}-0000-0000-0000-000000000000" for n in range(4)]
     answers = [await house.ask("PUT", path) for path in paths]
     assert [answer.status for answer in answers[:3]] == [201] * 3
     return refused(answers[3])
 
 
-async def no_first_frame(house: House, bob: Visitor) -> Told:
+async def no_first_frame(house: House, bob: Visitor) -> Outcome:
     async with house.visit() as alice:
         since = trio.current_time()
-        told = closed((await alice.closed())[0])
+        outcome = closed((await alice.closed())[0])
         assert trio.current_time() - since == pytest.approx(3, abs=0.1)
-        return told
+        return outcome
 
 
-async def a_head_that_stands_still(house: House, bob: Visitor) -> Told:
+async def a_head_that_stands_still(house: House, bob: Visitor) -> Outcome:
     stream = house.server.connect()
     await stream.send_all(b"GET / HTTP/1.1\r\nHost: x\r\n")
     since = trio.current_time()
-    told = refused(await read_answer(stream))
+    outcome = refused(await read_answer(stream))
     assert trio.current_time() - since == pytest.approx(5, abs=0.1)
     await stream.aclose()
-    return told
+    return outcome
 
 
-async def a_client_that_falls_silent(house: House, bob: Visitor) -> Told:
+async def a_client_that_falls_silent(house: House, bob: Visitor) -> Outcome:
     async with house.guest("alice") as alice:
         since = trio.current_time()
         await trio.sleep(15)
         await bob.say("ping", nonce=1)
         await bob.hear("pong")
-        told = closed((await alice.closed())[0])
+        outcome = closed((await alice.closed())[0])
         assert trio.current_time() - since == pytest.approx(20, abs=0.1)
-        return told
+        return outcome
 
 
-async def a_reader_that_takes_nothing(house: House, bob: Visitor) -> Told:
+async def a_reader_that_takes_nothing(house: House, bob: Visitor) -> Outcome:
     async with house.guest("carol") as carol, house.visit(capacity_bytes=2048) as alice:
         await alice.say("hello", protocol=1, clientId="alice", token="dev:alice")
         await trio.sleep(0.1)
@@ -171,68 +171,68 @@ def house_closed(house: House) -> int:
     return int(left[0])
 
 
-async def events_beyond_the_window(house: House, bob: Visitor) -> Told:
+async def events_beyond_the_window(house: House, bob: Visitor) -> Outcome:
     async with house.guest("carol") as carol:
         async with house.visit(capacity_bytes=2048) as alice:
             await alice.say("hello", protocol=1, clientId="alice", token="dev:alice")
             await trio.sleep(0.1)
             for number in range(1, 301):
                 await carol.publish(number, "x" * 200)
-            told = closed((await alice.closed())[0])
+            outcome = closed((await alice.closed())[0])
         position = {"epoch": carol.heard[0]["epoch"], "afterSequence": 1}
         async with house.visit() as alice:
             welcome = await alice.hello("alice", generation=2, **position)
             assert (welcome["outcome"], welcome["reason"]) == ("snapshot", "expired")
-        return told
+        return outcome
 
 
 SMALL_WINDOW = ServerConfig(events_kept_max=10, snapshot_interval_events=5, appends_pending_max=10, slow_reader_timeout_s=3600)
 CASES = {
     "frameBytesMax": Case(
-        Limit.FRAME_BYTES, 4096, Told(4413), a_frame_too_large, {"protocol": ServerConfig(frame_bytes_max=4096)}
+        Limit.FRAME_BYTES, 4096, Outcome(4413), a_frame_too_large, {"protocol": ServerConfig(frame_bytes_max=4096)}
     ),
-    "bodyBytesMax": Case(Limit.BODY_BYTES, 1000, Told(4413, 413), a_body_too_large, {"door": DoorLimits(body_bytes_max=1000)}),
+    "bodyBytesMax": Case(Limit.BODY_BYTES, 1000, Outcome(4413, 413), a_body_too_large, {"door": DoorLimits(body_bytes_max=1000)}),
     "publishesPerS": Case(
         Limit.PUBLISH_RATE,
         2,
-        Told("rate", retry_after_s=0.5),
+        Outcome("rate", retry_after_s=0.5),
         publishes_too_fast,
         {"protocol": ServerConfig(publishes_per_s=2, publish_burst=4)},
     ),
     "unansweredMax": Case(
         Limit.UNANSWERED,
         4,
-        Told("too_many_unanswered"),
+        Outcome("too_many_unanswered"),
         publishes_without_an_answer,
         {"protocol": ServerConfig(unanswered_max=4), "store": LateStore},
     ),
     "connectionsPerUserMax": Case(
-        Limit.USER_CONNECTIONS, 2, Told(4030), a_connection_of_one_user_too_many, {"connections_per_user_max": 2}
+        Limit.USER_CONNECTIONS, 2, Outcome(4030), a_connection_of_one_user_too_many, {"connections_per_user_max": 2}
     ),
     "connectionsMax": Case(
         Limit.DOOR_CONNECTIONS,
         2,
-        Told(4030, 503, 7),
+        Outcome(4030, 503, 7),
         a_connection_too_many,
         {"door": DoorLimits(connections_max=2, retry_after_ms=7000)},
     ),
     "loadedRunsMax": Case(
-        Limit.LOADED_RUNS, 1, Told(4030, 503, 5), a_run_in_memory_too_many, {"loaded_runs_max": 1, "runs": (RUN, OTHER_RUN)}
+        Limit.LOADED_RUNS, 1, Outcome(4030, 503, 5), a_run_in_memory_too_many, {"loaded_runs_max": 1, "runs": (RUN, OTHER_RUN)}
     ),
     "runsPerUserPerMinuteMax": Case(
-        Limit.RUN_CREATIONS, 3, Told(4029, 429, 20), a_run_made_too_many, {"runs_per_user_per_minute_max": 3}
+        Limit.RUN_CREATIONS, 3, Outcome(4029, 429, 20), a_run_made_too_many, {"runs_per_user_per_minute_max": 3}
     ),
-    "helloTimeoutMs": Case(Limit.HELLO_TIME, 3000, Told(4003), no_first_frame, {"protocol": ServerConfig(hello_timeout_s=3)}),
+    "helloTimeoutMs": Case(Limit.HELLO_TIME, 3000, Outcome(4003), no_first_frame, {"protocol": ServerConfig(hello_timeout_s=3)}),
     "headTimeoutMs": Case(
-        Limit.HEAD_TIME, 5000, Told(4008, 408), a_head_that_stands_still, {"door": DoorLimits(head_timeout_s=5)}
+        Limit.HEAD_TIME, 5000, Outcome(4008, 408), a_head_that_stands_still, {"door": DoorLimits(head_timeout_s=5)}
     ),
     "silenceMaxMs": Case(
-        Limit.SILENCE, 20_000, Told(4003), a_client_that_falls_silent, {"protocol": ServerConfig(silence_max_s=20)}
+        Limit.SILENCE, 20_000, Outcome(4003), a_client_that_falls_silent, {"protocol": ServerConfig(silence_max_s=20)}
     ),
     "slowReaderTimeoutMs": Case(
-        Limit.SLOW_READER, 5000, Told(4008), a_reader_that_takes_nothing, {"protocol": ServerConfig(slow_reader_timeout_s=5)}
+        Limit.SLOW_READER, 5000, Outcome(4008), a_reader_that_takes_nothing, {"protocol": ServerConfig(slow_reader_timeout_s=5)}
     ),
-    "eventsKeptMax": Case(Limit.OFFLINE_WINDOW, 10, Told(4008), events_beyond_the_window, {"protocol": SMALL_WINDOW}),
+    "eventsKeptMax": Case(Limit.OFFLINE_WINDOW, 10, Outcome(4008), events_beyond_the_window, {"protocol": SMALL_WINDOW}),
 }
 
 
@@ -242,12 +242,14 @@ async def test_a_limit_is_told_and_who_meets_it_hears_why(name: str, autojump_cl
     settings = {key: value() if key == "store" else value for key, value in case.settings.items()}
     async with a_house(**settings) as (house, bob):
         assert bob.heard[0]["limits"][name] == case.value
-        assert await case.reach(house, bob) == case.told
+        assert await case.reach(house, bob) == case.outcome
         assert reached(house, case.limit) == 1
     (row,) = [row for row in document.table(under("Limits")) if row[0] == case.limit.value]
     assert row[3] == name
-    assert {str(case.told.code), str(case.told.status or case.told.code)} <= set(row[4].replace(",", "").replace(";", "").split())
-    assert ("Retry-After" in row[4]) == (case.told.status is not None and case.told.retry_after_s is not None)
+    assert {str(case.outcome.code), str(case.outcome.status or case.outcome.code)} <= set(
+        row[4].replace(",", "").replace(";", "").split()
+    )
+    assert ("Retry-After" in row[4]) == (case.outcome.status is not None and case.outcome.retry_after_s is not None)
 
 
 def test_every_limit_of_a_welcome_has_its_case() -> None:
@@ -255,9 +257,9 @@ def test_every_limit_of_a_welcome_has_its_case() -> None:
 
 
 def test_a_server_of_before_tells_the_first_three() -> None:
-    told = b'{"frameBytesMax":2048,"unansweredMax":64,"publishesPerS":200}'
-    assert msgspec.json.decode(told, type=Limits) == Limits(2048, 64, 200.0)
-    assert msgspec.json.encode(Limits(2048, 64, 200.0)) == told.replace(b"200", b"200.0")
+    outcome = b'{"frameBytesMax":2048,"unansweredMax":64,"publishesPerS":200}'
+    assert msgspec.json.decode(outcome, type=Limits) == Limits(2048, 64, 200.0)
+    assert msgspec.json.encode(Limits(2048, 64, 200.0)) == outcome.replace(b"200", b"200.0")
 
 
 async def test_a_server_as_it_is_shipped_tells_its_defaults(autojump_clock: MockClock) -> None:
