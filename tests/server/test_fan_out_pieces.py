@@ -79,6 +79,7 @@ async def test_a_goodbye_to_many_lets_others_have_turns(
         async with trio.open_nursery() as nursery:
             slow = True
             nursery.start_soon(watch_loop)
+            await trio.lowlevel.checkpoint()  # the loop is watched from here on
             if why == "the server stops":
                 nursery.start_soon(house.server.stop)
             else:
