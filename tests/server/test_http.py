@@ -195,7 +195,7 @@ BAD_REQUESTS = [
 
 
 @pytest.mark.parametrize(("method", "path", "body", "status", "code", "names"), BAD_REQUESTS)
-async def test_a_bad_request_gets_one_clear_problem_and_disturbs_nobody(
+async def test_a_bad_request_gets_one_clear_problem_and_affects_no_other_client(
     method: str, path: str, body: bytes, status: int, code: int, names: str, autojump_clock: MockClock
 ) -> None:
     async with open_house() as house, house.guest("bob") as bob:
@@ -205,7 +205,7 @@ async def test_a_bad_request_gets_one_clear_problem_and_disturbs_nobody(
         assert (await bob.publish(1))["type"] == "accepted"
 
 
-async def test_without_a_right_token_nothing_is_told(autojump_clock: MockClock) -> None:
+async def test_without_a_right_token_nothing_is_revealed(autojump_clock: MockClock) -> None:
     async with open_house() as house:
         for token in (None, "garbage", "dev:"):
             for method, path in (("GET", POLL), ("GET", REPLAY), ("POST", PUBLISH), ("PUT", f"/api/runs/{OTHER_RUN}")):
@@ -224,14 +224,14 @@ async def test_another_users_client_id_is_forbidden(autojump_clock: MockClock) -
         assert (answer.status, answer.problem["code"]) == (403, 4403)
 
 
-async def test_an_older_generation_is_told_that_it_is_superseded(autojump_clock: MockClock) -> None:
+async def test_an_older_generation_is_closed_as_superseded(autojump_clock: MockClock) -> None:
     async with open_house() as house, house.guest("alice", generation=5):
         body = json.dumps({"clientId": "alice", "generation": 4, "messages": [chat(1)]}).encode()
         answer = await house.ask("POST", PUBLISH, body)
         assert (answer.status, answer.problem["code"]) == (409, 4101)
 
 
-async def test_a_page_from_elsewhere_may_not_ask(autojump_clock: MockClock) -> None:
+async def test_a_page_of_another_origin_is_refused(autojump_clock: MockClock) -> None:
     async with open_house() as house:
         answer = await house.ask("GET", POLL, headers="Origin: https://evil.example\r\n")
         assert (answer.status, answer.problem["code"]) == (403, 4403)
