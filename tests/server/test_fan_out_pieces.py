@@ -79,6 +79,8 @@ async def test_a_goodbye_to_many_lets_others_have_turns(
         async with trio.open_nursery() as nursery:
             slow = True
             nursery.start_soon(watch_loop)
+            while not held_s:  # until the loop is watched
+                await trio.lowlevel.checkpoint()
             if why == "the server stops":
                 nursery.start_soon(house.server.stop)
             else:
