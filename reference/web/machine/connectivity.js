@@ -82,6 +82,8 @@ export class Connectivity {
   #draws;
   #probes;
   #timers;
+  /** Of the probe that a wish for a token has put off. @type {number | null} */
+  #probeAt = null;
   #triesToken = false; // the next attempt is made at once, for the last was made with a token that had grown old
   #troubledSince = 0; // when the session was last carried steadily
   #lastConnectionId = 0;
@@ -344,11 +346,11 @@ export class Connectivity {
   /**
    * @param {ClientInput} input
    * @param {number} now
-   * @param {{ atOnce?: boolean }} [how]
+   * @param {{ atOnce?: boolean, probeAt?: number | null }} [how]
    */
-  #waitOrFallBack(input, now, { atOnce = false } = {}) {
+  #waitOrFallBack(input, now, { atOnce = false, probeAt = null } = {}) {
     if (this.#fallsBack(now)) {
-      this.#fallBack(now);
+      this.#fallBack(now, atOnce && this.#isFromProbe ? now : probeAt);
       return;
     }
     const at = atOnce ? this.reconnector.earliest(now) : this.reconnector.nextAttemptAt(now);
@@ -393,13 +395,19 @@ export class Connectivity {
     return false;
   }
 
-  /** @param {number} now */
-  #fallBack(now) {
+  /**
+   * Polling takes over. `probeAt`: when the first probe is due; null: a whole wait from now on (7.28).
+   *
+   * @param {number} now
+   * @param {number | null} [probeAt]
+   */
+  #fallBack(now, probeAt = null) {
     this.#turn("exhausted", now);
     const earliest = this.reconnector.earliest(now);
     const firstPollAt = this.polling.firstPollAt(earliest);
     this.polling.open(this.#newConnectionId(), this.#newGeneration(), this.token, firstPollAt);
-    this.#probes.schedule(now, earliest);
+    if (probeAt === null) this.#probes.schedule(now, earliest);
+    else this.#timers.set("PROBE", Math.max(probeAt, earliest));
   }
 
   /**
@@ -491,6 +499,10 @@ export class Connectivity {
       this.end(code, message, now);
       return;
     }
+    // 7.40: a probe that waits, or is dropped with the rest, is due still. Else none would come where tokens live shorter than the
+    // wait for a probe.
+    const isProbing = isPolling(this.state) && this.websocket !== null;
+    this.#probeAt = isProbing ? now : this.#timers.deadlineOf("PROBE");
     this.#dropTransports();
     this.#turn("token_wanted", now);
     this.#timers.set("TOKEN", now + ns(this.#context.config.tokenTimeoutS));
@@ -534,7 +546,7 @@ export class Connectivity {
   tokenGiven(now, { isNew }) {
     this.#timers.cancel("TOKEN");
     this.#expiresAt = null;
-    this.#waitOrFallBack("token_given", now, { atOnce: this.#triesToken && isNew });
+    this.#waitOrFallBack("token_given", now, { atOnce: this.#triesToken && isNew, probeAt: this.#probeAt });
   }
 
   /**
