@@ -17,6 +17,8 @@ from reference.protocol.server.sessions import Sessions
 from reference.protocol.states import ConnectionState, Transport
 from reference.protocol.timers import NS_PER_MS, ns
 
+SAME_NUMBER = "two messages of one request have the same clientSequence"
+
 
 class HttpRequests:
     """The HTTP requests of one run. Each method returns the answer, or None if it has to wait."""
@@ -62,7 +64,7 @@ class HttpRequests:
                 self._claim(connection, request.client_id, user_id, None, request.generation, 0, None, now)
         connection.expected = tuple(message.client_sequence for message in request.messages)
         if len(set(connection.expected)) < len(connection.expected):
-            raise RemoteError(CloseCode.BAD_FRAME, "two messages of one request have the same clientSequence")
+            raise RemoteError(CloseCode.BAD_FRAME, SAME_NUMBER)
         if request.cursor is not None:
             self._sessions.move_cursor(user_id, request.cursor, now)
         for message in request.messages:
