@@ -1,7 +1,7 @@
 """The simulator is faithful: the bare machines, SimPy and the shells on trio tell the same of one scenario, to the nanosecond.
 
-Compared are, for every client, each frame that its session sends and receives with its content, each state, each thing that its
-application is told, each attempt, request and loss of its connections; for the server each session that joins and leaves; and
+Compared are, for every client, each frame that its session sends and receives with its content, each state, each outcome for
+its application, each attempt, request and loss of its connections; for the server each session that joins and leaves; and
 the log in the store. `transcript` says what is left out, docs/parity.md why.
 """
 

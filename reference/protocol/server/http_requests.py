@@ -42,7 +42,7 @@ class HttpRequests:
         if poll.client_id is not None:  # else it changes nothing (5.4)
             self._keep_session(connection, poll, poll.client_id, identity.user_id, now)
             session = self._sessions.session_of(poll.client_id)  # a probe of the same client may own it by now
-            assert session is not None, "a poll of which nobody knows makes a session"
+            assert session is not None, "a poll without a session creates one"
             self._context.reported(session, poll.report)
         place = self._log.place(poll.epoch, poll.after_sequence, poll.start)
         if poll.wait_ms and place.outcome == "resumed" and place.after == self._log.head:  # 8.25
