@@ -36,23 +36,23 @@ _OUTAGE_S = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0
 _COUNTS = (0.0, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 
 # The brief's eight.
-CONNECTIONS = Metric("counter", _WS + "connections_total", "connections", "Sessions that got a WebSocket connection")
+CONNECTIONS = Metric("counter", _WS + "connections_total", "connections", "WebSocket connections that joined a run")
 DISCONNECTIONS = Metric(
     "counter",
     _WS + "disconnections_total",
     "connections",
-    "WebSocket connections of sessions that ended, by close code and by who closed; cut without a code: none",
+    "Ended WebSocket connections of sessions, by close code and by the side that closed; none: cut without a code",
     ("code", "by"),
 )
 RECONNECTIONS = Metric(
-    "counter", _WS + "reconnections_total", "connections", "Connections of sessions that had been in the run before"
+    "counter", _WS + "reconnections_total", "connections", "Connections of sessions that were in the run before"
 )
-MESSAGES_IN = Metric("counter", _WS + "messages_in_total", "messages", "Frames and requests that came from clients")
+MESSAGES_IN = Metric("counter", _WS + "messages_in_total", "messages", "Frames and requests from clients")
 MESSAGES_OUT = Metric(
     "counter",
     _WS + "messages_out_total",
     "messages",
-    "Events and other frames given to readers: each event counts once for each reader",
+    "Events and other frames sent to readers: each event counts once for each reader",
 )
 FAILURES = Metric(
     "counter",
@@ -73,31 +73,31 @@ FALLBACKS = Metric(
     "counter",
     _WS + "fallback_http_total",
     "sessions",
-    "Sessions that went over to HTTP polling, by how far their last WebSocket came; unknown: the client did not say",
+    "Sessions that fell back to HTTP polling, by the last stage their WebSocket reached; unknown: not reported",
     ("reason",),
 )
 
 # Connections and sessions.
-ACTIVE = Metric("gauge", _WS + "connections_active", "connections", "WebSocket connections that stand now")
-SESSIONS = Metric("gauge", _WS + "sessions", "sessions", "Sessions that are carried now, by transport", ("transport",))
+ACTIVE = Metric("gauge", _WS + "connections_active", "connections", "Open WebSocket connections")
+SESSIONS = Metric("gauge", _WS + "sessions", "sessions", "Carried sessions, by transport", ("transport",))
 SESSIONS_BY_QUALITY = Metric(
     "gauge",
     _WS + "sessions_by_quality",
     "sessions",
-    "Sessions that are carried now, by the quality of their connection",
+    "Carried sessions, by the quality of their connection",
     ("quality",),
 )
 QUALITY = Metric(
-    "gauge", _WS + "quality_score", "points", "Mean quality score, 0 to 100, of the sessions that have one; NaN without any"
+    "gauge", _WS + "quality_score", "points", "Mean quality score, 0 to 100, of the sessions that have one; NaN if none has"
 )
 DELIVERY_RATE = Metric(
     "gauge",
     _WS + "delivery_rate_ratio",
     "ratio",
-    "Of the publishes that were settled in the sessions that are carried now, the part that was accepted; NaN without any",
+    "The accepted part of the settled publishes of all carried sessions; NaN if there are none",
 )
 REFUSALS = Metric(
-    "counter", _WS + "refusals_total", "connections", "WebSockets that were closed before a welcome, by close code", ("code",)
+    "counter", _WS + "refusals_total", "connections", "WebSockets closed before a welcome, by close code", ("code",)
 )
 RESUMES = Metric(
     "counter", _WS + "resumes_total", "connections", "Welcomes by their outcome: fresh, resumed, snapshot, reset", ("outcome",)
@@ -106,85 +106,86 @@ RESUME_EVENTS = Metric(
     "histogram",
     _WS + "resume_events",
     "events",
-    "Events between the place where a welcomed session begins and the head",
+    "Events between a welcomed session's position and the head",
     buckets=_COUNTS,
 )
 
 # What clients report.
 FAILED_ATTEMPTS = Metric(
-    "counter", _WS + "failed_attempts_total", "connections", "WebSockets that failed before they were steady, as clients report"
+    "counter",
+    _WS + "failed_attempts_total",
+    "connections",
+    "WebSockets that failed before they were steady, as reported by clients",
 )
 RECOVERY = Metric(
     "histogram",
     _WS + "recovery_seconds",
     "seconds",
-    "From the loss of a connection until the session was carried again, as clients report",
+    "From the loss of a connection until the session was carried again, as reported by clients",
     buckets=_OUTAGE_S,
 )
 DETECTION = Metric(
     "histogram",
     _WS + "detection_seconds",
     "seconds",
-    "How long lines had been silent when clients left them as half-open, as clients report",
+    "The silence after which clients left connections as half-open, as reported by clients",
     buckets=_OUTAGE_S,
 )
-GAPS = Metric("counter", _WS + "gaps_total", "gaps", "Times that an event was missing, as clients report")
-DUPLICATE_EVENTS = Metric("counter", _WS + "duplicate_events_total", "events", "Events that came again, as clients report")
+GAPS = Metric("counter", _WS + "gaps_total", "gaps", "Times that an event was missing, as reported by clients")
+DUPLICATE_EVENTS = Metric("counter", _WS + "duplicate_events_total", "events", "Events delivered again, as reported by clients")
 CLIENT_QUEUE = Metric(
     "histogram",
     _WS + "client_queue_messages",
     "messages",
-    "Publishes that waited for an answer when their client sent a ping or a poll",
+    "Unanswered publishes of a client when it sent a ping or a poll",
     buckets=_COUNTS,
 )
 
 # Publishes.
-ACCEPTED = Metric("counter", _WS + "publishes_accepted_total", "messages", "Publishes that were accepted, copies left out")
+ACCEPTED = Metric("counter", _WS + "publishes_accepted_total", "messages", "Accepted publishes, without copies")
 DUPLICATES = Metric(
-    "counter", _WS + "publishes_duplicate_total", "messages", "Copies of publishes that got the first answer again"
+    "counter", _WS + "publishes_duplicate_total", "messages", "Copies of publishes, which got the first answer again"
 )
 DEFERRED = Metric(
     "counter",
     _WS + "publishes_deferred_total",
     "messages",
-    "Publishes put off for a while, by the code of the rejection",
+    "Publishes rejected as retryable, by the code of the rejection",
     ("code",),
 )
-LAGGING = Metric("gauge", _WS + "readers_lagging", "connections", "Readers that have not been given every event")
-LAG = Metric("gauge", _WS + "lag_events", "events", "Events that the reader furthest behind has not been given")
-CONTROL_QUEUE = Metric(
-    "gauge", _WS + "control_queue_frames", "frames", "Frames beside the log that wait for sockets which take nothing now"
-)
+LAGGING = Metric("gauge", _WS + "readers_lagging", "connections", "Readers that have not been sent every event")
+LAG = Metric("gauge", _WS + "lag_events", "events", "Events not yet sent to the reader furthest behind")
+CONTROL_QUEUE = Metric("gauge", _WS + "control_queue_frames", "frames", "Frames other than events that wait for full sockets")
 
 # The store and the server.
 COMMIT = Metric(
     "histogram",
     "orchestrator_store_commit_seconds",
     "seconds",
-    "From handing events of a run to the store until they were durable",
+    "From giving events of a run to the store until they were durable",
     buckets=_COMMIT_S,
 )
 EVENTS_STORED = Metric("counter", "orchestrator_store_events_total", "events", "Events made durable")
 STORE_QUEUE = Metric(
-    "gauge", "orchestrator_store_queue_batches", "batches", "Batches handed to the store that are not durable yet"
+    "gauge", "orchestrator_store_queue_batches", "batches", "Batches given to the store that are not durable yet"
 )
 RUNS = Metric("gauge", "orchestrator_runs_loaded", "runs", "Runs in memory")
-RUNS_CREATED = Metric("counter", "orchestrator_runs_new_total", "runs", "Runs that were made")
+RUNS_CREATED = Metric("counter", "orchestrator_runs_new_total", "runs", "Runs that were created")
 HTTP_REQUESTS = Metric(
     "counter",
     "orchestrator_http_requests_total",
     "requests",
-    "HTTP requests by operation and status; an address that there is not: operation none",
+    "HTTP requests by operation and status; operation none: no such path",
     ("operation", "status"),
 )
 HTTP_CONNECTIONS = Metric(
-    "gauge", "orchestrator_http_connections_active", "connections", "Open connections at the door, WebSockets among them"
+    "gauge", "orchestrator_http_connections_active", "connections", "Open connections, including WebSockets"
 )
 RELAYED = Metric(
-    "gauge", "orchestrator_relayed_connections", "connections", "WebSockets carried to the process that serves their run"
+    "gauge", "orchestrator_relayed_connections", "connections", "WebSockets relayed to the process that serves their run"
 )
 RELAY_FAILURES = Metric(
-    "counter", "orchestrator_relay_failures_total", "times", "Times that the process which serves a run could not be reached"
+    "counter", "orchestrator_relay_failures_total", "times", "Times that the process that serves a run could not be reached"
 )
 LIMITS = Metric("counter", "orchestrator_limits_reached_total", "times", "Times that a peer reached a limit", ("limit",))
 PROBLEMS = Metric("counter", "orchestrator_problems_total", "problems", "Faults of the server or its store; the log says which")
@@ -193,7 +194,7 @@ LOOP_LAG = Metric(
     "histogram",
     "orchestrator_loop_lag_seconds",
     "seconds",
-    "How much later than due the event loop wakes a task",
+    "How late the event loop wakes a task",
     buckets=_PAUSES,
 )
 LONG_TURNS = Metric(
@@ -207,14 +208,14 @@ COLLECTIONS = Metric(
     "histogram",
     "orchestrator_gc_pause_seconds",
     "seconds",
-    "Collections of garbage, during which nobody is served",
+    "Garbage collections, which pause the server",
     buckets=_PAUSES,
 )
 LOG_LINES_DROPPED = Metric(
     "counter",
     "orchestrator_log_lines_dropped_total",
     "lines",
-    "Lines of the log that were dropped because its reader is too slow",
+    "Log lines dropped because the log's reader was too slow",
 )
 
 METRICS = (

@@ -199,6 +199,9 @@ class LiveRun:
             close = Close((peer.connection_id,), INTERNAL_ERROR, "internal error")
             peer.close((), close) if isinstance(peer, WebSocketPeer) else peer.close(close)
         self._peers.clear()
+        if not self._output.is_writing_on:
+            self._output.write_on()
+        self._go_on_writing()
         self._shared.monitor.sessions.run_ended(self.run_id, self._clock.now())
         if not self._output.is_with_writer:
             self._output.has_stored.set()
@@ -264,15 +267,23 @@ class LiveRun:
         if deadline < self._armed_for:
             self._armed_for = deadline
             self._alarm.deadline = self._clock.trio_deadline(deadline)
+        self._go_on_writing()
+
+    def _go_on_writing(self) -> None:
         if self._output.is_writing_on and not self._is_writing_on:
             self._is_writing_on = True
             self._shared.nursery.start_soon(self._write_on)
 
     async def _write_on(self) -> None:
-        """Write to the sockets that a turn did not reach; other tasks run between two pieces."""
-        while self._output.is_writing_on and not self.ended.is_set():
+        """Write to the sockets that a turn did not reach; other tasks run between two pieces. After the end of the run these are
+        close frames.
+        """
+        while self._output.is_writing_on:
             await trio.lowlevel.checkpoint()
-            self._turn(self._output.write_on)
+            if self.ended.is_set():
+                self._output.write_on()
+            else:
+                self._turn(self._output.write_on)
         self._is_writing_on = False
 
     def _is_dropped_for_lease(self) -> bool:

@@ -1,8 +1,8 @@
 """Peers: the two kinds of clients of a run. The run's driver uses both and never waits.
 
-A WebSocket sends what its driver pushes, joined into one send at the end of the turn. When the socket is full, a task waits until
-it has room and lets the driver continue; it ends when the driver has nothing left for this peer. A reader that keeps up never has
-such a task. An HTTP request is a peer that gets one frame or one error.
+A WebSocket sends what its driver pushes, and its close frame, joined into one send at the end of the turn. When the socket is
+full, a task waits until it has room and lets the driver continue; it ends when the driver has nothing left for this peer. A
+reader that keeps up never has such a task. An HTTP request is a peer that gets one frame or one error.
 """
 
 import contextlib
@@ -46,8 +46,11 @@ class WebSocketPeer:
     `nursery`."""
 
     __slots__ = (
+        "_close",
         "_has_batch",
+        "_is_to_write",
         "_is_waited_for",
+        "_last",
         "_nursery",
         "_pushed",
         "_pushed_bytes",
@@ -82,11 +85,16 @@ class WebSocketPeer:
         self._pushed_bytes = 0
         self._has_batch = False
         self._is_waited_for = False
+        self._is_to_write = False
+        self._close: Close | None = None
+        self._last = b""
+        """Waiting bytes that are sent before the close."""
 
     def push(self, item: Framed) -> bool:
         """As Socket.push."""
         pushed = self._pushed
         if not pushed:
+            self._is_to_write = True
             self._pushed_to(self)
         pushed.append(item.data)
         self.messages_pushed += item.messages
@@ -102,7 +110,13 @@ class WebSocketPeer:
         sent."""
         self.traffic.sent += self.messages_pushed
         self.messages_pushed = 0
+        self._is_to_write = False
         pushed = self._pushed
+        if self._close is not None:
+            assert self._close.code is not None, "else it was cut"
+            self._websocket.close(self._close.code, self._close.message, b"".join((*pushed, self._last)))
+            pushed.clear()
+            return None
         if pushed:
             websocket = self._websocket
             if websocket.push_text(pushed[0] if len(pushed) == 1 else b"".join(pushed)):
@@ -128,10 +142,11 @@ class WebSocketPeer:
         """As Socket.close."""
         if close.code is None:
             self._websocket.abort()
-            return
-        last = b"".join((*self._pushed, *(item.data for item in waiting)))
-        self._pushed.clear()
-        self._websocket.close(close.code, close.message, last)
+        elif self._close is None:
+            self._close, self._last = close, b"".join(item.data for item in waiting)
+            if not self._is_to_write:
+                self._is_to_write = True
+                self._pushed_to(self)
 
     async def _wait(self) -> None:
         # If the connection ends meanwhile, the task that reads from it reports that to the run.

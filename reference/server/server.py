@@ -171,7 +171,7 @@ class Server:
 
     async def _take(self, stream: PushStream) -> None:
         """Serve a connection in a task of the server's nursery: it may outlive the listener."""
-        self._nursery.start_soon(self._serve, stream)
+        self._nursery.start_soon(self._serve, stream, name="connection")  # trio would make a name for each of its own
 
     async def _serve(self, stream: PushStream) -> None:
         try:

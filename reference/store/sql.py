@@ -12,6 +12,7 @@ import datetime
 import functools
 import math
 import sqlite3
+import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from reference.protocol.events import Event
 from reference.protocol.records import ANSWERS_KEPT, Append, RunState, Snapshot, StoredClient, StoredRun
+from reference.protocol.timers import NS_PER_MS
 from reference.store.base import StoreConflict, StoreError, StoreUnavailable, check_run_id, closed, is_run_id
 from reference.store.changes import Changes, RunChange
 from reference.store.history import CommitsFile, ConfirmedHeads
@@ -466,7 +468,8 @@ def _clients(connection: Connection, run_id: str, published: Sequence[Any]) -> t
     pairs: dict[str, list[tuple[int, int]]] = {}
     for row in connection.execute(select(clients).where(clients.c.run_id == run_id)):
         users[row.client_id], last[row.client_id] = row.user_id, row.last_client_sequence
-        used_at[row.client_id] = row.used_at or 0
+        # Without a time it was written by a program of the version before, which may still run beside this one.
+        used_at[row.client_id] = time.time_ns() // NS_PER_MS if row.used_at is None else row.used_at
     query = select(answers).where(answers.c.run_id == run_id).order_by(answers.c.client_sequence)
     for row in connection.execute(query):
         pairs.setdefault(row.client_id, []).append((row.client_sequence, row.sequence_number))

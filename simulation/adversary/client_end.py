@@ -16,6 +16,8 @@ from simulation.adversary.network import End, Opened, PendingRequest, Wire
 from simulation.trace.publishes import publish_data
 from simulation.trace.wording import words_of, words_of_outcome
 
+_CUT = End(None, "cut")
+
 
 class Host:
     """See the module."""
@@ -189,11 +191,11 @@ class Host:
         self.session.bytes_received(wire.client_end, self._ground.now)
         self.pump()
 
-    def sever(self, wire: Wire) -> None:
+    def sever(self, wire: Wire, end: End = _CUT) -> None:
         """The client is notified that a wire is dead."""
         wire.down.clear()
         if wire.client_stands:
-            self._lose(wire, End(None, "cut"))
+            self._lose(wire, end)
             self.pump()
 
     def ring(self) -> None:

@@ -7,13 +7,14 @@ the durable history in the simplest possible way.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from reference.protocol import frames
 from reference.protocol.client.outcomes import Outcome
 from reference.protocol.client.session import ClientSession
 from reference.protocol.events import Data, Event
 from reference.protocol.records import Append, LogEntry
-from reference.protocol.server.observations import Observation
+from reference.protocol.server.observations import FellBack, Observation
 from reference.protocol.server.run import Run
 from reference.protocol.states import Transport
 from simulation.adversary.model import History, StoreModel
@@ -30,12 +31,14 @@ from simulation.trace.trace import (
     ConnectionLeft,
     ConnectionLost,
     ConnectionRefused,
+    CursorTaken,
     EventsCommitted,
     EventShown,
     FaultsStopped,
     FrameGiven,
     LeaveAsked,
     LogStored,
+    PollingBegun,
     PositionHeld,
     Published,
     PublishSent,
@@ -46,6 +49,8 @@ from simulation.trace.trace import (
     RequestAnswered,
     RequestMade,
     RetryAsked,
+    RosterGiven,
+    RosterHeard,
     RosterSampled,
     ServerAlarmServed,
     ServerKilled,
@@ -125,6 +130,8 @@ class Journal:
     def said(self, client: str, connection_id: int, frame: frames.Frame, epoch: str, *, over_http: bool) -> None:
         """The run has sent a frame to a client's connection; batches of events are reported by `delivers`."""
         record_answers(self.trace, client, frame, self.now, epoch=epoch)
+        if (roster := _roster_in(frame)) is not None:
+            self.trace.add(RosterGiven(at=self.now, client_id=client, connection_id=connection_id, over_http=over_http, **roster))
         if not over_http and not isinstance(frame, frames.Events):
             last = frame.after_sequence if isinstance(frame, frames.Welcome) else 0
             self._given(client, connection_id, type(frame).__name__, epoch, 0, last)
@@ -184,6 +191,10 @@ class Journal:
         good_until = None if good_for is None else self.now + good_for
         self.trace.add(TokenTaken(at=self.now, client_id=client, connection_id=connection_id, good_until=good_until))
 
+    def cursor_taken(self, client: str, data: Data) -> None:
+        """The server has taken a cursor."""
+        self.trace.add(CursorTaken(at=self.now, client_id=client, data=data))
+
     def bye_taken(self, client: str) -> None:
         self.trace.add(ByeTaken(at=self.now, client_id=client))
 
@@ -197,7 +208,12 @@ class Journal:
 
     def observed(self, observations: Iterable[Observation]) -> None:
         """The observations of a run."""
-        record_observations(self.trace, observations, self.now)
+        for observation in observations:
+            if isinstance(observation, FellBack):
+                client, session_id = observation.client_id, observation.session_id
+                self.trace.add(PollingBegun(at=self.now, client_id=client, session_id=session_id))
+            else:
+                record_observations(self.trace, (observation,), self.now)
 
     def run_is(self, run: Run) -> None:
         """The sizes of a run."""
@@ -244,8 +260,19 @@ class Journal:
         """A frame is about to be given to a session, on a connection that it has not left. `begins_anywhere`: it has no position
         and asked for no snapshot."""
         record_frame(self.trace, client, connection_id, frame, self.now)
-        if isinstance(frame, frames.Rejected) and frame.retryable:
-            self.trace.add(RetryAsked(at=self.now, client=client, connection_id=connection_id))
+        for result in frame.results if isinstance(frame, frames.PublishAnswer) else (frame,):
+            if isinstance(result, frames.Rejected) and result.retryable:
+                asked = RetryAsked(
+                    at=self.now,
+                    client=client,
+                    connection_id=connection_id,
+                    client_sequence=result.client_sequence,
+                    retry_after_ms=result.retry_after_ms,
+                )
+                self.trace.add(asked)
+        if (roster := _roster_in(frame)) is not None:
+            spoken_of = frame.epoch if isinstance(frame, frames.PollAnswer) else None
+            self.trace.add(RosterHeard(at=self.now, client=client, connection_id=connection_id, epoch=spoken_of, **roster))
         if isinstance(frame, frames.PollAnswer | frames.PublishAnswer):
             request, has_more = ("poll", frame.has_more) if isinstance(frame, frames.PollAnswer) else ("publishMany", False)
             answered = RequestAnswered(
@@ -301,3 +328,16 @@ class Journal:
         """There is a new machine, perhaps with other limits."""
         for key in [key for key in self._most if key[0] == place]:
             del self._most[key]
+
+
+def _roster_in(frame: frames.Frame) -> dict[str, Any] | None:
+    """What a frame says of presence and cursors, as the fields of RosterGiven and RosterHeard; None: nothing."""
+    match frame:
+        case frames.Welcome() | frames.PollAnswer():
+            return {"users": frame.active_users, "cursors": frame.cursor_positions}
+        case frames.Presence():
+            return {"users": frame.full, "joined": frame.joined, "left": frame.left}
+        case frames.Cursors():
+            return {"cursors": frame.full, "moved": frame.moved}
+        case _:
+            return None

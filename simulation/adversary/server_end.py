@@ -140,7 +140,7 @@ class AdversarialServer:
         """The next item on a wire."""
         driver, end, journal = self.driver, wire.server_end, self._ground.journal
         if driver is None or end is None or not wire.server_stands:
-            return  # nobody listens
+            return  # the server is down
         if isinstance(item, End):
             self._lose(driver, wire, end)
         else:
@@ -154,6 +154,8 @@ class AdversarialServer:
             driver.receive(end, (frame,))
             if isinstance(frame, frames.Publish) and driver.run.last_client_sequence(client) != before:
                 journal.publish_taken(client, end, frame.client_sequence)
+            if isinstance(frame, frames.Cursor) and wire.server_stands:
+                journal.cursor_taken(client, frame.data)
 
     def take_request(self, request: PendingRequest) -> None:
         """An HTTP request."""
@@ -163,6 +165,9 @@ class AdversarialServer:
             self._ground.message_log.arrived((request, "up"), self._ground.now)
         identity = self._ground.identity_of(self._ground.users[request.client])
         self.driver.request(end, request.frame, identity, f"s{end}")
+        cursor = request.frame.cursor if isinstance(request.frame, frames.PublishRequest) else None
+        if cursor is not None and request.failure is None:
+            self._ground.journal.cursor_taken(_name(request), cursor)
 
     def trespass(self, victim: int, how: Trespass) -> None:
         """Another user's token is used with the id of a client that the server knows."""

@@ -11,7 +11,7 @@ from typing import Literal, TypeVar, assert_never
 
 import msgspec
 
-from reference.protocol.errors import InvalidEvent
+from reference.protocol.errors import CloseCode, InvalidEvent
 from reference.protocol.timers import NS_PER_MS
 from simulation.adversary.network import End, PendingRequest
 from simulation.adversary.server_end import Trespass
@@ -180,6 +180,27 @@ class AnswerUpgrade(StepBase, frozen=True, tag="answer"):
             world.server.accept(wire)
 
 
+class TurnAway(StepBase, frozen=True):
+    """A door that has too much to do refuses a wish for a WebSocket, or a request that has not arrived: 503 with Retry-After."""
+
+    what: Literal["opening", "request"]
+    which: int
+    retry_after_ms: int
+
+    def do(self, world: AdversarialWorld) -> None:
+        _refuse(world, self.what, self.which, End(CloseCode.OVERLOADED, "too much to do", self.retry_after_ms))
+
+
+class RefuseToken(StepBase, frozen=True):
+    """The token that comes with a wish for a WebSocket, or with a request that has not arrived, has ended: 401."""
+
+    what: Literal["opening", "request"]
+    which: int
+
+    def do(self, world: AdversarialWorld) -> None:
+        _refuse(world, self.what, self.which, End(CloseCode.TOKEN, "the token has ended"))
+
+
 class Http(StepBase, frozen=True):
     """A request arrives, its answer arrives, or the client learns that it failed while the request is still on its way."""
 
@@ -332,6 +353,19 @@ class TrespassOn(StepBase, frozen=True, tag="trespass"):
         host = pick(known, self.client)
         if host is not None and world.server.run is not None:
             world.server.trespass(host.index, self.how)
+
+
+def _refuse(world: AdversarialWorld, what: Literal["opening", "request"], which: int, end: End) -> None:
+    """Refuse something that has not come in yet."""
+    if what == "opening":
+        wire = pick([wire for wire in world.wires if wire.is_opening and wire.client_stands], which)
+        if wire is not None:
+            world.hosts[wire.client].sever(wire, end)
+        return
+    request = pick([r for r in world.requests if r.is_in_flight and r.client_waits], which)
+    if request is not None:
+        request.fail(end.code, end.message, end.retry_after_ms)
+        world.answer(request)
 
 
 class Store(StepBase, frozen=True):
@@ -496,6 +530,8 @@ Step = (
     | Down
     | Cut
     | AnswerUpgrade
+    | TurnAway
+    | RefuseToken
     | Http
     | StallConnection
     | StallHttp
@@ -541,6 +577,7 @@ __all__ = [
     "MoveCursor",
     "NextAlarm",
     "PublishEvent",
+    "RefuseToken",
     "Restart",
     "StallConnection",
     "StallHttp",
@@ -552,6 +589,7 @@ __all__ = [
     "TooSlow",
     "TrespassOn",
     "Trickle",
+    "TurnAway",
     "UntilOpening",
     "Up",
     "WaitFor",

@@ -11,7 +11,7 @@ without messages (`record = "histograms"`) is checked by `aggregated`, which rep
 from collections.abc import Callable
 from itertools import chain
 
-from simulation.checks import aggregated, connections, delivery, rest, timing, watched
+from simulation.checks import aggregated, connections, delivery, presence, rest, timing, watched
 from simulation.checks.verdicts import Findings, Status, Verdict, judge
 from simulation.trace.index import TraceIndex, index_of
 from simulation.trace.trace import Trace
@@ -64,6 +64,7 @@ CHECKERS: dict[str, tuple[str, *tuple[Checker, ...]]] = {
         watched.fallback,
         rest.everyone_is_back,
         timing.polling_goes_on,
+        timing.probes_go_on,
     ),
     "G7": (
         "memory of every queue, log, table stays within its limit for any input",
@@ -85,6 +86,8 @@ CHECKERS: dict[str, tuple[str, *tuple[Checker, ...]]] = {
         "no retry before the time the server asked for, and none at all after a terminal code",
         connections.manners,
         timing.policy_waits,
+        timing.failed_polls,
+        timing.rejections,
         timing.polls_and_probes,
         watched.repeats,
     ),
@@ -99,6 +102,8 @@ CHECKERS: dict[str, tuple[str, *tuple[Checker, ...]]] = {
         "presence and cursors never delay, drop or renumber a sequenced event",
         delivery.lanes,
         rest.rosters,
+        presence.rosters_given,
+        presence.rosters_told,
         timing.grace_periods,
     ),
     "G13": ("a lost last event is noticed within one heartbeat (heartbeats carry the head)", connections.tail, timing.heartbeats),

@@ -13,23 +13,28 @@ from reference.protocol.states import ClientState, Transport
 from reference.protocol.timers import NS_PER_MS, NS_PER_S, ns
 from simulation.checks.verdicts import Findings, when
 from simulation.trace.index import ClientIndex, TraceIndex
+from simulation.trace.records import ClientRecord
 from simulation.trace.trace import (
     AcceptedRecord,
     AlarmServed,
     AttemptMade,
     ByeTaken,
     ClockStepped,
+    ConnectionLeft,
     ConnectionLost,
     ConnectionRefused,
     EventsCommitted,
     Failed,
     FrameGiven,
     Published,
+    PublishSent,
     PublishTaken,
     ReaderBlocked,
     ReadingTurned,
     RequestAnswered,
     RequestMade,
+    RetryAsked,
+    RosterHeard,
     ServerAlarmServed,
     ServerKilled,
     ServerStarted,
@@ -91,6 +96,89 @@ def _least_wait(policy: Policy, failures: int) -> int:
     return ns(min((span[0] for span in ranges if span is not None), default=0.0))
 
 
+def failed_polls(trace_index: TraceIndex) -> Findings:
+    """G10, 7.23 and 7.27: after a poll that failed the next comes no earlier than the policy's least wait, counted from the
+    failure or from the time that the server had asked for by then, and on the same connection not before `poll_interval_s`.
+    Requests that failed since the last answered poll are counted together. Who reads again may poll at once (7.19)."""
+    policy, config = trace_index.started.policy, trace_index.started.client
+    if policy is None or config is None or not _is_watched(trace_index):
+        return
+    for client in trace_index.clients.values():
+        failures, not_before = 0, 0
+        failed: ConnectionLost | None = None
+        waits_from = least = 0
+        before: object = None
+        for record in client.records:
+            match record:
+                case ConnectionLost(at=at, request=str(request)):
+                    failures += 1
+                    if request == "poll":
+                        failed, waits_from, least = record, max(at, not_before), _least_wait(policy, failures)
+                case WaitAsked(at=at, retry_after_ms=retry_after_ms):
+                    not_before = max(not_before, at + retry_after_ms * NS_PER_MS)
+                    if failed is not None and failed is before:
+                        waits_from = max(waits_from, not_before)
+                case RequestAnswered(request="poll"):
+                    failures = 0
+                case ReadingTurned(is_holding=False):
+                    failed = None
+                case RequestMade(at=at, connection_id=lane, request="poll") if failed is not None:
+                    due = waits_from + least
+                    if lane == failed.connection_id:
+                        due = max(due, failed.at + ns(config.poll_interval_s))
+                    what = f"{client.name} polls again {(due - at) / NS_PER_S:.3f} s before the wait after a failure is over"
+                    yield None if at >= due - SLACK else f"{when(at)} {what}"
+                    failed = None
+                case _:
+                    pass
+            before = record
+
+
+def rejections(trace_index: TraceIndex) -> Findings:
+    """G10, 7.10: after a retryable rejection nothing is published for `retry_base_s` on the same connection, and nothing on any
+    before the time that the rejection named. A rejection of what had been put off before asks for nothing."""
+    config = trace_index.started.client
+    if config is None or not _is_watched(trace_index):
+        return
+    for client in trace_index.clients.values():
+        put_off: dict[int, int] = {}  # connection -> until when it is silent
+        asked_until = 0
+        websocket = 0
+        in_flight: set[int] = set()  # on that WebSocket
+        requested: int | None = None  # the polling connection whose publish request counts: no WebSocket was welcomed since
+        for record in client.records:
+            match record:
+                case RosterHeard(
+                    users=tuple(), cursors=dict(), epoch=None
+                ):  # a welcome: the new connection waits for `asked_until`
+                    put_off, requested, in_flight = {}, None, set()
+                case ConnectionLost(connection_id=connection, request=None) | ConnectionLeft(connection_id=connection):
+                    in_flight = set() if connection == websocket else in_flight
+                case PublishSent(at=at, connection_id=connection, client_sequence=number):
+                    if connection != websocket:
+                        websocket, in_flight = connection, set()
+                    yield _too_soon(client, at, max(put_off.get(connection, 0), asked_until))
+                    in_flight.add(number)
+                case RequestMade(at=at, connection_id=lane, request="publishMany"):
+                    yield _too_soon(client, at, max(put_off.get(lane, 0), asked_until))
+                    requested = lane
+                case RetryAsked(at=at, connection_id=connection, client_sequence=number):
+                    if (
+                        number in in_flight or connection == requested
+                    ):  # 7.29: a late result of polling settles what was sent again
+                        put_off[websocket if number in in_flight else connection] = at + ns(config.retry_base_s)
+                        in_flight = {each for each in in_flight if each < number}
+                        requested = None
+                        asked_until = max(asked_until, at + (record.retry_after_ms or 0) * NS_PER_MS)
+                case _:
+                    pass
+
+
+def _too_soon(client: ClientIndex, at: int, due: int) -> str | None:
+    what = f"{client.name} publishes {(due - at) / NS_PER_S:.3f} s before the wait after a rejection is over"
+    return None if at >= due - SLACK else f"{when(at)} {what}"
+
+
 def polls_and_probes(trace_index: TraceIndex) -> Findings:
     """G10, 7.26 to 7.28: the next poll comes no earlier than `poll_interval_s` after an answer, unless there is more or the
     application reads again; the next probe no earlier than the least interval after polling began or the last probe failed."""
@@ -99,9 +187,7 @@ def polls_and_probes(trace_index: TraceIndex) -> Findings:
         return
     least_probe = ns(config.probe_interval_s * (1 - config.probe_jitter))
     for client in trace_index.clients.values():
-        state = ClientState.NEW
         answered: dict[int, RequestAnswered] = {}
-        probing_since = 0
         for record in client.records:
             match record:
                 case RequestAnswered(connection_id=lane, request="poll"):
@@ -114,15 +200,50 @@ def polls_and_probes(trace_index: TraceIndex) -> Findings:
                         is_due = last.has_more or at >= last.at + ns(config.poll_interval_s) - SLACK
                         what = f"{client.name} polls again after {(at - last.at) / NS_PER_S:.3f} s"
                         yield None if is_due else f"{when(at)} {what}"
-                case StateTurned(at=at):
-                    if record.state is ClientState.POLLING and state is not ClientState.POLLING:
-                        probing_since = at
-                    state = record.state
-                case AttemptMade(at=at, transport=Transport.WEBSOCKET) if state is ClientState.POLLING:
-                    what = f"{client.name} probes after {(at - probing_since) / NS_PER_S:.3f} s of polling"
-                    yield None if at >= probing_since + least_probe - SLACK else f"{when(at)} {what}"
                 case _:
                     pass
+        for record, since, is_excused in _waits_for_probes(client):
+            match record:
+                case AttemptMade(at=at, transport=Transport.WEBSOCKET):
+                    what = f"{client.name} probes after {(at - since) / NS_PER_S:.3f} s of polling"
+                    yield None if is_excused or at >= since + least_probe - SLACK else f"{when(at)} {what}"
+                case _:
+                    pass
+
+
+def _waits_for_probes(client: ClientIndex) -> Iterator[tuple[ClientRecord, int, bool]]:
+    """Each record of the time in which polling waits for its next probe, since when it does, and whether the probe may come at
+    once, because one was dropped for want of a token. A new token for polling begins no new wait (7.40)."""
+    state, since, is_excused, goes_on = ClientState.NEW, 0, False, False
+    for record in client.records:
+        if isinstance(record, StateTurned):
+            if record.state is ClientState.REFRESHING:
+                goes_on = state.is_polling
+                is_excused = is_excused or (goes_on and state is not ClientState.POLLING)
+                since = since if state is ClientState.POLLING else record.at
+            elif record.state is ClientState.POLLING and state is not ClientState.POLLING and not goes_on:
+                since, is_excused = record.at, False
+            goes_on = goes_on and record.state is ClientState.REFRESHING
+            state = record.state
+        elif state is ClientState.POLLING:
+            yield record, since, is_excused
+
+
+def probes_go_on(trace_index: TraceIndex) -> Findings:
+    """G6, 7.28 and 7.40: no probe is overdue once the alarm was served. The longest wait for it counts from when polling began,
+    the last probe failed, or the server's wish to be left alone ended; a new token for polling begins no new wait."""
+    config = trace_index.started.client
+    if config is None or not _is_watched(trace_index):
+        return
+    longest = ns(config.probe_interval_max_s * (1 + config.probe_jitter))
+    for client in trace_index.clients.values():
+        waits = [record for record in client.records if isinstance(record, WaitAsked)]
+        asked = [(wait.at, wait.at + (wait.retry_after_ms + (wait.spread_ms or 0)) * NS_PER_MS) for wait in waits]
+        for record, since, _ in _waits_for_probes(client):
+            if isinstance(record, AlarmServed):
+                not_before = max((until for asked_at, until in asked if asked_at <= record.at), default=0)
+                what = f"{client.name} has not probed for {(record.at - since) / NS_PER_S:.3f} s of polling"
+                yield None if record.at <= max(since, not_before) + longest + SLACK else f"{when(record.at)} {what}"
 
 
 def polling_goes_on(trace_index: TraceIndex) -> Findings:

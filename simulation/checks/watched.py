@@ -237,7 +237,7 @@ def one_transport(trace_index: TraceIndex) -> Findings:
         websockets: set[int] = set()
         lanes: set[int] = set()
         state = client.state.NEW
-        for record, is_last in _instants(client.records):
+        for record, is_last in instants(client.records):
             match record:
                 case AttemptMade(connection_id=connection, transport=transport):
                     (websockets if transport is Transport.WEBSOCKET else lanes).add(connection)
@@ -304,7 +304,7 @@ def fallback(trace_index: TraceIndex) -> Findings:
         state, failures = ClientState.NEW, 0
         uncarried_since, live_since, not_before = client.started_at, 0, 0
         websockets: set[int] = set()
-        for record, is_last in _instants(client.records):
+        for record, is_last in instants(client.records):
             match record:
                 case AttemptMade(connection_id=connection, transport=Transport.WEBSOCKET):
                     websockets.add(connection)
@@ -333,7 +333,7 @@ def fallback(trace_index: TraceIndex) -> Findings:
                 yield None if failures < failures_max else f"{when(record.at)} {what}"
 
 
-def _instants(records: list[ClientRecord]) -> Iterator[tuple[ClientRecord, bool]]:
+def instants(records: list[ClientRecord]) -> Iterator[tuple[ClientRecord, bool]]:
     """Each record, and whether it is the last of its instant."""
     for place, record in enumerate(records):
         yield record, place + 1 == len(records) or records[place + 1].at > record.at

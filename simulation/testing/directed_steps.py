@@ -24,6 +24,7 @@ publishes = st.builds(
     key=st.integers(0, 2),
 )
 _kept = st.sampled_from([0, 1, 5])
+_waits_ms = st.sampled_from([0, 500, 3000])
 
 
 def _a_log_of(client: int) -> list[steps.Step]:
@@ -96,6 +97,25 @@ lost_batch = st.builds(
     wire=few,
     lost=st.lists(publishes, min_size=1, max_size=2),
     seen=st.lists(publishes, min_size=1, max_size=6),
+)
+turned_away = st.builds(
+    lambda wire, waits_ms: [
+        steps.Cut(wire, "now", "now"),
+        *[step for ms in waits_ms for step in (steps.UntilOpening(8), steps.TurnAway("opening", NEWEST, ms))],
+        steps.WaitFor(3500, "exact"),
+    ],
+    wire=few,
+    waits_ms=st.lists(_waits_ms, min_size=1, max_size=3),
+)
+"""A client comes back to a door that has too much to do."""
+turned_away_over_http = st.builds(
+    lambda client, waits_ms: [
+        steps.Block(client, True),
+        *[step for ms in waits_ms for step in (steps.CalmUntil("request", _PROBE_MS), steps.TurnAway("request", NEWEST, ms))],
+        steps.WaitFor(3500, "exact"),
+    ],
+    client=few,
+    waits_ms=st.lists(_waits_ms, min_size=1, max_size=3),
 )
 fall_back = st.builds(lambda client: [steps.Block(client, True), steps.Calm(3000)], client=few)
 full_socket = st.builds(
@@ -180,6 +200,29 @@ lost_before_a_poll_is_answered = st.builds(
     kept=_kept,
 )
 """The answer to the first poll of a client, of a lost history, arrives when a probe knows the new one."""
+left_before_a_poll_is_answered = st.builds(
+    lambda user, who: [
+        steps.Join(user),
+        steps.Block(NEWEST, True),
+        steps.CalmUntil("request", _PROBE_MS),
+        steps.Http(NEWEST, "arrive"),
+        steps.StallHttp(NEWEST, True),
+        steps.Leave(who),
+        steps.Calm(5),
+        steps.Block(NEWEST, False),
+        steps.CalmUntil("opening", _PROBE_MS),
+        steps.AnswerUpgrade(NEWEST, "open"),
+        steps.Down(NEWEST, 1),
+        steps.Up(NEWEST, 1),
+        steps.CheckToken(),
+        steps.Down(NEWEST, 2),
+        steps.Http(NEWEST, "answer"),
+        steps.WaitFor(1, "exact"),
+    ],
+    user=few,
+    who=few,
+)
+"""The answer to a poll names a user of whom a probe knows that they have left."""
 overtaken_snapshot = st.builds(
     lambda client, ms: [
         steps.Block(client, True),
@@ -208,6 +251,12 @@ late_joiner = st.builds(
     user=few,
 )
 """Someone comes to a server that was just started, perhaps with another limit."""
+full_window = st.builds(
+    lambda client, ms: [steps.Calm(600), *[steps.PublishEvent(client, "CHAT", 0)] * ANSWERS, steps.Calm(ms)],
+    client=few,
+    ms=st.sampled_from([5, 600]),
+)
+"""One client publishes at once more than any server lets it leave unanswered."""
 chatterbox = st.builds(lambda client: [steps.PublishEvent(client, "CHAT", 0), steps.Calm(5)] * ANSWERS, client=few)
 """One client publishes more than the server keeps answers for."""
 deaf_reader = st.builds(
@@ -237,6 +286,20 @@ aged = st.builds(
     waiting=st.lists(publishes, min_size=2, max_size=5),
 )
 """What was published waits while nothing carries it; what comes after it may have to go on without it."""
+ended_token = st.builds(
+    lambda client, times, ms: [
+        steps.Block(client, True),
+        *[steps.CalmUntil("request", _PROBE_MS), steps.RefuseToken("request", NEWEST), steps.Calm(ms)] * times,
+        steps.Block(client, False),
+        steps.CalmUntil("opening", _PROBE_MS),
+        steps.RefuseToken("opening", NEWEST),
+        steps.Calm(600),
+    ],
+    client=few,
+    times=st.integers(1, 4),
+    ms=st.sampled_from([600, 1900]),
+)
+"""A client polls, and its tokens end again and again."""
 old_token = st.builds(
     lambda wire, ms: [
         steps.StallConnection(wire, "up", True),
@@ -255,6 +318,9 @@ PLOTS: dict[str, tuple[int, st.SearchStrategy[Any]]] = {
     "open by hand": (4, open_by_hand),
     "late answer": (3, late_answer),
     "fall back": (3, fall_back),
+    "turned away": (2, turned_away),
+    "turned away over http": (2, turned_away_over_http),
+    "full window": (1, full_window),
     "late hello": (3, late_hello),
     "flap": (2, st.just(flap)),
     "lost batch": (4, lost_batch),
@@ -264,6 +330,7 @@ PLOTS: dict[str, tuple[int, st.SearchStrategy[Any]]] = {
     "lost while polling": (3, lost_while_polling),
     "lost behind a probe": (2, lost_behind_a_probe),
     "lost before a poll is answered": (2, lost_before_a_poll_is_answered),
+    "left before a poll is answered": (1, left_before_a_poll_is_answered),
     "overtaken snapshot": (2, overtaken_snapshot),
     "late joiner": (2, late_joiner),
     "stopped while storing": (2, stopped_while_storing),
@@ -271,4 +338,5 @@ PLOTS: dict[str, tuple[int, st.SearchStrategy[Any]]] = {
     "deaf reader": (2, deaf_reader),
     "aged": (3, aged),
     "old token": (1, old_token),
+    "ended token": (2, ended_token),
 }

@@ -11,11 +11,13 @@ from reference.protocol.config import ClientConfig, ServerConfig
 from reference.protocol.policies.catalogue import Policy
 from reference.protocol.policies.reconnect import FullJitter
 from simulation.scenario.distributions import Constant, Distribution
+from simulation.scenario.drawn_faults import DrawnFaults
 from simulation.scenario.faults import (
     BackgroundTab,
     BlockUpgrade,
     ClockStep,
     Direction,
+    DnsFailure,
     Failover,
     Fault,
     HalfOpen,
@@ -27,6 +29,7 @@ from simulation.scenario.faults import (
     Refuse,
     Reset,
     RollingDeploy,
+    ServerFault,
     ServerRestart,
     SlowStore,
     Stall,
@@ -34,7 +37,7 @@ from simulation.scenario.faults import (
 )
 from simulation.scenario.paths import BernoulliLoss, Dns, FadingLoss, GilbertElliottLoss, Loss, PortPool
 from simulation.scenario.presets import PRESETS, SHIPPED, PresetPolicy
-from simulation.scenario.scenario import Capacity, ClientPart, Group, Scenario, ServerPart, Shedding, longest_wait_s
+from simulation.scenario.scenario import Capacity, ClientPart, Group, Region, Scenario, ServerPart, Shedding, longest_wait_s
 from simulation.testing.networks import rich_paths
 from simulation.testing.policies import MANY_FAILURES, fallbacks, heartbeats, reconnect_policies
 from simulation.testing.populations import arrivals, availabilities, distributions, stays, workloads
@@ -160,9 +163,53 @@ def device_faults(draw: st.DrawFn, names: tuple[str, ...]) -> Fault:
             return Failover(at_s=at_s, duration_s=duration_s, old_address=old)
 
 
-def fault_schedules(names: tuple[str, ...], faults_max: int = 5) -> st.SearchStrategy[tuple[Fault, ...]]:
-    """Several faults, of lines, of devices and of a server with instances, which may overlap."""
-    return st.lists(faults(names) | server_faults() | device_faults(names), max_size=faults_max).map(tuple)
+@st.composite
+def dns_failures(draw: st.DrawFn, names: tuple[str, ...]) -> Fault:
+    """A time in which some of these clients, or everyone, resolve no name; a scenario with it needs a path with DNS."""
+    clients = draw(st.lists(st.sampled_from(names), unique=True, max_size=len(names)).map(tuple))
+    how: Literal["timeout", "error"] = draw(st.sampled_from(("timeout", "error")))
+    return DnsFailure(at_s=draw(_times), clients=clients, duration_s=draw(_durations), how=how)
+
+
+def _any_fault(names: tuple[str, ...], *, resolves: bool) -> st.SearchStrategy[Fault]:
+    kinds = faults(names) | server_faults() | device_faults(names)
+    return kinds | dns_failures(names) if resolves else kinds
+
+
+def fault_schedules(
+    names: tuple[str, ...], faults_max: int = 5, *, resolves: bool = False
+) -> st.SearchStrategy[tuple[Fault, ...]]:
+    """Several faults, of lines, of devices and of a server with instances, which may overlap; of names, too, if some client
+    `resolves` the server's."""
+    return st.lists(_any_fault(names, resolves=resolves), max_size=faults_max).map(tuple)
+
+
+@st.composite
+def drawn_fault_schedules(draw: st.DrawFn, names: tuple[str, ...], *, resolves: bool = False) -> tuple[DrawnFaults, ...]:
+    """Faults that the run draws itself, again and again: one or two kinds of them, some seconds apart."""
+    found: list[DrawnFaults] = []
+    for fault in draw(st.lists(_any_fault(names, resolves=resolves), min_size=1, max_size=2)):
+        hits_everyone = isinstance(fault, ServerFault | Failover)
+        process = DrawnFaults(
+            name=f"drawn_{len(found)}",
+            fault=fault,
+            every=draw(distributions(3.0, 8.0)),
+            duration=draw(st.none() | distributions(0.5, 2.0)) if hasattr(fault, "duration_s") else None,
+            share=1.0 if hits_everyone else draw(st.sampled_from([1.0, 0.5])),
+            times=draw(st.sampled_from([1, 3])),
+        )
+        found.append(process)
+    return tuple(found)
+
+
+def regions(groups: tuple[str, ...]) -> st.SearchStrategy[Region]:
+    """Some of these groups, which go down together."""
+    return st.builds(
+        Region,
+        name=st.just("region"),
+        groups=st.lists(st.sampled_from(groups), min_size=1, unique=True).map(tuple),
+        availability=availabilities().map(lambda availability: msgspec.structs.replace(availability, scope="shared")),
+    )
 
 
 @st.composite
@@ -202,6 +249,9 @@ def scenarios(draw: st.DrawFn) -> Scenario:
     rates_per_s = (0.1,) if is_narrow else (0.1, 1.0) if is_thin else (0.1, 1.0, 5.0)
     bytes_max = 300 if is_thin or is_narrow else 2000
     heartbeat = draw(st.none() | st.none() | heartbeats(quiet_max_s=20.0, beat_s=server.heartbeat_interval_s))
+    names = tuple(name for group in groups for name in group.client_names)
+    resolves = any(group.path.dns is not None for group in groups)
+    of_regions = regions(tuple(group.name for group in groups)).map(lambda region: (region,))
     return Scenario(
         name="drawn",
         seed=draw(st.integers(0, 1000)),
@@ -209,7 +259,9 @@ def scenarios(draw: st.DrawFn) -> Scenario:
         groups=groups,
         availability=draw(st.none() | st.none() | st.none() | availabilities()),
         workload=draw(workloads(rates_per_s, bytes_max)),
-        faults=draw(fault_schedules(tuple(name for group in groups for name in group.client_names))),
+        regions=draw(st.just(()) | st.just(()) | st.just(()) | of_regions),
+        faults=draw(fault_schedules(names, resolves=resolves)),
+        drawn_faults=draw(st.just(()) | st.just(()) | st.just(()) | drawn_fault_schedules(names, resolves=resolves)),
         server=ServerPart(
             config=server,
             commit_time_s=commit_time_s,
@@ -260,7 +312,8 @@ def _is_thin(path: Path) -> bool:
 def rich_scenarios(draw: st.DrawFn) -> Scenario:
     """Scenarios on any paths, including paths too slow for the workload: guarantees about time do not apply to them."""
     scenario = draw(scenarios())
-    groups = tuple(msgspec.structs.replace(group, path=draw(rich_paths())) for group in scenario.groups)
+    paths = [msgspec.structs.replace(draw(rich_paths()), dns=group.path.dns) for group in scenario.groups]
+    groups = tuple(msgspec.structs.replace(group, path=path) for group, path in zip(scenario.groups, paths, strict=True))
     return msgspec.structs.replace(scenario, groups=groups)
 
 

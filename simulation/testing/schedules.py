@@ -6,6 +6,7 @@ import msgspec
 from hypothesis import strategies as st
 
 from reference.protocol.policies.keepalive import NoPings
+from reference.protocol.records import ANSWERS_KEPT
 from simulation.adversary import steps
 from simulation.adversary.ground import POLICY, Setup
 from simulation.testing.directed_steps import PLOTS, few, publishes
@@ -17,12 +18,14 @@ from simulation.testing.small_configs import client_configs, server_configs
 def setups(draw: st.DrawFn) -> Setup:
     """The setup of a world: one to three clients, two of which may be tabs of one user; half of them with policies of other
     systems."""
-    server, heartbeat = draw(server_configs()), draw(st.none() | heartbeats())
+    client, server, heartbeat = draw(client_configs()), draw(server_configs()), draw(st.none() | heartbeats())
+    if client.unanswered_max == ANSWERS_KEPT and draw(st.booleans()):  # else the server's smaller window stands
+        server = msgspec.structs.replace(server, unanswered_max=ANSWERS_KEPT, frames_per_s=1000.0, frame_burst=2000)
     if isinstance(heartbeat, NoPings):
         server = msgspec.structs.replace(server, silence_max_s=600.0, heartbeat_interval_s=3.0)
     return Setup(
         users=draw(st.sampled_from([("ann", "ben"), ("ann",), ("ann", "ann"), ("ann", "ann"), ("ann", "ben", "ann")])),
-        client=draw(client_configs()),
+        client=client,
         policy=draw(st.just(POLICY) | reconnect_policies()),
         fallback=draw(st.none() | st.none() | fallbacks()),
         heartbeat=heartbeat,
@@ -42,6 +45,15 @@ _KINDS: dict[str, tuple[int, st.SearchStrategy[Any]]] = {
     "up": (8, st.builds(steps.Up, wire=few, count=st.integers(1, 4))),
     "down": (8, st.builds(steps.Down, wire=few, count=st.integers(1, 4))),
     "answer": (4, st.builds(steps.AnswerUpgrade, opening=few, how=st.sampled_from(["open", "open", "refuse", "hang"]))),
+    "turn away": (
+        2,
+        st.builds(
+            steps.TurnAway,
+            what=st.sampled_from(["opening", "request"]),
+            which=few,
+            retry_after_ms=st.sampled_from([0, 500, 3000]),
+        ),
+    ),
     "http": (6, st.builds(steps.Http, request=few, how=st.sampled_from(["arrive", "answer", "fail", "lose"]))),
     "stall": (5, st.builds(steps.StallConnection, wire=few, direction=st.sampled_from(["up", "down"]), stalls=st.booleans())),
     "stall http": (5, st.builds(steps.StallHttp, request=few, stalls=st.sampled_from([True, True, False]))),

@@ -3,12 +3,15 @@
 from hypothesis import strategies as st
 
 from reference.protocol.config import ClientConfig, ServerConfig
+from reference.protocol.records import ANSWERS_KEPT
 
 
 @st.composite
 def client_configs(draw: st.DrawFn) -> ClientConfig:
-    """Small limits and short times, so that limits are hit and timers race."""
-    unanswered_max = draw(st.integers(1, 4))
+    """Small limits and short times, so that limits are hit and timers race; now and then the widest window that there may be."""
+    unanswered_max = draw(st.sampled_from([1, 2, 3, 4, 1, 2, 3, 4, ANSWERS_KEPT]))
+    is_wide = unanswered_max == ANSWERS_KEPT
+    room, bytes_max = draw(st.integers(4, 8)), draw(st.sampled_from([10_000, 10_000, 10_000, 300]))
     return ClientConfig(
         connect_timeout_s=draw(st.sampled_from([1.0, 3.0])),
         ping_interval_s=draw(st.sampled_from([1.0, 3.0])),
@@ -22,8 +25,8 @@ def client_configs(draw: st.DrawFn) -> ClientConfig:
         request_timeout_s=draw(st.sampled_from([1.0, 3.0])),
         probe_interval_s=draw(st.sampled_from([0.5, 2.0])),
         probe_interval_max_s=4.0,
-        outbox_messages_max=draw(st.integers(4, 8)),
-        outbox_bytes_max=draw(st.sampled_from([10_000, 10_000, 10_000, 300])),
+        outbox_messages_max=room + ANSWERS_KEPT if is_wide else room,
+        outbox_bytes_max=30_000 if is_wide else bytes_max,
         outbox_age_max_s=draw(st.sampled_from([600.0, 600.0, 600.0, 2.0])),
         outbox_policy=draw(st.sampled_from(["reject_new", "drop_oldest", "conflate"])),
         unanswered_max=unanswered_max,

@@ -26,6 +26,7 @@ from simulation.trace.trace import (
     ClientStarted,
     ClockStepped,
     ConnectionRefused,
+    CursorTaken,
     Delivered,
     EntryStored,
     EventsCommitted,
@@ -37,6 +38,7 @@ from simulation.trace.trace import (
     LeaveAsked,
     LogStored,
     PathTroubled,
+    PollingBegun,
     Published,
     PublishRefused,
     PublishTaken,
@@ -45,6 +47,7 @@ from simulation.trace.trace import (
     ReaderBlocked,
     Record,
     ResetTaken,
+    RosterGiven,
     RosterSampled,
     RoundTripReported,
     RoundTripTaken,
@@ -244,6 +247,8 @@ def _take(trace_index: TraceIndex, record: Record, under_way: dict[Fault, list[i
             trace_index.kills.append(at)
             trace_index.served.append(record)
         case SessionDeparted() | ClockStepped() | TokenTaken() | ByeTaken() | TrespassAnswered():
+            trace_index.served.append(record)
+        case RosterGiven() | CursorTaken() | PollingBegun():
             trace_index.served.append(record)
         case EventsCommitted() | FrameGiven() | PublishTaken() | ReaderBlocked() | ServerAlarmServed() | ConnectionRefused():
             trace_index.served.append(record)

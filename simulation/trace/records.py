@@ -6,6 +6,8 @@
 
 from typing import Literal
 
+import msgspec
+
 from reference.protocol.events import Data
 from reference.protocol.records import RunState
 from reference.protocol.session_trace import (
@@ -209,10 +211,30 @@ class PublishSent(TraceRecord, frozen=True, tag="publish_sent", kw_only=True, gc
 
 
 class RetryAsked(TraceRecord, frozen=True, tag="retry_asked", kw_only=True, gc=False):
-    """The server rejected a publish on this WebSocket for now: this publish and later ones may be sent again there."""
+    """The server rejected a publish on this connection for now: this publish and later ones may be sent again there, after
+    `retry_after_ms` if the rejection named a time."""
 
     client: str
     connection_id: int
+    client_sequence: int = 0
+    retry_after_ms: int | None = None
+
+
+class RosterHeard(TraceRecord, frozen=True, tag="roster_heard", kw_only=True, gc=False):
+    """A frame with presence or cursors came to a client, on a connection that it has not left.
+
+    users, cursors: everyone who is present, and all their cursors; None: the frame names changes only, in `joined`, `left` and
+    `moved`. `epoch`: of the history that an answer to a poll speaks of; None: the frame came on a WebSocket.
+    """
+
+    client: str
+    connection_id: int
+    users: tuple[str, ...] | None = None
+    joined: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+    cursors: dict[str, Data] | None = None
+    moved: dict[str, Data] = msgspec.field(default_factory=dict)
+    epoch: str | None = None
 
 
 class AckSent(TraceRecord, frozen=True, tag="ack_sent", kw_only=True, gc=False):
@@ -349,6 +371,34 @@ class TokenTaken(TraceRecord, frozen=True, tag="token_taken", kw_only=True, gc=F
     good_until: int | None = None
 
 
+class RosterGiven(TraceRecord, frozen=True, tag="roster_given", kw_only=True, gc=False):
+    """The server gave a connection a frame with presence or cursors; the fields are as in RosterHeard. `over_http`: it is the
+    answer to a poll."""
+
+    client_id: str
+    connection_id: int
+    users: tuple[str, ...] | None = None
+    joined: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+    cursors: dict[str, Data] | None = None
+    moved: dict[str, Data] = msgspec.field(default_factory=dict)
+    over_http: bool = False
+
+
+class CursorTaken(TraceRecord, frozen=True, tag="cursor_taken", kw_only=True, gc=False):
+    """The server has taken a cursor of this client."""
+
+    client_id: str
+    data: Data
+
+
+class PollingBegun(TraceRecord, frozen=True, tag="polling_begun", kw_only=True, gc=False):
+    """A client has come by polling that had a WebSocket before, or no session."""
+
+    client_id: str
+    session_id: str
+
+
 class ByeTaken(TraceRecord, frozen=True, tag="bye_taken", kw_only=True, gc=False):
     """A client has sent bye to the server."""
 
@@ -429,6 +479,7 @@ WatchedRecord = (
     | AlarmServed
     | RequestAnswered
     | ReadingTurned
+    | RosterHeard
 )
 WatchedServerRecord = (
     EventsCommitted
@@ -438,6 +489,9 @@ WatchedServerRecord = (
     | ServerAlarmServed
     | ClockStepped
     | TokenTaken
+    | RosterGiven
+    | CursorTaken
+    | PollingBegun
     | ByeTaken
     | TrespassAnswered
     | ConnectionRefused

@@ -11,10 +11,10 @@ functions that write it, the same for both.
                PresenceSeen, CursorSeen (latest values, beside the log)
                AttemptMade, RequestMade, ConnectionLost, ConnectionLeft, WaitAsked, RoundTripTaken (its driver)
                PositionHeld, BeginningGiven, EventShown, PublishSent, RetryAsked, AckSent, AlarmServed, RequestAnswered,
-               ReadingTurned (in worlds that see every frame)
+               ReadingTurned, RosterHeard (in worlds that see every frame)
     a server   SessionJoined, SessionLeft, SessionDeparted, RoundTripReported, AnswerGiven
                EventsCommitted, FrameGiven, PublishTaken, ReaderBlocked, ServerAlarmServed, ClockStepped, TokenTaken, ByeTaken,
-               TrespassAnswered, ConnectionRefused (in worlds that see every frame)
+               RosterGiven, CursorTaken, PollingBegun, TrespassAnswered, ConnectionRefused (in worlds that see every frame)
     the store  LogStored, EntryStored (at the end, and before a fault deletes it)
 
 `at` is in whole ns since the run began, by one clock for the whole trace; records are in the order of the events, also for equal
@@ -64,6 +64,7 @@ from simulation.trace.records import (
     ConnectionRefused,
     CursorMoved,
     CursorSeen,
+    CursorTaken,
     DriverRecord,
     EntryStored,
     EventsCommitted,
@@ -78,6 +79,7 @@ from simulation.trace.records import (
     OutcomeRecord,
     PathTrouble,
     PathTroubled,
+    PollingBegun,
     PositionHeld,
     PresenceSeen,
     PublishRefused,
@@ -90,6 +92,8 @@ from simulation.trace.records import (
     Record,
     RequestAnswered,
     RetryAsked,
+    RosterGiven,
+    RosterHeard,
     RosterSampled,
     RoundTripReported,
     ServerAlarmServed,
@@ -128,6 +132,7 @@ __all__ = [
     "ConnectionRefused",
     "CursorMoved",
     "CursorSeen",
+    "CursorTaken",
     "Delivered",
     "DriverRecord",
     "EntryStored",
@@ -144,6 +149,7 @@ __all__ = [
     "OutcomeRecord",
     "PathTrouble",
     "PathTroubled",
+    "PollingBegun",
     "PositionHeld",
     "PresenceSeen",
     "PublishRefused",
@@ -159,6 +165,8 @@ __all__ = [
     "RequestMade",
     "ResetTaken",
     "RetryAsked",
+    "RosterGiven",
+    "RosterHeard",
     "RosterSampled",
     "RoundTripReported",
     "RoundTripTaken",

@@ -117,7 +117,7 @@ async def test_a_half_open_connection_is_left(join: Connect, server: Server) -> 
         assert client.health.reconnections == 1
 
 
-async def test_a_server_that_asks_everyone_to_go_away(join: Connect, server: Server) -> None:
+async def test_a_server_that_asks_all_clients_to_leave(join: Connect, server: Server) -> None:
     async with join() as client:
         await client.wait_until(ClientState.LIVE)
         left_at = trio.current_time()

@@ -137,4 +137,17 @@ BUGS: tuple[Bug, ...] = (
     Bug('a publish expires at half of its age', 'protocol.client.publishing:Publishing.expire', 'ns(self._context.config.outbox_age_max_s)', 'ns(self._context.config.outbox_age_max_s) // 2'),
     Bug('a token has no grace', 'protocol.server.handshake:Handshake._watch_token', 'identity.expires_at + ns(self._context.config.token_grace_s)', 'identity.expires_at'),
     Bug('a token has twice its grace', 'protocol.server.handshake:Handshake._watch_token', 'identity.expires_at + ns(self._context.config.token_grace_s)', 'identity.expires_at + 2 * ns(self._context.config.token_grace_s)'),
+    # The earliest moment of what follows a refusal.
+    Bug("the policy's own wait after Retry-After is left out", 'protocol.policies.reconnect:Reconnector.next_attempt_at', 'max(now, self.not_before) + ns(wait)', 'max(now + ns(wait), self.not_before)'),
+    Bug('a failed poll is asked again before the interval', 'protocol.client.polling:Polling.failed', 'at = max(at, now + ns(self._context.config.poll_interval_s))', 'pass'),
+    Bug('the wait after a rejection is left out', 'protocol.client.publishing:Publishing._put_off', 'self.wait_until(at)', 'pass'),
+    Bug('the time that a rejection names is ignored', 'protocol.client.publishing:Publishing._put_off', 'at = max(at, self._asked_until)', 'pass'),
+    Bug('the time that a rejection names is forgotten with the connection', 'protocol.client.publishing:Publishing.connection_lost', 'self._asked_until is not None', 'False'),
+    # Presence and cursors while faults last.
+    Bug('presence waits for four times its interval', 'protocol.server.sessions:Sessions._presence_changed', 'ns(self._context.config.presence_interval_s)', '4 * ns(self._context.config.presence_interval_s)'),
+    Bug('cursors wait for ten times their interval', 'protocol.server.sessions:Sessions.move_cursor', 'ns(self._context.config.cursor_interval_s)', '10 * ns(self._context.config.cursor_interval_s)'),
+    Bug('a reader that was behind is not sent what it missed', 'protocol.server.fan_out:Readers.next_batch', 'seen != self._attendance.version', 'False'),
+    Bug('presence goes to one reader', 'protocol.server.run:Run._fire', 'self._sessions.send_presence(self._fan_out.current, now)', 'self._sessions.send_presence(self._fan_out.current[:1], now)'),
+    Bug('who comes by polling is named to nobody', 'protocol.server.sessions:Sessions.claim', 'is_new and self.attendance.arrive(user_id)', 'is_new and self.attendance.arrive(user_id) and transport is Transport.WEBSOCKET'),
+    Bug('a new token puts the next probe off', 'protocol.client.connectivity:Connectivity._fall_back', 'probe_at is None', 'True'),
 )

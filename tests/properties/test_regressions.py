@@ -11,16 +11,17 @@ import pytest
 
 from reference.protocol.config import ClientConfig, ServerConfig
 from reference.protocol.frames import Start
+from reference.protocol.states import ClientState
 from simulation.adversary.case import load_case, parse_case
 from simulation.adversary.settling import play, settle
 from simulation.adversary.steps import Block, Crash, Http, PublishEvent, StallHttp, Up, WaitFor
 from simulation.adversary.world import AdversarialWorld, Setup
 from simulation.scenario.distributions import Constant
-from simulation.scenario.faults import Reset
+from simulation.scenario.faults import BlockUpgrade, Reset
 from simulation.scenario.paths import Middlebox, Tcp
 from simulation.scenario.paths import Path as NetworkPath
 from simulation.scenario.population import FlashCrowd
-from simulation.scenario.scenario import ClientPart, Group, Scenario
+from simulation.scenario.scenario import ClientPart, Group, Scenario, ServerPart
 from simulation.scenario.workload import IDLE, RecordedTimes, Stream, Workload
 from simulation.trace.index import index_of
 from simulation.trace.trace import QueueSampled
@@ -76,6 +77,23 @@ def test_who_was_given_nothing_of_an_empty_log_is_back_all_the_same(start: Start
     verdict = run(scenario).verdicts["G6"]
     assert verdict.checked
     assert verdict.violations == ()
+
+
+def test_tokens_that_live_shorter_than_the_wait_for_a_probe_do_not_end_the_probes() -> None:
+    """Each new token for polling began the wait for a probe anew, so that none came, and polling was for ever."""
+    config = msgspec.structs.replace(POLLS, probe_interval_s=15.0, probe_interval_max_s=15.0, refreshes_token=True)
+    scenario = Scenario(
+        name="short_lived",
+        groups=(Group(name="c"),),
+        workload=IDLE,
+        faults=(BlockUpgrade(at_s=2.0, duration_s=8.0),),
+        server=ServerPart(token_lifetime_s=5.0),
+        client=ClientPart(config=config),
+        horizon_s=10.0,
+    )
+    result = run(scenario)
+    assert result.trace_index.clients["c-0"].state is ClientState.LIVE
+    assert not result.verdicts["G6"].violations
 
 
 def test_a_law_of_sizes_makes_no_cursor_that_is_none() -> None:

@@ -116,6 +116,35 @@ def test_a_token_that_grew_old_on_a_standing_connection_is_no_reason_to_hurry() 
     assert session.state is ClientState.WAITING
 
 
+def test_a_new_token_for_polling_leaves_the_next_probe_its_time() -> None:
+    """7.40: tokens that live shorter than the wait for a probe kept a client from its WebSocket for ever."""
+    session = client_in(ClientState.POLLING).session
+    due = session.next_attempt_at
+    for second in range(1, 5):
+        lane = session._connectivity.polling.connection_id
+        assert lane is not None
+        failed = frames.RequestFailed(request="poll", code=CloseCode.TOKEN)
+        session.receive_frame(lane, failed, second * NS_PER_S)
+        session.handle_token(f"token {second}", second * NS_PER_S)
+        assert (session.state, session.next_attempt_at) == (ClientState.POLLING, due)
+
+
+def test_a_probe_that_was_dropped_for_a_token_is_made_again_at_once() -> None:
+    """7.40: whether the probe itself was refused, or a poll while it was under way."""
+    for is_probes in (True, False):
+        session = client_in(ClientState.PROBE_CONNECTING).session
+        lane, probe = session._connectivity.polling.connection_id, session._connectivity.websocket
+        assert lane is not None
+        assert probe is not None
+        if is_probes:
+            session.connection_lost(probe, CloseCode.TOKEN, 0)
+        else:
+            session.receive_frame(lane, frames.RequestFailed(request="poll", code=CloseCode.TOKEN), 0)
+        session.handle_token("a new one", 0)
+        assert session.state is ClientState.PROBE_CONNECTING
+        assert session._connectivity.websocket != probe
+
+
 def test_a_new_token_is_not_tried_before_the_time_that_was_asked_for() -> None:
     session = client_in(ClientState.CONNECTING).session
     session.connection_lost(1, CloseCode.TOKEN, 0, retry_after_ms=5000)
@@ -161,7 +190,7 @@ def test_a_lane_that_is_replaced_behind_a_probe_does_not_supersede_it() -> None:
     assert client.session._connectivity.polling.generation < probe_generation
 
 
-def test_a_cursor_that_was_in_flight_is_told_again() -> None:
+def test_a_cursor_that_was_in_flight_is_sent_again() -> None:
     client = client_in(ClientState.LIVE)
     client.session.move_cursor({"x": 1}, NS_PER_S)
     assert sent(client.session.take_actions(), 1) == [frames.Cursor({"x": 1})]

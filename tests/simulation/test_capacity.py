@@ -260,7 +260,7 @@ def test_a_store_takes_its_time_by_law_and_by_event() -> None:
     assert len(set(took_s)) > 1
 
 
-def test_a_client_without_patience_for_the_queue_is_told_to_come_later() -> None:
+def test_a_client_that_would_wait_too_long_in_the_queue_is_asked_to_come_later() -> None:
     shedding = Shedding(queue_wait_max_s=0.5, retry_after_s=3.0, spread_s=2.0)
     result = served(Capacity(authentication_cost=cost(0.2), shedding=shedding), clients=12, settle_s=20.0)
     shed = of(result, WaitAsked)

@@ -34,6 +34,7 @@ from simulation.trace.trace import (
     FrameGiven,
     LogStored,
     PositionHeld,
+    PresenceSeen,
     Published,
     PublishSent,
     PublishTaken,
@@ -41,6 +42,8 @@ from simulation.trace.trace import (
     Record,
     RequestAnswered,
     RequestMade,
+    RetryAsked,
+    RosterGiven,
     RosterSampled,
     ServerAlarmServed,
     ServerKilled,
@@ -81,6 +84,9 @@ SCHEDULE: tuple[steps.Step, ...] = (
     steps.Calm(5000),
     steps.PublishEvent(1, "FLAG", 0),
     steps.Calm(5000),
+    steps.CalmUntil("request", 5000),
+    steps.TurnAway("request", 0, 500),
+    steps.Calm(3000),
     steps.Block(1, False),
     steps.Calm(5000),
     steps.Choke(0, 1),
@@ -305,6 +311,42 @@ def tried_too_soon() -> Records:
     return exchanged(waiting, lost, turned, attempt)
 
 
+def polled_too_soon_after_a_failure() -> Records:
+    failed = all_of(ConnectionLost, request="poll")[-1]
+    again = RequestMade(at=failed.at, client=failed.client, connection_id=failed.connection_id, request="poll")
+    return after(failed, again)
+
+
+def published_too_soon_after_a_rejection() -> Records:
+    sent = all_of(PublishSent)[0]
+    rejected = RetryAsked(
+        at=sent.at,
+        client=sent.client,
+        connection_id=sent.connection_id,
+        client_sequence=sent.client_sequence,
+        retry_after_ms=9000,
+    )
+    return after(sent, rejected, changed(sent, at=sent.at + 8 * NS_PER_S, connection_id=100))
+
+
+def cursor_not_given() -> Records:
+    return [record for record in HELD if not (isinstance(record, RosterGiven) and record.moved)]
+
+
+def user_not_given() -> Records:
+    answer = next(record for record in all_of(RosterGiven) if record.over_http)
+    return exchanged(answer, changed(answer, users=("ben",)))
+
+
+def user_not_told() -> Records:
+    return [record for record in HELD if not (isinstance(record, PresenceSeen) and record.client == "client0")]
+
+
+def cursor_told_that_nobody_sent() -> Records:
+    seen = all_of(CursorSeen)[0]
+    return exchanged(seen, changed(seen, data={"x": 9}))
+
+
 def polled_too_soon() -> Records:
     answered = all_of(RequestAnswered, request="poll", has_more=False)[0]
     again = RequestMade(at=answered.at, client=answered.client, connection_id=answered.connection_id, request="poll")
@@ -315,6 +357,11 @@ def probed_too_soon() -> Records:
     turned = next(one for one in all_of(StateTurned) if one.state is ClientState.POLLING)
     attempt = AttemptMade(at=turned.at, client=turned.client, connection_id=501, transport=Transport.WEBSOCKET)
     return after(turned, attempt)
+
+
+def no_probe() -> Records:
+    turned = next(one for one in all_of(StateTurned) if one.state is ClientState.POLLING)
+    return after(turned, AlarmServed(at=turned.at + 20 * NS_PER_S, client=turned.client))
 
 
 def out_of_order() -> Records:
@@ -356,6 +403,7 @@ BROKEN: list[tuple[str, str, Callable[[], Records]]] = [
     ("G6", "fallback", no_fallback),
     ("G6", "everyone_is_back", not_back),
     ("G6", "polling_goes_on", no_polls),
+    ("G6", "probes_go_on", no_probe),
     ("G7", "patience_with_readers", deaf_for_ever),
     ("G7", "one_transport", two_websockets),
     ("G7", "expiries", expired_too_soon),
@@ -369,6 +417,8 @@ BROKEN: list[tuple[str, str, Callable[[], Records]]] = [
     ("G9", "trespasses", trespass_answered),
     ("G10", "repeats", sent_twice),
     ("G10", "policy_waits", tried_too_soon),
+    ("G10", "failed_polls", polled_too_soon_after_a_failure),
+    ("G10", "rejections", published_too_soon_after_a_rejection),
     ("G10", "polls_and_probes", polled_too_soon),
     ("G10", "polls_and_probes", probed_too_soon),
     ("G11", "durable_first", visible_too_soon),
@@ -378,6 +428,10 @@ BROKEN: list[tuple[str, str, Callable[[], Records]]] = [
     ("G12", "rosters", other_roster(users=("ann",))),
     ("G12", "rosters", other_roster(cursors={"ann": {"x": 9}})),
     ("G12", "rosters", cursor_untold),
+    ("G12", "rosters_given", cursor_not_given),
+    ("G12", "rosters_given", user_not_given),
+    ("G12", "rosters_told", user_not_told),
+    ("G12", "rosters_told", cursor_told_that_nobody_sent),
     ("G12", "grace_periods", gone_before_the_grace),
     ("G13", "heartbeats", no_heartbeat),
 ]

@@ -3,6 +3,7 @@
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -230,6 +231,24 @@ async def test_a_database_of_the_version_before_keeps_every_event_and_answer(emp
     assert after is not None
     assert after.head == before.head + 1
     assert [client.answers for client in after.clients if client.client_id == "rare"] == [((1, 1), (after.head, after.head))]
+
+
+async def test_a_client_without_a_time_counts_as_used_now(empty: str) -> None:
+    """A program of the version before, which runs beside this one, writes none; its clients must not be forgotten for that."""
+    async with open_store(empty) as store:
+        await store.create_run(RUN, EPOCH)
+        await store.append([append(1, 1, client_id="rare")])
+        await store.append([append(2, 250, snapshot_at=251, oldest=200)])
+        began_at = time.time_ns() // 1_000_000
+        times = {client.client_id: client.used_at for client in (await _loaded(store)).clients}
+        assert times["rare"] == 1_700_000_000_001
+    url = make_url(empty)
+    await SqlStore.migrate(
+        url, lambda connection: connection.exec_driver_sql("UPDATE collaboration_clients SET used_at = NULL").close()
+    )
+    async with open_store(empty) as store:
+        times = {client.client_id: client.used_at for client in (await _loaded(store)).clients}
+        assert times["rare"] >= began_at
 
 
 ANSWERS = "SELECT count(*) FROM collaboration_answers a JOIN collaboration_clients c USING (run_id, client_id)"

@@ -60,7 +60,7 @@ def test_names_that_change_at_once_or_are_asked_for_once(fault: str, verify: Ver
     assert all_start_with(complaints, f"differs: names: {expected}")
 
 
-def test_tickets_that_nobody_takes(verify: Verify, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tickets_that_are_never_awaited(verify: Verify, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(TcpConnection, "is_resumed", property(lambda self: False, lambda self, value: None))
     exit_code, complaints = verify(Resumed(tls="1.2", has_ticket=True))
     assert exit_code == 1

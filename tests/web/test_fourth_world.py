@@ -155,7 +155,7 @@ def test_many_drawn_adversarial_worlds(setup: Setup, schedule: list[Step]) -> No
     assert_same_in_node(play_adversary(setup, schedule))
 
 
-def test_a_nanosecond_or_a_field_is_told_apart() -> None:
+def test_a_difference_of_a_nanosecond_or_a_field_is_found() -> None:
     """The comparison sees what it is there to see."""
     recording = play_bare(scenario_of(Reset(at_s=4.0, clients=("ada",)), horizon_s=6.0, settle_s=4.0))
     assert_same_in_node(recording)

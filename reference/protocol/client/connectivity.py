@@ -77,6 +77,7 @@ class Connectivity:
         "_is_from_probe",
         "_keepalive",
         "_last_connection_id",
+        "_probe_at",
         "_probes",
         "_publishing",
         "_random_source",
@@ -132,6 +133,7 @@ class Connectivity:
         polls = Reconnector(policy, random_source, context.config.first_spread_s, asked, purpose="poll_backoff")
         self.polling = Polling(context, client_id, polls)
         self._probes = Probes(context, random_source)
+        self._probe_at: int | None = None  # the time of a probe that was postponed until a new token comes
         self._random_source = random_source
         self._returns = 0  # how often this machine's network came back
         self._fallback = fallback
@@ -305,9 +307,9 @@ class Connectivity:
         (7.30)."""
         return Reaction.RESUME if code == CloseCode.SUPERSEDED and not is_newest else reaction_to(code)
 
-    def _wait_or_fall_back(self, event: ClientInput, now: int, *, at_once: bool = False) -> None:
+    def _wait_or_fall_back(self, event: ClientInput, now: int, *, at_once: bool = False, probe_at: int | None = None) -> None:
         if self._falls_back(now):
-            self._fall_back(now)
+            self._fall_back(now, now if at_once and self._is_from_probe else probe_at)
             return
         at = self.reconnector.earliest(now) if at_once else self.reconnector.next_attempt_at(now)
         if at is None:
@@ -337,12 +339,16 @@ class Connectivity:
         self._timers.set(Timer.FALLBACK, max(now, self.reconnector.not_before) + ns(wait_s))
         return False
 
-    def _fall_back(self, now: int) -> None:
+    def _fall_back(self, now: int, probe_at: int | None = None) -> None:
+        """Polling takes over. `probe_at`: when the first probe is due; None: a whole wait from now on (7.28)."""
         self._turn(ClientInput.EXHAUSTED, now)
         earliest = self.reconnector.earliest(now)
         first_poll_at = self.polling.first_poll_at(earliest)
         self.polling.open(self._new_connection_id(), self._new_generation(), self.token, first_poll_at)
-        self._probes.schedule(now, earliest)
+        if probe_at is None:
+            self._probes.schedule(now, earliest)
+        else:
+            self._timers.set(Timer.PROBE, max(probe_at, earliest))
 
     def _probe_lost(self, now: int, *, is_failure: bool) -> None:
         self._turn(ClientInput.LOST, now)
@@ -408,6 +414,10 @@ class Connectivity:
         if not self._context.config.refreshes_token:
             self.end(code, message, now)
             return
+        # 7.40: a probe that waits, or is dropped with the rest, is due still. Else none would come where tokens live shorter than
+        # the wait for a probe.
+        is_probing = self.state.is_polling and self.websocket is not None
+        self._probe_at = now if is_probing else self._timers.deadline_of(Timer.PROBE)
         self._drop_transports()
         self._turn(ClientInput.TOKEN_WANTED, now)
         self._timers.set(Timer.TOKEN, now + ns(self._context.config.token_timeout_s))
@@ -433,7 +443,8 @@ class Connectivity:
         the token had expired, the next attempt is made at once; but never twice in a row."""
         self._timers.cancel(Timer.TOKEN)
         self._expires_at = None
-        self._wait_or_fall_back(ClientInput.TOKEN_GIVEN, now, at_once=self._tries_token and is_new)
+        at_once = self._tries_token and is_new
+        self._wait_or_fall_back(ClientInput.TOKEN_GIVEN, now, at_once=at_once, probe_at=self._probe_at)
 
     def end(self, code: int | None, message: str, now: int) -> None:
         """The session is over; every unanswered publish is reported as failed (7.39)."""

@@ -184,4 +184,4 @@ async def _accept_until_cancelled(
                     await trio.sleep(limits.accept_pause_s)
                     break
                 continue  # the connection was over before it was accepted; accept(2) lists a dozen ways
-            nursery.start_soon(serve, SocketPushStream(accepted), name="connection")  # trio would make each a string of its own
+            nursery.start_soon(serve, SocketPushStream(accepted))

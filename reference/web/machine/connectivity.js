@@ -1,8 +1,8 @@
 /**
  * Connectivity: opens WebSockets, schedules reconnects and probes, falls back to HTTP polling and comes back (protocol 7.20 to 7.30, 7.40).
  *
- * One WebSocket, or polling with a probe behind it; never more of either. This is the only module that moves along the table of states.
- * Failures are counted from attempt to attempt and forgotten only when a connection has been useful for a while (7.21): a proxy that
+ * One WebSocket, or polling with one probe; never more of either. Only this module changes the state in the table of states.
+ * Failures are counted over attempts and forgotten only when a connection has been useful for a while (7.21): a proxy that
  * kills WebSockets after a second leads to polling like one that refuses them.
  */
 
@@ -23,9 +23,9 @@ import { NS_PER_MS, NS_PER_S, ns } from "./timers.js";
  * @typedef {{ code: number | null, reason: string }} NotConnected
  */
 
-/** An application that gives the token that it gave before is asked again, but not more often than this (7.36). */
+/** An application that supplies the same token as before is asked again, at most this often (7.36). */
 const ASK_AGAIN_S_MIN = 5;
-/** Reasons that are remembered as reported, until something carries the session (7.43). */
+/** Reasons that were already reported, until a transport carries the session (7.43). */
 const REPORTED_ERRORS_MAX = 8;
 
 /** How far a WebSocket came that was lost in this state, if it was not welcomed. */
@@ -82,7 +82,9 @@ export class Connectivity {
   #draws;
   #probes;
   #timers;
-  #triesToken = false; // the next attempt is made at once, for the last was made with a token that had grown old
+  /** The time of a probe that was postponed until a new token comes. @type {number | null} */
+  #probeAt = null;
+  #triesToken = false; // the next attempt is made at once, because the last used an expired token
   #troubledSince = 0; // when the session was last carried steadily
   #lastConnectionId = 0;
   #returns = 0;
@@ -102,7 +104,7 @@ export class Connectivity {
   /** @type {number | null} */
   websocket = null;
   websocketGeneration = 0;
-  /** Whether anything carries the session (7.42). */
+  /** Whether a transport carries the session (7.42). */
   isCarried = false;
   /** Why the last attempt failed or the last connection was lost; null while a WebSocket carries the session. @type {NotConnected | null} */
   lastError = null;
@@ -151,7 +153,7 @@ export class Connectivity {
     return this.#record.reconnections > 0 ? "Reconnected" : "Connected";
   }
 
-  // ---- a WebSocket comes up ----
+  // ---- a WebSocket opens ----
 
   /** @param {number} now */
   start(now) {
@@ -344,11 +346,11 @@ export class Connectivity {
   /**
    * @param {ClientInput} input
    * @param {number} now
-   * @param {{ atOnce?: boolean }} [how]
+   * @param {{ atOnce?: boolean, probeAt?: number | null }} [how]
    */
-  #waitOrFallBack(input, now, { atOnce = false } = {}) {
+  #waitOrFallBack(input, now, { atOnce = false, probeAt = null } = {}) {
     if (this.#fallsBack(now)) {
-      this.#fallBack(now);
+      this.#fallBack(now, atOnce && this.#isFromProbe ? now : probeAt);
       return;
     }
     const at = atOnce ? this.reconnector.earliest(now) : this.reconnector.nextAttemptAt(now);
@@ -393,13 +395,19 @@ export class Connectivity {
     return false;
   }
 
-  /** @param {number} now */
-  #fallBack(now) {
+  /**
+   * Polling takes over. `probeAt`: when the first probe is due; null: a whole wait from now on (7.28).
+   *
+   * @param {number} now
+   * @param {number | null} [probeAt]
+   */
+  #fallBack(now, probeAt = null) {
     this.#turn("exhausted", now);
     const earliest = this.reconnector.earliest(now);
     const firstPollAt = this.polling.firstPollAt(earliest);
     this.polling.open(this.#newConnectionId(), this.#newGeneration(), this.token, firstPollAt);
-    this.#probes.schedule(now, earliest);
+    if (probeAt === null) this.#probes.schedule(now, earliest);
+    else this.#timers.set("PROBE", Math.max(probeAt, earliest));
   }
 
   /**
@@ -491,6 +499,10 @@ export class Connectivity {
       this.end(code, message, now);
       return;
     }
+    // 7.40: a probe that waits, or is dropped with the rest, is due still. Else none would come where tokens live shorter than the
+    // wait for a probe.
+    const isProbing = isPolling(this.state) && this.websocket !== null;
+    this.#probeAt = isProbing ? now : this.#timers.deadlineOf("PROBE");
     this.#dropTransports();
     this.#turn("token_wanted", now);
     this.#timers.set("TOKEN", now + ns(this.#context.config.tokenTimeoutS));
@@ -534,7 +546,7 @@ export class Connectivity {
   tokenGiven(now, { isNew }) {
     this.#timers.cancel("TOKEN");
     this.#expiresAt = null;
-    this.#waitOrFallBack("token_given", now, { atOnce: this.#triesToken && isNew });
+    this.#waitOrFallBack("token_given", now, { atOnce: this.#triesToken && isNew, probeAt: this.#probeAt });
   }
 
   /**
