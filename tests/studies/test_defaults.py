@@ -12,6 +12,7 @@ from simulation.studies.study import Study, Weighted, parameters_of
 from simulation.studies.tuning.search import BASELINE, tune
 
 PINGS = {"client.config.ping_interval_s": 11.5}
+"""One of its candidates."""
 
 
 def study() -> Study:
@@ -72,5 +73,4 @@ def test_it_runs_whole_at_small_scale() -> None:
     assert tuned.baseline.is_feasible, "the constants keep the alert for frequent fallback silent"
     assert tuned.best is not None
     assert tuned.best.name == BASELINE, "nothing is better by more than delta"
-    pings = next(each for each in tuned.finalists if each.point == PINGS)
-    assert pings.score < 1.02
+    assert PINGS in [each.point for each in tuned.finalists]
