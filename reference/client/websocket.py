@@ -117,7 +117,7 @@ class WebSocketTransport:
             async with trio.open_nursery() as library:
                 try:
                     await self._converse(library, _Line(stream, partial(self._reports.bytes_came, self._id)))
-                except Exception as error:  # our bug: raised below, so that the library's errors can be told from it
+                except Exception as error:  # our bug: raised below, to distinguish it from the library's errors
                     failure = error
                 library.cancel_scope.cancel()
         except Exception as error:

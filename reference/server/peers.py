@@ -88,7 +88,7 @@ class WebSocketPeer:
         self._is_to_write = False
         self._close: Close | None = None
         self._last = b""
-        """What goes before the close, and waited."""
+        """Waiting bytes that are sent before the close."""
 
     def push(self, item: Framed) -> bool:
         """As Socket.push."""

@@ -140,7 +140,7 @@ class AdversarialServer:
         """The next item on a wire."""
         driver, end, journal = self.driver, wire.server_end, self._ground.journal
         if driver is None or end is None or not wire.server_stands:
-            return  # nobody listens
+            return  # the server is down
         if isinstance(item, End):
             self._lose(driver, wire, end)
         else:

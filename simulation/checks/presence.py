@@ -1,8 +1,8 @@
-"""Presence and cursors while faults last (G12): who is named to each reader, and by when; and what its application is told of it.
+"""Presence and cursors during faults (G12): what each reader is sent, by when, and the events of its application.
 
-The truth is put together from what passes, and not from the server's own tables: a user is present while a session of theirs is
-(8.29), and their cursor is the last one that the server took meanwhile (8.30). A server that dies forgets both. What must have
-been told by a time is judged when the server's alarm was served.
+The truth is computed from the frames, not from the server's own tables: a user is present while a session of the user is
+(8.29), and the cursor is the last one that the server accepted in that time (8.30). A server that crashes forgets both. Changes
+that are due at a time are judged when the server has handled its alarm.
 """
 
 from collections.abc import Iterable
@@ -40,7 +40,7 @@ SLACK = 1_000
 
 @dataclass(slots=True)
 class _Roster:
-    """What one reader knows by the frames that it was given (4.9, 4.12, 4.13)."""
+    """The users and cursors that a reader knows from its frames (4.9, 4.12, 4.13)."""
 
     users: set[str] = field(default_factory=set)
     cursors: dict[str, Data] = field(default_factory=dict)
@@ -53,7 +53,7 @@ class _Roster:
         self.cursors = {**(self.cursors if frame.cursors is None else frame.cursors), **frame.moved}
 
     def turn(self, user: str, *, is_present: bool) -> None:
-        """One user comes, or goes and takes their cursor along."""
+        """A user joins, or leaves; the cursor ends with the leave."""
         if is_present:
             self.users.add(user)
         elif user in self.users:
@@ -63,12 +63,12 @@ class _Roster:
 
 @dataclass(slots=True)
 class _Attendance:
-    """Who is present and where their cursors are, in one life of the server, and since when each of that is so."""
+    """The present users and their cursors, in one life of the server, and the times of their last changes."""
 
     sessions: dict[str, str] = field(default_factory=dict)
     """User of each client that has a session."""
     turned_at: dict[str, int] = field(default_factory=dict)
-    """When each user came or went last."""
+    """When each user last joined or left."""
     cursors: dict[str, Data] = field(default_factory=dict)
     moved_at: dict[str, int] = field(default_factory=dict)
 
@@ -92,7 +92,7 @@ class _Attendance:
             self.moved_at[user] = at
 
     def misnamed(self, roster: _Roster, turned_before: int) -> str | None:
-        """A user who has come or gone before that time, and of whom the reader does not know it."""
+        """A user who joined or left before that time, which the reader does not know."""
         for user in sorted({*roster.users, *self.sessions.values()}):
             is_due = self.turned_at.get(user, 0) < turned_before
             if is_due and self.is_present(user) != (user in roster.users):
@@ -100,7 +100,7 @@ class _Attendance:
         return None
 
     def misplaced(self, roster: _Roster, moved_before: int) -> str | None:
-        """A cursor that has moved before that time, and which the reader has elsewhere."""
+        """A cursor that moved before that time, of which the reader has an older value."""
         for user, data in self.cursors.items():
             if self.moved_at[user] < moved_before and roster.cursors.get(user) != data:
                 return f"the cursor of {user} at {data}"
@@ -108,8 +108,8 @@ class _Attendance:
 
 
 def rosters_given(trace_index: TraceIndex) -> Findings:
-    """8.19, 8.29: each current reader has been told of a change of presence within `presence_interval_s`, and of a cursor within
-    `cursor_interval_s`; an answer to a poll is right at once."""
+    """8.19, 8.29: each current reader gets a change of presence within `presence_interval_s`, and a cursor within
+    `cursor_interval_s`; an answer to a poll is always up to date."""
     server = trace_index.started.server
     if server is None or len(trace_index.clients) > server.presence_users_max:
         return
@@ -143,23 +143,23 @@ def rosters_given(trace_index: TraceIndex) -> Findings:
             case ServerAlarmServed(at=at):
                 for client, roster in [readers[connection] for connection in readers if connection not in blocked]:
                     wrong = truth.misnamed(roster, at - turn) or truth.misplaced(roster, at - move)
-                    yield None if wrong is None else f"{when(at)} a connection of {client} was not told of {wrong}"
+                    yield None if wrong is None else f"{when(at)} a connection of {client} was not sent {wrong}"
             case _:
                 pass
 
 
 def _judge_polls(answers: Iterable[RosterGiven], truth: _Attendance) -> Findings:
-    """Once their instant is over, for a session that a poll makes is recorded after its answer."""
+    """After their instant, because the session that a poll creates is recorded after the answer."""
     for answer in answers:
         roster = _Roster()
         roster.take(answer)
         wrong = truth.misnamed(roster, answer.at) or truth.misplaced(roster, answer.at)
-        yield None if wrong is None else f"{when(answer.at)} a poll of {answer.client_id} was not told of {wrong}"
+        yield None if wrong is None else f"{when(answer.at)} a poll of {answer.client_id} was not sent {wrong}"
 
 
 def rosters_told(trace_index: TraceIndex) -> Findings:
-    """7.35: an application is told at once what its WebSocket brings of presence and cursors, and what its polls bring while no
-    WebSocket is welcomed. Where a connection was left with the frame, it cannot be told whether the frame counted."""
+    """7.35: an application gets at once the presence and cursors from its WebSocket, and those from its polls while no
+    WebSocket is welcomed. Where a connection was left with the frame, it is unknown whether the frame counted."""
     if trace_index.started.world == "adversary":
         for client in trace_index.clients.values():
             yield from _told_by(client)
@@ -170,8 +170,8 @@ def _told_by(client: ClientIndex) -> Findings:
     told = _Roster()
     state = ClientState.NEW
     epoch: str | None = None
-    connections: set[int] = set()  # that brought something in this instant
-    answers_for: set[str | None] = set()  # histories that polls spoke of in it
+    connections: set[int] = set()  # with a frame in this instant
+    answers_for: set[str | None] = set()  # histories of the polls in it
     has_changed = False
     for record, is_last in instants(client.records):
         match record:
@@ -204,6 +204,6 @@ def _told_by(client: ClientIndex) -> Findings:
                 heard = None  # 7.17: an answer about a history that was left
             if heard is not None:
                 is_told = told.users == heard.users and all(told.cursors.get(user) == at for user, at in heard.cursors.items())
-                what = f"the application of {client.name} was told of {sorted(told.users)} and {told.cursors}"
+                what = f"the application of {client.name} sees {sorted(told.users)} and {told.cursors}"
                 yield None if is_told else f"{when(record.at)} {what}; it was sent {sorted(heard.users)} and {heard.cursors}"
             connections, answers_for, has_changed = set(), set(), False

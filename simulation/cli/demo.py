@@ -107,7 +107,7 @@ def _cannot(error: SteadywireError) -> int:
 
 
 def show_page(console: Console, url: str, *, opens_browser: bool) -> None:
-    """Say where the server's admin view is, and open it; a browser takes its time, and nobody waits for it."""
+    """Print the address of the server's admin view, and open it in a browser, without waiting for the browser."""
     print_line(console, f"the admin view, live: {url}/admin", "bold")
     if opens_browser:
         threading.Thread(target=webbrowser.open, args=(f"{url}/admin",), daemon=True).start()

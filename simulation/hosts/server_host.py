@@ -212,7 +212,7 @@ class ServerHost:
     # Instances.
 
     def replace(self, instance: int, *, is_graceful: bool) -> None:
-        """An instance is taken out: it accepts nobody, and its clients must go to other instances."""
+        """An instance is taken out: it accepts no clients, and its clients must go to other instances."""
         self.instances.take_out(instance)
         if self.process is None:
             return

@@ -111,7 +111,7 @@ class Process:
 
     @property
     def is_leaving(self) -> bool:
-        """Whether it was asked to stop and accepts nobody."""
+        """Whether it was asked to stop and accepts no clients."""
         return self._on_drained is not None
 
     @property
@@ -154,7 +154,7 @@ class Process:
         self.work.submit(0, self._send_away, instance)
 
     def stop(self, on_drained: Callable[[], None]) -> None:
-        """Accept nobody from now on, send all clients away, store what is accepted; then call `on_drained`."""
+        """Accept no clients from now on, send all clients away, store what is accepted; then call `on_drained`."""
         self._on_drained = on_drained
         self.go_away()
 

@@ -82,7 +82,7 @@ class ServerEndpoint(Protocol):
 class Syn(enum.Enum):
     """What happens to a SYN that no process accepts."""
 
-    REFUSED = "nobody listens: it is answered by a reset"
+    REFUSED = "no process listens: it is answered by a reset"
     DROPPED = "the queue of connections to be accepted is full: it is not answered, and the client's system repeats it"
 
 

@@ -31,7 +31,7 @@ def scenario_of(trace: Trace, *, name: str = "recorded") -> Scenario:
     """The scenario of a real run. Raises ConfigError for a trace without clients, or of a simulated run that has a scenario."""
     trace_index = index_of(trace)
     if not trace_index.clients:
-        raise ConfigError("nobody takes part in this trace, so there is nothing to replay")
+        raise ConfigError("this trace has no clients, so there is nothing to replay")
     if trace_index.started.world == "simulation":
         raise ConfigError("this trace was simulated: vary its scenario.toml instead")
     client = trace_index.started.client or ClientConfig()

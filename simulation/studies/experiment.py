@@ -311,7 +311,7 @@ class Outcome:
 
     @cached_property
     def _warm_ups(self) -> dict[tuple[int, str], statistics.WarmUp]:
-        """By point and sample; empty if nothing is to be left out."""
+        """By point and sample; empty if no warm-up is left out."""
         if self.experiment.warm_up is None:
             return {}
         known = {(row["point"], name) for row in self.rows for name, value in row.items() if _is_sample(value)}

@@ -73,7 +73,7 @@ def fallbacks() -> st.SearchStrategy[Fallback]:
 
 def heartbeats(quiet_max_s: float = 3.0, beat_s: float = 3.0) -> st.SearchStrategy[Heartbeat]:
     """When to ping: such as suit a server that closes who is quiet for longer than `quiet_max_s`, and whose own heartbeat comes
-    every `beat_s`. The last of them never pings again; it suits no such server, only one that has more patience."""
+    every `beat_s`. The last of them never pings again; it suits no such server, only one with longer limits."""
     short = st.sampled_from([1.0, 2.0])
     return st.one_of(
         st.builds(EveryInterval, short, short),

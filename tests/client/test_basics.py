@@ -133,7 +133,7 @@ async def test_a_block_that_raises_raises_its_own_error_and_the_lost_publishes_a
     assert any("1 publishes were given up" in record.getMessage() for record in caplog.records)
 
 
-async def test_who_has_waited_for_a_publish_is_told_once(join: Connect, server: Server) -> None:
+async def test_an_awaited_publish_fails_once(join: Connect, server: Server) -> None:
     server.is_down = True
     async with join(drain_s=1) as client, trio.open_nursery() as nursery:
 

@@ -32,7 +32,7 @@ async def talk(join: Connect, server: Server) -> list[int]:
     return numbers
 
 
-@pytest.mark.parametrize("stride", [31, pytest.param(5, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("stride", [31, pytest.param(5, marks=[pytest.mark.slow, pytest.mark.parallel])])
 async def test_the_first_connection_is_cut_anywhere(join: Connect, server: Server, nursery: trio.Nursery, stride: int) -> None:
     await talk(join, server)
     assert len(server.wires) == 1
@@ -117,7 +117,7 @@ async def test_a_half_open_connection_is_left(join: Connect, server: Server) -> 
         assert client.health.reconnections == 1
 
 
-async def test_a_server_that_asks_everyone_to_go_away(join: Connect, server: Server) -> None:
+async def test_a_server_that_asks_all_clients_to_leave(join: Connect, server: Server) -> None:
     async with join() as client:
         await client.wait_until(ClientState.LIVE)
         left_at = trio.current_time()

@@ -121,7 +121,7 @@ async def test_a_lane_on_which_nothing_comes_back_is_replaced(join: Connect, ser
         assert 10 <= trio.current_time() - before < 20, "request_timeout_s, and a wait"
 
 
-async def test_a_server_that_is_down_for_everyone(join: Connect, server: Server) -> None:
+async def test_a_server_that_is_down_for_all_clients(join: Connect, server: Server) -> None:
     server.is_down = True
     async with join() as client:
         ticket = client.publish_soon("CHAT", {})
@@ -132,7 +132,7 @@ async def test_a_server_that_is_down_for_everyone(join: Connect, server: Server)
         assert await ticket.accepted() == 1
 
 
-async def test_the_servers_own_words_over_http(join: Connect, server: Server) -> None:
+async def test_the_servers_own_problem_document_over_http(join: Connect, server: Server) -> None:
     def forbid(target: str) -> tuple[int, dict[str, str], bytes]:
         return BLOCKED if target.startswith("/ws/") else problem(403, CloseCode.FORBIDDEN, "this run is not yours")
 
@@ -142,7 +142,7 @@ async def test_the_servers_own_words_over_http(join: Connect, server: Server) ->
     assert ended == SessionEnded(CloseCode.FORBIDDEN, "this run is not yours")
 
 
-async def test_a_proxys_words_over_http_end_nothing(join: Connect, server: Server) -> None:
+async def test_an_answer_of_a_proxy_over_http_ends_nothing(join: Connect, server: Server) -> None:
     server.refuse = lambda target: BLOCKED
     async with join() as client:
         await client.wait_until(ClientState.POLLING)

@@ -14,7 +14,7 @@ from tests.client.harness import Server, problem
 @pytest.mark.parametrize(
     ("status", "code"), [(404, CloseCode.NO_SUCH_RUN), (403, CloseCode.FORBIDDEN), (400, CloseCode.VERSION), (413, 4413)]
 )
-async def test_our_servers_final_word(join: Connect, server: Server, status: int, code: int) -> None:
+async def test_a_final_refusal_of_our_server(join: Connect, server: Server, status: int, code: int) -> None:
     server.refuse = lambda target: problem(status, code, "there is no such run")
     async with join() as client:
         assert [outcome async for outcome in client] == [SessionEnded(code, "there is no such run")]

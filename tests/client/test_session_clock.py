@@ -25,5 +25,5 @@ async def test_what_two_readings_differ_by_is_no_suspend() -> None:
     assert times == [times[0]] * 4
 
 
-def test_this_machine_tells_how_long_it_has_slept() -> None:
+def test_this_machine_reports_how_long_it_was_suspended() -> None:
     assert suspended_ns() > -NS_PER_S

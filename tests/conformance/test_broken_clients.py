@@ -233,7 +233,7 @@ OTHER_SETTINGS: list[tuple[dict[str, Any], str, str]] = [
 
 
 @pytest.mark.parametrize(("settings", "case", "clause"), OTHER_SETTINGS, ids=str)
-def test_other_settings_than_the_client_tells_are_caught(settings: dict[str, Any], case: str, clause: str) -> None:
+def test_other_settings_than_the_client_reports_are_caught(settings: dict[str, Any], case: str, clause: str) -> None:
     verdict = in_virtual_time(lambda: judge_our_client([case], reported={}, **settings))[case]
     assert (verdict.status, verdict.clause) == ("failed", clause), verdict.message
 

@@ -44,7 +44,7 @@ def test_numbers_are_checked_without_the_command_line_too(capsys: pytest.Capture
     assert capsys.readouterr().err == "steadywire demo: clients = 1: a demo takes from 2 to 200\n"
 
 
-def test_a_report_that_is_a_folder_is_told_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_report_path_that_is_a_folder_is_reported_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["demo", "--report", str(tmp_path)]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
@@ -58,7 +58,7 @@ def test_a_demo_that_does_not_begin_leaves_no_report(tmp_path: Path, monkeypatch
     assert not new.exists()
 
 
-def test_no_free_port_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_free_port_is_reported_in_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen()

@@ -100,7 +100,7 @@ def test_a_client_that_forgets_its_cursor_is_found_out(tmp_path: Path, monkeypat
     assert "G2 did not hold: a sequenced event is skipped only together with" in text
 
 
-def test_a_server_that_dies_by_itself_is_shown_with_its_last_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_server_that_crashes_is_shown_with_its_last_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     console = Console(file=io.StringIO())
     command = (sys.executable, "-c", "import sys; print('no room on the disk', file=sys.stderr); sys.exit(3)")
     assert run_demo(small_plan(), console=console, server_command=command) == CANNOT

@@ -11,7 +11,7 @@ PAGE = (document.ROOT / "docs" / "cases.md").read_text()
 
 
 def rows() -> list[document.Row]:
-    return [row for part in PAGE.split("\n## ")[1:] for row in document.table(part)]
+    return [row for part in PAGE.split("\n## ")[1:] if "|---" in part for row in document.table(part)]
 
 
 def named_in(cell: str) -> Iterator[tuple[str, str]]:

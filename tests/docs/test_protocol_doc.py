@@ -172,7 +172,7 @@ def test_close_codes_and_reactions() -> None:
     assert {row[0] for row in document.table(document.clause("6.2"))} == set(REACTIONS.values())
 
 
-def test_reserved_close_codes_are_those_that_nobody_sends() -> None:
+def test_reserved_close_codes_are_never_sent() -> None:
     reserved = {row[1] for row in document.table(document.clause("6.1")) if row[2] == "-"}
     sources = [path.read_text() for path in (document.ROOT / "reference").rglob("*.py") if path.name != "errors.py"]
     # A code that is a key of a table (its status, its reaction) is not sent by that.

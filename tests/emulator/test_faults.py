@@ -102,7 +102,7 @@ async def test_a_connection_dialled_in_an_outage_hangs_and_then_opens(autojump_c
         assert trio.current_time() - began_at == pytest.approx(10.75, abs=EXACT)
 
 
-async def test_the_server_never_hears_of_a_client_that_gave_up_in_an_outage(autojump_clock: MockClock) -> None:
+async def test_the_server_never_notices_a_client_that_gave_up_in_an_outage(autojump_clock: MockClock) -> None:
     async with open_bench(PATH) as bench:
         bench.nursery.start_soon(bench.line.outage, 10)
         await wait_all_tasks_blocked()

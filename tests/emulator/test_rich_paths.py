@@ -248,7 +248,7 @@ async def test_lines_come_and_go_as_in_the_simulator(autojump_clock: MockClock) 
     )
 
 
-async def test_a_load_balancer_cuts_its_share_and_takes_nobody(autojump_clock: MockClock) -> None:
+async def test_a_load_balancer_cuts_its_share_and_accepts_no_client(autojump_clock: MockClock) -> None:
     async with open_bench(Path(latency_s=0)) as bench:
         client, _ = await bench.connect()
         bench.nursery.start_soon(bench.line.load_balancer_cut, 5, 1.0)

@@ -162,7 +162,7 @@ async def test_refuse_is_econnrefused_and_the_port_comes_back() -> None:
             await connected(line.port)
 
 
-async def test_nobody_can_take_a_port_that_refuses() -> None:
+async def test_no_program_can_take_a_port_that_refuses() -> None:
     async with open_emulator("127.0.0.1", 1, seed=1) as emulator:
         line = await emulator.add_line("ada", NEAR)
         async with trio.open_nursery() as nursery:

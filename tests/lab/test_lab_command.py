@@ -47,7 +47,7 @@ def test_the_shipped_notebooks_are_found_and_begin_with_the_launcher() -> None:
     assert "01_first_look.ipynb" in names
 
 
-def test_root_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_root_gets_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 0)
     assert list(lab.options(port=9999, browser=False)) == [lab.FIRST, "--port=9999", "--no-browser", "--allow-root"]
     monkeypatch.setattr("os.geteuid", lambda: 1000)

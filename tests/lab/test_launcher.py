@@ -32,7 +32,7 @@ def test_every_slider_changes_the_storm_and_the_figure(launcher: StormLauncher, 
     assert launcher.children[2].value != figure
 
 
-def test_everybody_is_back_when_a_run_ends(launcher: StormLauncher) -> None:
+def test_all_clients_are_connected_when_a_run_ends(launcher: StormLauncher) -> None:
     assert launcher.summary["back_100_s"] is not None
     assert launcher.summary["back_100_s"] == launcher.summary["back_100_s"], "not NaN"
 

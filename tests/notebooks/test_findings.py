@@ -28,7 +28,7 @@ def test_shipped_parameters_make_findings_fail() -> None:
         finding(1 == 2, "one is two")
 
 
-def test_changed_parameters_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_changed_parameters_are_reported(capsys: pytest.CaptureFixture[str]) -> None:
     p = parameters(SHIPPED, seed=2, clients=50, ci={"clients": 5})
     assert not p.is_shipped
     assert "Not as shipped" in p._repr_html_()

@@ -1,7 +1,7 @@
 """The simulator is faithful: the bare machines, SimPy and the shells on trio tell the same of one scenario, to the nanosecond.
 
-Compared are, for every client, each frame that its session sends and receives with its content, each state, each thing that its
-application is told, each attempt, request and loss of its connections; for the server each session that joins and leaves; and
+Compared are, for every client, each frame that its session sends and receives with its content, each state, each outcome for
+its application, each attempt, request and loss of its connections; for the server each session that joins and leaves; and
 the log in the store. `transcript` says what is left out, docs/parity.md why.
 """
 
@@ -64,7 +64,7 @@ def reported(transcript: Transcript, client: str, kind: type) -> list:
     return [record for record in transcript.records if isinstance(record, kind) and record.client == client]
 
 
-def test_a_rich_scenario_is_told_alike_in_every_world() -> None:
+def test_a_rich_scenario_is_the_same_in_every_world() -> None:
     bare, simulated, real, _ = play_everywhere(rich())
     assert largest_time_difference(bare, simulated) == 0, "both count whole nanoseconds"
     assert largest_time_difference(simulated, real) <= TIME_NS_MAX
@@ -158,7 +158,7 @@ def test_of_several_blocks_the_last_one_decides() -> None:
 
 
 @pytest.mark.parametrize("later", [ServerRestart(at_s=4.3, duration_s=0.1), BlockUpgrade(at_s=4.3, duration_s=0.2)], ids=name_of)
-def test_an_upgrade_that_is_never_answered_is_nobodys_connection(later: object) -> None:
+def test_an_upgrade_that_is_never_answered_is_not_a_connection(later: object) -> None:
     """The server is not connected any more, so its end does not reach the client; and it is no WebSocket that could be cut. The
     simulator passed on a reset of the killed server, the emulator cut it as a WebSocket."""
     hung = BlockUpgrade(at_s=0.0, duration_s=2.0, clients=("ada",), how="hang")
@@ -168,7 +168,7 @@ def test_an_upgrade_that_is_never_answered_is_nobodys_connection(later: object) 
     assert tries[1].at - tries[0].at > 10e9, "only its own limit has ended the first"
 
 
-def test_a_run_where_nobody_does_anything_beats_alike() -> None:
+def test_a_run_without_publishes_has_equal_heartbeats() -> None:
     """Only heartbeats, pings and acks are left; their phases come from when a run is loaded, before and after a restart."""
     simulated = play_everywhere(scenario_of(ServerRestart(at_s=10.0, duration_s=7.3), workload=QUIET, horizon_s=70.0)).simulated
     kinds = {type(seen.frame).__name__ for seen in simulated.frames_seen}
@@ -193,7 +193,7 @@ def is_accepted(seen: FrameSeen) -> bool:
     return isinstance(seen.frame, frames.Accepted)
 
 
-def test_another_seed_or_another_nanosecond_is_told_apart() -> None:
+def test_another_seed_or_another_nanosecond_gives_a_difference() -> None:
     """The comparison sees what it is there to see."""
     scenario = scenario_of(Reset(at_s=4.0, clients=("ada",)), horizon_s=6.0, settle_s=4.0)
     simulated = play_everywhere(scenario).simulated

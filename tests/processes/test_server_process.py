@@ -64,7 +64,7 @@ async def test_an_end_that_nobody_asked_for_ends_the_block(place: ServerPlace) -
 
 
 @pytest.mark.slow
-async def test_a_port_in_use_is_told_as_the_server_tells_it(place: ServerPlace) -> None:
+async def test_a_port_in_use_is_reported_as_the_server_reports_it(place: ServerPlace) -> None:
     with socket.socket() as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         other.bind(("127.0.0.1", place.port))

@@ -24,7 +24,7 @@ CASE = Path(__file__).parent / "cases" / "hello_held_up.toml"
 SCENARIO = Path(__file__).parents[2] / "simulation" / "scenario" / "library" / "elevator.toml"
 
 
-def test_a_case_is_told_message_by_message(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_case_is_printed_message_by_message(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["replay", str(CASE)]) == 0
     told = capsys.readouterr().out
     assert "client1 -> server   hello client1 generation 1, from snapshot" in told
@@ -35,6 +35,7 @@ def test_a_case_is_told_message_by_message(capsys: pytest.CaptureFixture[str]) -
 
 
 @pytest.mark.slow
+@pytest.mark.parallel
 def test_the_notebook_draws_what_the_case_says(tmp_path: Path) -> None:
     assert run(["replay", str(CASE), "--notebook", str(tmp_path / "case.ipynb")]) == 0
     notebook = nbformat.read(tmp_path / "case.ipynb", as_version=4)
@@ -45,7 +46,7 @@ def test_the_notebook_draws_what_the_case_says(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", sorted(CASE.parent.glob("*.toml")), ids=lambda path: path.stem)
-def test_every_kept_case_is_told_and_drawn(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_kept_case_is_printed_and_drawn(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["replay", str(path), "--notebook", str(tmp_path / "case.ipynb")]) == 0
     assert capsys.readouterr().out.startswith(load_case(path).name)
     assert (tmp_path / "case.ipynb").stat().st_size > 1000
@@ -64,7 +65,7 @@ def test_what_fails_among_the_shells_names_a_scenario_that_the_simulator_replays
     assert "-> server" in capsys.readouterr().out
 
 
-def test_a_scenario_is_told_too(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_scenario_is_printed_too(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["replay", str(SCENARIO)]) == 0
     told = capsys.readouterr().out
     assert "the line is down" in told

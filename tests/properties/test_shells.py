@@ -311,7 +311,7 @@ def test_g6_recovery_from_a_connection_that_is_half_closed(after_frames: int, fi
     bursts=st.lists(st.integers(1, 20), min_size=1, max_size=3),
     capacity_bytes=st.sampled_from([1024, 4000]),
 )
-def test_g1_order_behind_answers_that_nobody_takes(pings: int, bursts: list[int], capacity_bytes: int) -> None:
+def test_g1_order_behind_answers_that_are_not_taken(pings: int, bursts: list[int], capacity_bytes: int) -> None:
     """A socket that answers have filled is given no event that it does not take, and each in the end."""
 
     async def play() -> None:
@@ -366,7 +366,7 @@ def test_g7_bounds_a_reader_that_never_reads_is_cut(burst: int, capacity_bytes: 
 
 @FEW
 @given(whose=st.sampled_from(["ada", "ben"]), publishes=st.integers(0, 3))
-def test_g10_manners_a_code_that_says_never_reaches_the_session(whose: str, publishes: int) -> None:
+def test_g10_a_code_that_forbids_reconnecting_reaches_the_session(whose: str, publishes: int) -> None:
     """Someone else brings a client id that is taken: the session ends with the server's code, after one attempt."""
 
     async def play() -> None:

@@ -177,7 +177,9 @@ def test_g7_bounds_of_a_client_that_publishes_all_day(publishes: int, at_once: i
     after=st.integers(0, 14),
     epoch=st.sampled_from(["E1", "E2"]),
 )
-def test_g2_no_silence_wherever_a_reader_stands(history: list, snapshot_at: int, kept_max: int, after: int, epoch: str) -> None:
+def test_g2_no_silence_at_any_position_of_a_reader(
+    history: list, snapshot_at: int, kept_max: int, after: int, epoch: str
+) -> None:
     """Whatever position it brings: what it is given begins right there, or with a snapshot and the reason for one."""
     snapshot_at = min(snapshot_at, len(history))
     log = EventLog("E1", len(history), Snapshot(snapshot_at, RunState()), history, kept_max)

@@ -90,19 +90,19 @@ CASES: dict[str, tuple[str, str, Setup, tuple[steps.Step, ...]]] = {
     ),
     "presence waits for four times its interval": (
         "G12",
-        "a connection of client0 was not told of ben, who is present",
+        "a connection of client0 was not sent ben, who is present",
         Setup(server=OFTEN),
         (steps.Calm(1500),),
     ),
     "cursors wait for ten times their interval": (
         "G12",
-        "a connection of client1 was not told of the cursor of ann at {'x': 2}",
+        "a connection of client1 was not sent the cursor of ann at {'x': 2}",
         Setup(server=OFTEN),
         (steps.Calm(1500), steps.MoveCursor(0, 1), steps.Calm(60), steps.MoveCursor(0, 2), steps.Calm(2000)),
     ),
-    "a reader that was behind is not told what it missed": (
+    "a reader that was behind is not sent what it missed": (
         "G12",
-        "a connection of client1 was not told of the cursor of ann at {'x': 1}",
+        "a connection of client1 was not sent the cursor of ann at {'x': 1}",
         Setup(server=OFTEN),
         (
             steps.Calm(1500),
@@ -117,7 +117,7 @@ CASES: dict[str, tuple[str, str, Setup, tuple[steps.Step, ...]]] = {
     ),
     SELDOM.name: (
         "G12",
-        "the application of client0 was told of ['ann', 'ben'] and {}; it was sent ['ann'] and {}",
+        "the application of client0 sees ['ann', 'ben'] and {}; it was sent ['ann'] and {}",
         Setup(client=POLLS, server=ServerConfig(presence_grace_s=0.0)),
         (
             steps.Calm(100),

@@ -135,7 +135,7 @@ def test_who_joins_is_observed_with_what_it_missed() -> None:
     assert joined == Joined(2, "session-0", "client-2", "bob", Transport.WEBSOCKET, "resumed", is_return=True, replayed=2)
 
 
-def test_a_refused_token_ends_the_connection_with_the_codes_of_whoever_refused_it() -> None:
+def test_a_refused_token_ends_the_connection_with_the_code_of_the_refusal() -> None:
     run = server_in(ConnectionState.AUTHENTICATING)
     run.handle_authenticated(1, RemoteError(CloseCode.TOKEN, "the token has expired", Limit.RUN_CREATIONS), seconds(1))
     actions = run.take_actions()
@@ -247,7 +247,7 @@ def test_nothing_is_waited_for_of_who_said_bye() -> None:
     assert run.next_deadline() == seconds(100)
 
 
-def test_an_operator_asks_everyone_or_some_to_come_back_later() -> None:
+def test_an_operator_asks_all_or_some_clients_to_come_back_later() -> None:
     run = run_of("ann", "bob", "cem")
     run.connection_opened(4, Transport.POLLING, Identity("dan"), "session-4", 0)
     run.go_away(seconds(1), retry_after_ms=3000, spread_ms=700, of=[2], code=CloseCode.OVERLOADED)
@@ -275,7 +275,7 @@ def test_a_reader_whose_driver_keeps_too_much_is_closed() -> None:
     assert run.take_actions() == []
 
 
-def test_who_fell_out_of_the_log_is_told_to_resume() -> None:
+def test_a_reader_that_fell_out_of_the_log_is_asked_to_resume() -> None:
     limits = {"events_kept_max": 2, "appends_pending_max": 2, "snapshot_interval_events": 2}
     run = run_of("ann", "bob", **limits)
     reported: list[str] = []

@@ -39,7 +39,7 @@ def test_one_batch_is_with_the_store_at_a_time() -> None:
     assert numbers(run) == [2, 3], "what came meanwhile is the next"
 
 
-def test_a_run_without_anybody_asks_to_leave_once() -> None:
+def test_a_run_without_clients_asks_to_be_unloaded_once() -> None:
     run = Run(stored_run(), config=ServerConfig(run_idle_s=60), now=0)
     run.handle_timeout(seconds(59.9))
     assert run.take_actions() == []

@@ -14,7 +14,7 @@ def carried(client: Client | OpenPolling) -> list[tuple[ClientState, bool]]:
     return [(each.state, each.is_carried) for each in client.session.take_outcomes() if isinstance(each, StateChanged)]
 
 
-def test_polling_that_nobody_answers_carries_nothing() -> None:
+def test_polling_without_answers_carries_nothing() -> None:
     polling = OpenPolling()
     assert not polling.session.is_carried
     assert polling.session.transport is None

@@ -91,11 +91,11 @@ def test_what_is_queued_and_what_was_given_up() -> None:
     assert (report.failed_messages, report.queued_messages) == (3, 64)
 
 
-def test_nothing_to_tell_is_not_told() -> None:
+def test_an_empty_report_is_not_sent() -> None:
     assert next_ping(client_in(ClientState.LIVE)).report is None
 
 
-def test_a_report_without_an_answer_is_told_again_and_one_with_an_answer_is_not() -> None:
+def test_a_report_without_an_answer_is_sent_again_and_one_with_an_answer_is_not() -> None:
     client_report = ClientReport()
     client_report.gaps = 2
     assert client_report.report(1, 0) == frames.Report(gaps=2)
@@ -110,7 +110,7 @@ def test_a_report_without_an_answer_is_told_again_and_one_with_an_answer_is_not(
     assert client_report.report(5, 0) is None
 
 
-def test_what_a_poll_tells_is_settled_by_its_answer_and_by_no_pong() -> None:
+def test_reports_of_a_poll_are_confirmed_by_its_answer_and_by_no_pong() -> None:
     client_report = ClientReport()
     client_report.gaps = 2
     assert client_report.report(POLL, 0) == frames.Report(gaps=2)

@@ -111,7 +111,7 @@ def test_closing_before_the_start_is_said_to_the_application_only() -> None:
     assert ended(client) == SessionEnded(None, "closed by the application")
 
 
-def test_closing_while_nothing_carries_the_session_tells_nobody() -> None:
+def test_closing_while_nothing_carries_the_session_sends_nothing() -> None:
     client = client_in(ClientState.GREETING)
     client.session.close(0)
     assert client.session.take_actions() == [Close((1,), 1000, "leaving")]
@@ -165,7 +165,7 @@ def test_who_waits_for_a_token_does_not_fall_back_to_polling() -> None:
     assert session.state is ClientState.POLLING, "it has been in trouble for long enough"
 
 
-def test_a_warning_asks_for_a_token_and_the_new_one_is_told_on_the_connection_that_stands() -> None:
+def test_a_warning_asks_for_a_token_and_the_new_one_is_sent_on_the_open_connection() -> None:
     client = client_in(ClientState.LIVE)
     client.session.receive_frame(1, frames.Expiring(1000), 0)
     assert client.session.take_actions() == [RefreshToken()]

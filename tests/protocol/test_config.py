@@ -152,7 +152,7 @@ def test_fallback_can_be_switched_off() -> None:
     assert ClientConfig(fallback_after_failures=None).fallback_after_failures is None
 
 
-def test_a_servers_limits_are_told_in_whole_milliseconds_and_never_as_none() -> None:
+def test_a_servers_limits_are_reported_in_whole_milliseconds_and_never_as_none() -> None:
     config = ServerConfig(
         frame_bytes_max=2000,
         unanswered_max=9,

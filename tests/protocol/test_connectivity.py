@@ -85,7 +85,7 @@ def test_a_policy_that_gives_up_ends_the_session_and_says_after_how_many() -> No
 
 
 @pytest.mark.parametrize("code", [CloseCode.FORBIDDEN, CloseCode.NO_SUCH_RUN, CloseCode.SUPERSEDED, CloseCode.VERSION, 4499])
-def test_a_code_that_says_never_to_come_back_ends_the_session(code: int) -> None:
+def test_a_code_that_forbids_reconnecting_ends_the_session(code: int) -> None:
     client = client_in(ClientState.LIVE)
     client.session.connection_lost(1, code, 0)
     assert ended(client) == SessionEnded(code, "the connection was lost")
@@ -110,7 +110,7 @@ def test_a_wait_that_came_with_a_refusal_is_kept() -> None:
     assert client.session.next_deadline() == seconds(20.75), "and then the policy's 0.25 s and half of a second"
 
 
-def test_until_the_server_names_a_spread_a_policy_is_told_ours() -> None:
+def test_until_the_server_names_a_spread_a_policy_gets_ours() -> None:
     class Remembers:
         def __init__(self) -> None:
             self.reported: list[float] = []

@@ -82,7 +82,7 @@ def test_a_snapshot_never_moves_a_position_back_in_its_history(number: int) -> N
 
 
 @pytest.mark.parametrize(("reason", "epoch"), [("epoch", "epoch-2"), ("ahead", EPOCH)])
-def test_a_history_that_is_gone_is_told_as_a_reset(reason: str, epoch: str) -> None:
+def test_a_lost_history_is_reported_as_a_reset(reason: str, epoch: str) -> None:
     client = behind_three()
     frame = welcome(outcome="reset", reason=reason, epoch=epoch, head=1, after_sequence=1, active_users=("ann",))
     client.session.receive_frame(2, frame, client.now)
@@ -133,7 +133,7 @@ def test_a_heartbeat_that_comes_again_gives_a_missing_event_no_more_time() -> No
     assert closes(client.session.take_actions()) == [(1, CloseCode.GOING_AWAY)]
 
 
-def test_a_session_that_resumed_acknowledges_and_is_told_who_is_here() -> None:
+def test_a_resumed_session_acknowledges_and_gets_the_users() -> None:
     client = behind_three()
     frame = welcome(outcome="resumed", head=4, cursor_positions={"ann": {"x": 1}}, server_time=8)
     client.session.receive_frame(2, frame, client.now)
@@ -227,7 +227,7 @@ def test_a_snapshot_of_a_poll_that_is_passed_over_is_asked_for_again() -> None:
     assert delivery.release(0)
 
 
-def test_a_poll_tells_who_is_here_and_where_their_cursors_are_unless_a_websocket_does() -> None:
+def test_a_poll_carries_users_and_cursors_unless_a_websocket_does() -> None:
     for takes_roster in (True, False):
         delivery = _delivery()
         answer = poll_answer(outcome="resumed", cursor_positions={"ann": {"x": 1}}, server_time=4)
@@ -249,7 +249,7 @@ def test_who_is_here_comes_from_the_websocket_while_both_transports_do() -> None
     assert probing.session.active_users == ("ann", "cem")
 
 
-def test_a_reset_over_http_is_told_and_numbers_begin_anew_for_the_server() -> None:
+def test_a_reset_over_http_is_reported_and_numbers_start_again_for_the_server() -> None:
     client = client_in(ClientState.POLLING, poll_interval_s=2)
     session = client.session
     session.handle_timeout(0)
@@ -283,7 +283,7 @@ def test_a_snapshot_that_the_other_transport_has_overtaken_moves_nothing() -> No
     assert (delivery.inbox.last, delivery._context.outcomes) == (10, [])
 
 
-def test_a_websocket_that_speaks_of_a_history_that_was_left_is_left() -> None:
+def test_a_websocket_in_a_history_that_was_left_is_closed() -> None:
     client = client_in(ClientState.PROBE_PROVING)
     client.session._delivery.inbox.start_at("epoch-9", 4)  # as a poll does that finds a lost history
     client.session.receive_frame(client.websocket, frames.Events((chat(1),)), client.now)
@@ -294,7 +294,7 @@ def test_a_websocket_that_speaks_of_a_history_that_was_left_is_left() -> None:
 # Who is here.
 
 
-def test_everyone_who_is_here_is_told_once_and_who_left_too() -> None:
+def test_every_join_and_leave_is_sent_once() -> None:
     roster = Roster()
     assert roster.full((), {}, 0) == []
     assert roster.full(("ann", "bob"), {"bob": {"x": 1}}, 5) == [
@@ -308,14 +308,14 @@ def test_everyone_who_is_here_is_told_once_and_who_left_too() -> None:
     assert (roster.users, roster.positions) == (("ann",), {})
 
 
-def test_who_was_alone_and_left_is_told() -> None:
+def test_the_leave_of_a_single_user_is_sent() -> None:
     roster = Roster()
     roster.full(("ann",), {}, 0)
     assert roster.full((), {}, 5) == [Event("USER_LEAVE", "ann", 5, None, {}, False)]
     assert roster.full((), {}, 6) == []
 
 
-def test_changes_of_presence_are_told_when_they_are_news() -> None:
+def test_only_real_changes_of_presence_are_sent() -> None:
     roster = Roster()
     roster.full(("ann",), {}, 0)
     reported = roster.presence(frames.Presence(joined=("ann", "bob"), left=("cem",), server_time=3))
@@ -325,7 +325,7 @@ def test_changes_of_presence_are_told_when_they_are_news() -> None:
     assert roster.positions == {}
 
 
-def test_cursors_are_told_when_they_have_moved() -> None:
+def test_cursors_are_sent_when_they_have_moved() -> None:
     roster = Roster()
     roster.full(("ann", "bob"), {"ann": {"x": 1}}, 0)
     moved = {"ann": {"x": 1}, "bob": {"x": 2}}

@@ -108,7 +108,7 @@ def test_where_a_reader_goes_on(epoch: str | None, after: int | None, start: str
     assert log.place(epoch, after, start) == place  # type: ignore[arg-type]
 
 
-def test_a_log_without_events_places_everyone_at_its_head() -> None:
+def test_a_log_without_events_places_every_reader_at_its_head() -> None:
     log = EventLog(EPOCH, 7, Snapshot(7, RunState()), (), 1000)
     assert (log.oldest, log.head) == (8, 7)
     assert log.place(EPOCH, 7, "snapshot").outcome == "resumed"

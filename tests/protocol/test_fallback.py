@@ -195,7 +195,7 @@ def test_the_time_that_the_server_asked_for_does_not_count() -> None:
     assert life.session.state is ClientState.POLLING
 
 
-def test_a_policy_is_told_how_it_goes() -> None:
+def test_a_policy_gets_each_disconnection() -> None:
     class Remembers:
         def __init__(self) -> None:
             self.reported: list[Disconnection] = []

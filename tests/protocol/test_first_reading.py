@@ -190,7 +190,7 @@ def test_a_lane_that_is_replaced_behind_a_probe_does_not_supersede_it() -> None:
     assert client.session._connectivity.polling.generation < probe_generation
 
 
-def test_a_cursor_that_was_in_flight_is_told_again() -> None:
+def test_a_cursor_that_was_in_flight_is_sent_again() -> None:
     client = client_in(ClientState.LIVE)
     client.session.move_cursor({"x": 1}, NS_PER_S)
     assert sent(client.session.take_actions(), 1) == [frames.Cursor({"x": 1})]

@@ -81,7 +81,7 @@ def test_an_application_that_takes_nothing_makes_the_session_hold() -> None:
     assert session.statistics().failures == 0
 
 
-def test_patience_begins_anew_with_whatever_is_taken() -> None:
+def test_the_time_limit_of_an_application_restarts_with_each_item_taken() -> None:
     client = slow_client(patience_s=1.0)
     session = client.session
     session.receive_frame(1, events(1, 60), 0)
@@ -93,7 +93,7 @@ def test_patience_begins_anew_with_whatever_is_taken() -> None:
     assert all(not isinstance(action, Close) for action in session.take_actions())
 
 
-def test_without_patience_it_holds_at_once() -> None:
+def test_without_a_time_limit_it_holds_at_once() -> None:
     client = slow_client(patience_s=0.0)
     client.session.receive_frame(1, events(1, 9), 0)
     client.session.receive_frame(1, events(10, 11), 0)

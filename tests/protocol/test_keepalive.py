@@ -196,7 +196,7 @@ def test_after_silence_a_busy_connection_is_spared_the_pings() -> None:
     assert mixed.pings == [9, 14]
 
 
-def test_after_silence_the_server_is_told_something_all_the_same() -> None:
+def test_after_silence_the_server_still_gets_pings() -> None:
     busy = Life(AfterSilence(5, 2, 20), hears=tuple(map(float, range(1, 60)))).pass_until(60)
     assert busy.pings == [20, 40, 60]
 

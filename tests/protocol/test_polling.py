@@ -47,7 +47,7 @@ def test_the_first_poll_says_who_asks_and_how_far_the_websocket_came() -> None:
     ("state", "fallback"),
     [(ClientState.CONNECTING, "not_opened"), (ClientState.GREETING, "not_welcomed"), (ClientState.LIVE, "not_steady")],
 )
-def test_the_server_is_told_how_far_the_last_websocket_came(state: ClientState, fallback: str) -> None:
+def test_the_server_gets_the_last_stage_of_the_websocket(state: ClientState, fallback: str) -> None:
     client = client_in(state, fallback_after_failures=1)
     client.session.connection_lost(1, None, client.now)
     client.session.handle_timeout(client.now)
@@ -55,7 +55,7 @@ def test_the_server_is_told_how_far_the_last_websocket_came(state: ClientState, 
     assert poll.fallback == fallback
 
 
-def test_a_poll_reports_what_waits_and_tells_again_what_nobody_may_have_heard() -> None:
+def test_a_poll_reports_what_waits_and_repeats_unconfirmed_reports() -> None:
     polling = OpenPolling(poll_interval_s=2)
     polling.session.publish("CHAT", {}, seconds(0.1))
     polling.failed(1).at(3)

@@ -23,7 +23,7 @@ def test_a_user_with_two_tabs_stays_until_the_second_has_left() -> None:
     assert attendance.take_presence(6) is None
 
 
-def test_whoever_left_and_came_back_is_told_as_here() -> None:
+def test_a_user_who_left_and_came_back_is_reported_as_present() -> None:
     attendance = Attendance(10)
     attendance.arrive("ann")
     attendance.take_presence(0)
@@ -32,14 +32,14 @@ def test_whoever_left_and_came_back_is_told_as_here() -> None:
     assert attendance.take_presence(1) == Presence(joined=("ann",), server_time=1)
 
 
-def test_whoever_came_and_left_at_once_is_told_as_gone() -> None:
+def test_a_user_who_joined_and_left_at_once_is_reported_as_left() -> None:
     attendance = Attendance(10)
     attendance.arrive("ann")
     attendance.leave("ann")
     assert attendance.take_presence(1) == Presence(left=("ann",), server_time=1)
 
 
-def test_only_the_latest_place_of_a_cursor_is_told_and_it_leaves_with_its_user() -> None:
+def test_only_the_latest_cursor_is_sent_and_it_ends_with_its_user() -> None:
     attendance = Attendance(10)
     for user in ("ann", "bob"):
         attendance.arrive(user)
@@ -113,7 +113,7 @@ STEPS = st.lists(
 
 
 @given(STEPS)
-def test_every_roster_agrees_with_the_attendance_once_it_was_told(steps: list[tuple[str, str]]) -> None:
+def test_every_roster_agrees_with_the_attendance_once_it_was_sent(steps: list[tuple[str, str]]) -> None:
     attendance = Attendance(10)
     sessions = dict.fromkeys(("ann", "bob", "cat"), 0)
     early, late = Roster(), Roster()

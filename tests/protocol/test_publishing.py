@@ -122,7 +122,7 @@ def test_what_stands_behind_a_publish_that_is_put_off_waits_with_it_and_counts_n
     assert published(at(client, 2)) == [2]
 
 
-def test_a_server_that_forgot_what_it_had_accepted_is_told_that_nothing_comes_before() -> None:
+def test_a_server_that_lost_accepted_publishes_is_sent_that_nothing_comes_before() -> None:
     client = live(retry_limit=0)
     client.session.publish("CHAT", {}, 0)
     client.session.receive_frame(1, frames.Accepted(client_sequence=1, sequence_number=1), 0)
@@ -147,7 +147,7 @@ def test_a_server_that_forgot_what_it_had_accepted_is_told_that_nothing_comes_be
         (RejectCode.ANSWER_EXPIRED, True),
     ],
 )
-def test_a_final_rejection_says_whether_a_copy_may_yet_arrive(code: RejectCode, may_have_arrived: bool) -> None:
+def test_a_final_rejection_reports_whether_a_copy_may_still_arrive(code: RejectCode, may_have_arrived: bool) -> None:
     client = live()
     ticket = client.session.publish("CHAT", {}, 0)
     client.session.connection_lost(1, None, 0)  # a first copy is out
@@ -242,7 +242,7 @@ def test_the_server_allows_fewer_unanswered_publishes_than_we_would_send() -> No
     assert published(client) == [3]
 
 
-def test_what_makes_room_for_newer_messages_is_told() -> None:
+def test_messages_dropped_for_newer_ones_are_reported() -> None:
     client = client_in(ClientState.WAITING, outbox_messages_max=64, outbox_policy="drop_oldest")
     for _ in range(65):
         client.session.publish("CHAT", {}, 0)
@@ -257,7 +257,7 @@ def test_numbers_go_on_from_what_the_server_knows_of_an_earlier_life() -> None:
     assert (publish.client_sequence, publish.after) == (8, None)
 
 
-def test_after_a_reset_the_server_is_told_that_nothing_comes_before() -> None:
+def test_after_a_reset_the_server_is_sent_that_nothing_comes_before() -> None:
     client = live()
     client.session.publish("CHAT", {}, 0)
     client.session.receive_frame(1, frames.Accepted(client_sequence=1, sequence_number=1), 0)
@@ -386,7 +386,7 @@ def test_data_that_is_no_object_is_invalid(data: Any) -> None:
         session.move_cursor(data, 0)
 
 
-def test_a_server_that_has_forgotten_the_client_id_is_told_what_came_before() -> None:
+def test_a_server_that_has_forgotten_the_client_id_is_sent_what_came_before() -> None:
     """Client ids expire (8.3): numbers go on, and the first publish after that declares that nothing has to come before it."""
     client = client_in(ClientState.LIVE)
     session = client.session

@@ -79,7 +79,7 @@ def test_a_poll_goes_on_from_its_position() -> None:
     assert (answer.outcome, answer.reason) == ("reset", "epoch")
 
 
-def test_a_poll_that_leaves_something_says_so() -> None:
+def test_a_poll_that_leaves_events_out_reports_it() -> None:
     site = Site(batch_events_max=1)
     first, second = (site.ask(frames.PollRequest(epoch=EPOCH, after_sequence=after)) for after in (0, 1))
     assert first == [poll_answer(after_sequence=0, events=(chat(1),), has_more=True)]

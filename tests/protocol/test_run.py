@@ -38,7 +38,7 @@ def test_a_malformed_frame_ends_only_its_own_connection_with_the_reason() -> Non
 # The store fails.
 
 
-def test_when_the_store_fails_everyone_is_sent_off_with_the_reason() -> None:
+def test_when_the_store_fails_all_clients_are_closed_with_the_reason() -> None:
     run = run_of("ann", "bob")
     publish(run, 1, 1)
     assert run.events_to_append() is not None
@@ -184,7 +184,7 @@ def test_each_batch_gives_a_lagging_reader_its_time_again() -> None:
     assert closes(run.take_actions()) == [(2, CloseCode.TOO_SLOW)]
 
 
-def test_a_reader_that_was_behind_is_told_who_is_here_only_if_that_has_changed() -> None:
+def test_a_reader_that_was_behind_gets_the_users_only_if_they_have_changed() -> None:
     for changes in (False, True):
         run = run_of("ann", "bob", presence_interval_s=0.25)
         publish(run, 1, 1)

@@ -31,7 +31,7 @@ def test_readers_hear_the_head_when_nothing_else_comes() -> None:
         assert sent(run.take_actions(), 1) == [frames.Heartbeat(1)]
 
 
-def test_a_client_that_says_nothing_is_gone_and_one_that_speaks_is_not() -> None:
+def test_a_silent_client_is_closed_and_an_active_one_is_not() -> None:
     run = run_of("ann", "bob", silence_max_s=35, heartbeat_interval_s=1000)
     run.receive_frame(1, frames.Ping(1), seconds(20))
     run.handle_timeout(seconds(34.9))
@@ -77,7 +77,7 @@ def test_only_of_silence_it_is_judged_again() -> None:
     assert closes(run.take_actions()) == [(1, CloseCode.TOO_SLOW)]
 
 
-def test_the_first_changes_after_a_run_was_loaded_are_told_at_once() -> None:
+def test_the_first_changes_after_a_run_was_loaded_are_sent_at_once() -> None:
     run = run_of("ann", presence_interval_s=0.25, cursor_interval_s=0.1)
     go_live(run, 2, "client-2", "bob", seconds(0.3))
     assert sent(run.take_actions(), 1) == [frames.Presence(joined=("bob",), server_time=300)]
@@ -99,7 +99,7 @@ def test_frames_are_counted_by_the_second() -> None:
     assert LimitReached(Limit.FRAME_RATE) in run.take_observations()
 
 
-def test_presence_is_told_at_once_and_then_gathered() -> None:
+def test_presence_is_sent_at_once_and_then_collected() -> None:
     run = run_of("ann", presence_interval_s=0.25)
     run.handle_timeout(seconds(5))
     run.take_actions()
@@ -113,7 +113,7 @@ def test_presence_is_told_at_once_and_then_gathered() -> None:
     assert sent(run.take_actions(), 1) == [frames.Presence(joined=("cem", "dan"), server_time=10_250)]
 
 
-def test_cursors_are_told_at_once_and_then_gathered() -> None:
+def test_cursors_are_sent_at_once_and_then_collected() -> None:
     run = run_of("ann", "bob", cursor_interval_s=0.1)
     run.receive_frame(2, frames.Cursor({"x": 1}), seconds(10))
     assert frames.Cursors(moved={"bob": {"x": 1}}, server_time=10_000) in sent(run.take_actions(), 1)

@@ -215,7 +215,7 @@ def test_a_limit_puts_off_and_uses_no_number_up(limits: dict[str, Any], said_bef
     assert say(run, chat(said_before + 1), now=seconds(1)) == []
 
 
-def test_too_fast_a_client_is_told_how_long_to_wait() -> None:
+def test_a_client_that_publishes_too_fast_gets_a_time_to_wait() -> None:
     run = sequencer(publish_burst=1, publishes_per_s=4)
     say(run, chat(1))
     (reply,) = say(run, chat(2))
@@ -271,7 +271,7 @@ def test_a_snapshot_falls_due_in_the_batch_that_reaches_it_and_covers_what_is_tr
         ({"publish_burst": 2, "publishes_per_s": 0.5}, 2, chat(3), "more than 0.5 publishes per second", 2000),
     ],
 )
-def test_what_is_put_off_is_told_why(
+def test_a_retryable_rejection_has_a_reason(
     limits: dict[str, Any], before: int, publish: Publish, message: str, retry_after_ms: int | None
 ) -> None:
     run = sequencer(**limits)
@@ -305,7 +305,7 @@ def test_what_is_put_off_is_told_why(
         ),
     ],
 )
-def test_what_is_refused_for_good_is_told_why(publish: Publish, code: str, message: str) -> None:
+def test_a_final_rejection_has_a_reason(publish: Publish, code: str, message: str) -> None:
     run = sequencer(frame_bytes_max=1024, state_bytes_max=40)
     (reply,) = say(run, publish, connection=5)
     assert reply == Reply(5, Rejected(client_sequence=1, code=code, message=message))
@@ -314,7 +314,7 @@ def test_what_is_refused_for_good_is_told_why(publish: Publish, code: str, messa
     assert say(run, fits) == [], "just as much as is allowed"
 
 
-def test_a_client_too_many_is_told_so() -> None:
+def test_a_client_above_the_limit_gets_the_reason() -> None:
     for limits, message in (
         ({"clients_per_run_max": 1}, "client limit reached: 1 clients have published in this run"),
         ({"clients_per_user_max": 1}, "1 clients of this user have published in this run, the limit"),
@@ -337,7 +337,7 @@ def test_clients_that_a_restarted_server_remembers_count() -> None:
     assert run.take_replies() == [], "another user's"
 
 
-def test_an_answer_that_is_no_longer_kept_is_told_so() -> None:
+def test_a_copy_whose_answer_is_no_longer_kept_is_rejected() -> None:
     run = sequencer({"clients": (StoredClient("c1", "user of c1", 9, ((9, 3),)),), "head": 3})
     message = "publish 4 is settled, or was given up, and its answer is no longer kept"
     assert say(run, chat(4), connection=8) == [

@@ -25,7 +25,7 @@ def test_silence_is_judged_in_time() -> None:
 
 
 @pytest.mark.parametrize("late_s", [0.2, 1.0, 3600.0])
-def test_who_was_not_listened_to_is_heard_before_it_is_judged(late_s: float) -> None:
+def test_unread_frames_are_read_before_a_silence_is_judged(late_s: float) -> None:
     run = server_in(ConnectionState.LIVE)
     now_s = LIMIT_S + late_s
     assert closed_at(run, now_s) == []

@@ -268,7 +268,7 @@ def test_a_message_is_just_as_large_as_it_may_be() -> None:
         (b'{"type":"cursor","data":{"x":' + b"[" * 5000, "JSON that nests too deeply"),
     ],
 )
-def test_what_is_no_frame_is_told_why(wire: bytes, says: str) -> None:
+def test_a_malformed_frame_is_answered_with_the_reason(wire: bytes, says: str) -> None:
     with pytest.raises(RemoteError) as error:
         decode_client_frame(wire)
     assert str(error.value).startswith(says)
@@ -307,7 +307,7 @@ def test_an_outage_is_counted_from_its_first_loss_with_the_silence_before_it() -
     assert report == frames.Report(recoveries=(frames.Recovery(recovery_ms=5000, silence_ms=7000),))
 
 
-def test_of_many_outages_the_last_are_told() -> None:
+def test_of_many_outages_the_last_are_reported() -> None:
     client_report = ClientReport()
     for outage in range(frames.RECOVERIES_MAX + 2):
         client_report.lost(0, silent_since=None)
@@ -323,7 +323,7 @@ def test_of_many_outages_the_last_are_told() -> None:
     assert [each.recovery_ms for each in report.recoveries] == [*range(3, frames.RECOVERIES_MAX + 2), 99]
 
 
-def test_every_count_is_told_again_when_nobody_knows_whether_it_arrived() -> None:
+def test_every_count_is_sent_again_while_its_arrival_is_unknown() -> None:
     client_report = ClientReport()
     client_report.failed_attempts, client_report.gaps, client_report.duplicates, client_report.failed_messages = 1, 2, 3, 4
     first = client_report.report(1, 9)
@@ -337,7 +337,7 @@ def test_every_count_is_told_again_when_nobody_knows_whether_it_arrived() -> Non
     assert client_report.report(4, 0) is None
 
 
-def test_a_pong_settles_what_was_told_up_to_its_ping() -> None:
+def test_a_pong_confirms_the_reports_up_to_its_ping() -> None:
     client_report = ClientReport()
     for nonce in (1, 2, 3):
         client_report.gaps = nonce

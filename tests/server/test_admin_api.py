@@ -62,7 +62,7 @@ async def test_connections_are_those_that_stand(autojump_clock: MockClock) -> No
         assert (await look(house, "/connections"))["totalPolling"] == 0, "nor is one that stopped polling"
 
 
-async def test_a_run_that_nobody_is_in(autojump_clock: MockClock) -> None:
+async def test_a_run_without_clients(autojump_clock: MockClock) -> None:
     async with open_house() as house:
         seen = await look(house, f"/connections/{OTHER_RUN}")
         assert (seen["totalConnections"], seen["connections"], seen["head"]) == (0, [], None)
@@ -131,7 +131,7 @@ async def test_who_is_gone_is_shown_until_it_expires(autojump_clock: MockClock) 
         assert (await look(house, "/health"))["sessionsRemembered"] == 1, "bob was silent and is gone, but not for long"
 
 
-async def test_cleaning_up_forgets_who_is_gone_and_nobody_who_is_here(autojump_clock: MockClock) -> None:
+async def test_cleaning_up_forgets_disconnected_clients_and_no_others(autojump_clock: MockClock) -> None:
     config = ServerConfig(silence_max_s=86_400)
     async with open_house(protocol=config) as house, house.guest("bob"):
         async with house.guest("alice") as alice:
@@ -144,7 +144,7 @@ async def test_cleaning_up_forgets_who_is_gone_and_nobody_who_is_here(autojump_c
         await look(house, "/cleanup-stale?maxAgeMs=-1", 400, method="POST")
 
 
-async def test_a_session_id_that_two_bring_along_is_told_apart(autojump_clock: MockClock) -> None:
+async def test_a_session_id_used_by_two_clients_is_distinguished(autojump_clock: MockClock) -> None:
     async with open_house() as house, house.guest("alice", sessionId="s-1"), house.guest("mallory", sessionId="s-1"):
         assert "2 sessions" in (await look(house, "/metrics/s-1", 409))["message"]
         assert (await look(house, f"/metrics/s-1?runId={RUN}&clientId=alice"))["userId"] == "alice"

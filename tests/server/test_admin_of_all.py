@@ -93,7 +93,7 @@ async def test_who_asks_on_behalf_of_another_process_has_to_know_our_secret(post
             assert refused["code"] == 4030
 
 
-async def test_without_the_role_nobody_else_is_asked(postgres_url: str) -> None:
+async def test_without_the_role_no_other_process_is_asked(postgres_url: str) -> None:
     with trio.fail_after(30):
         async with street(postgres_url) as (one, _):
             for path in ("/connections", "/metrics", "/metrics/x"):

@@ -82,7 +82,7 @@ async def test_a_bad_event_is_rejected_and_the_connection_stays(
         assert (await visitor.publish(following))["type"] == "accepted"
 
 
-async def test_an_unknown_run_is_told_in_words_and_closed(autojump_clock: MockClock) -> None:
+async def test_an_unknown_run_is_reported_with_a_reason_and_closed(autojump_clock: MockClock) -> None:
     async with open_house() as house, house.guest("bob") as bob:
         async with house.visit(OTHER_RUN) as visitor:
             await visitor.socket.send_message(json.dumps(HELLO))
@@ -100,7 +100,7 @@ async def test_without_the_subprotocol_the_version_is_wrong(autojump_clock: Mock
                 assert await close_of(visitor) == (4406, 4406)
 
 
-async def test_a_bad_authorization_header_is_told_at_once(autojump_clock: MockClock) -> None:
+async def test_a_bad_authorization_header_is_reported_at_once(autojump_clock: MockClock) -> None:
     async with open_house() as house:
         for value in ("Basic YTpi", "Bearer", "Bearer garbage"):
             async with house.visit(headers=[("Authorization", value)]) as visitor:

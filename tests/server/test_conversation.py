@@ -117,7 +117,7 @@ async def test_a_quiet_run_hears_heartbeats_on_time(autojump_clock: MockClock) -
             assert abs(trio.current_time() - started - 15.0 * beat) < 0.01
 
 
-async def test_a_client_that_says_nothing_is_left(autojump_clock: MockClock) -> None:
+async def test_a_silent_client_is_closed(autojump_clock: MockClock) -> None:
     async with open_house() as house, house.guest("alice") as alice:
         started = trio.current_time()
         assert (await alice.closed())[0] == 4003

@@ -89,7 +89,7 @@ async def test_replay_from_a_number_may_be_of_critical_events_only(autojump_cloc
         assert (await ask(house, REPLAY, "criticalOnly=false"))["totalEvents"] == 30
 
 
-async def test_history_begins_where_what_is_kept_begins_and_says_so(autojump_clock: MockClock) -> None:
+async def test_history_begins_at_the_oldest_kept_event_and_reports_it(autojump_clock: MockClock) -> None:
     config = ServerConfig(events_kept_max=10, snapshot_interval_events=5, appends_pending_max=10)
     async with open_house(protocol=config) as house:
         for first in range(1, 401, 10):

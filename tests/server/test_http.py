@@ -1,6 +1,7 @@
 """A run over HTTP, in virtual time: polls, publishes, replay, creation, and bad requests."""
 
 import json
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -8,9 +9,11 @@ import trio
 from trio.testing import MockClock
 
 from reference.client.http import read_refusal
+from reference.protocol import codec, frames
 from reference.protocol.config import ServerConfig
 from reference.protocol.errors import Reaction, reaction_to
 from reference.protocol.metrics import FAILED_ATTEMPTS, FALLBACKS
+from reference.protocol.server.run import Run
 
 from .visitors import OTHER_RUN, RUN, Message, open_house, request_bytes
 from .wire.helpers import read_answer
@@ -51,6 +54,35 @@ async def test_the_same_publish_over_both_transports_is_stored_once(autojump_clo
         async with house.guest("alice", generation=2) as alice:
             assert (await alice.publish(2))["duplicate"] is True
         assert (await house.poll("afterSequence=0"))["head"] == 2
+
+
+async def test_a_large_publish_is_taken_in_pieces_and_answered_as_one(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1 MiB in one turn of the run delayed everybody else by 28 ms."""
+    taken_bytes: list[int] = []
+    receive = Run.receive_frames
+
+    def note(run: Run, connection_id: int, messages: Any, now: int, others: int = 0) -> None:
+        requests = [message for message in messages if isinstance(message, frames.PublishRequest)]
+        taken_bytes.extend(sum(len(codec.encode(each)) for each in request.messages) for request in requests)
+        receive(run, connection_id, messages, now, others)
+
+    monkeypatch.setattr(Run, "receive_frames", note)
+    async with open_house() as house, house.guest("alice") as alice:
+        messages = [chat(number, "x" * 60_000) for number in range(1, 17)]
+        answer = await house.post(messages, client_id="carol", token="dev:carol", cursor={"line": 1})
+        assert [(each["clientSequence"], each["sequenceNumber"]) for each in answer["results"]] == [(n, n) for n in range(1, 17)]
+        assert answer["epoch"] == alice.heard[0]["epoch"]
+        assert len(taken_bytes) == 4
+        assert max(taken_bytes) < 300_000
+        await alice.events(16)
+        assert alice.numbers_heard() == list(range(1, 17))
+        again = await house.post(messages, client_id="carol", token="dev:carol")
+        assert all(each["duplicate"] for each in again["results"])
+        body = json.dumps({"clientId": "carol", "messages": [*messages, chat(16)]}).encode()
+        refused = await house.ask("POST", PUBLISH, body, token="dev:carol")
+        assert (refused.status, refused.problem["code"]) == (400, 4400)
 
 
 async def test_a_long_poll_is_answered_when_something_comes(autojump_clock: MockClock) -> None:
@@ -195,7 +227,7 @@ BAD_REQUESTS = [
 
 
 @pytest.mark.parametrize(("method", "path", "body", "status", "code", "names"), BAD_REQUESTS)
-async def test_a_bad_request_gets_one_clear_problem_and_disturbs_nobody(
+async def test_a_bad_request_gets_one_clear_problem_and_affects_no_other_client(
     method: str, path: str, body: bytes, status: int, code: int, names: str, autojump_clock: MockClock
 ) -> None:
     async with open_house() as house, house.guest("bob") as bob:
@@ -205,7 +237,7 @@ async def test_a_bad_request_gets_one_clear_problem_and_disturbs_nobody(
         assert (await bob.publish(1))["type"] == "accepted"
 
 
-async def test_without_a_right_token_nothing_is_told(autojump_clock: MockClock) -> None:
+async def test_without_a_right_token_nothing_is_revealed(autojump_clock: MockClock) -> None:
     async with open_house() as house:
         for token in (None, "garbage", "dev:"):
             for method, path in (("GET", POLL), ("GET", REPLAY), ("POST", PUBLISH), ("PUT", f"/api/runs/{OTHER_RUN}")):
@@ -224,14 +256,14 @@ async def test_another_users_client_id_is_forbidden(autojump_clock: MockClock) -
         assert (answer.status, answer.problem["code"]) == (403, 4403)
 
 
-async def test_an_older_generation_is_told_that_it_is_superseded(autojump_clock: MockClock) -> None:
+async def test_an_older_generation_is_closed_as_superseded(autojump_clock: MockClock) -> None:
     async with open_house() as house, house.guest("alice", generation=5):
         body = json.dumps({"clientId": "alice", "generation": 4, "messages": [chat(1)]}).encode()
         answer = await house.ask("POST", PUBLISH, body)
         assert (answer.status, answer.problem["code"]) == (409, 4101)
 
 
-async def test_a_page_from_elsewhere_may_not_ask(autojump_clock: MockClock) -> None:
+async def test_a_page_of_another_origin_is_refused(autojump_clock: MockClock) -> None:
     async with open_house() as house:
         answer = await house.ask("GET", POLL, headers="Origin: https://evil.example\r\n")
         assert (answer.status, answer.problem["code"]) == (403, 4403)

@@ -98,7 +98,7 @@ async def test_a_token_for_another_run_opens_no_door(autojump_clock: MockClock) 
         )
 
 
-async def test_a_role_is_not_what_one_says_it_is(autojump_clock: MockClock) -> None:
+async def test_only_the_exact_role_counts(autojump_clock: MockClock) -> None:
     async with a_guarded_house() as (house, _):
         for role in ("member", None):
             claims = {} if role is None else {"role": role}

@@ -39,7 +39,7 @@ async def until_owner(house: House, other: House) -> None:
     assert other.server.statistics().runs_loaded == 0
 
 
-async def test_an_owner_that_stops_sends_everybody_away_and_hands_over(postgres_url: str) -> None:
+async def test_an_owner_that_stops_closes_its_clients_and_gives_up_its_runs(postgres_url: str) -> None:
     with trio.fail_after(20):
         async with house_in(postgres_url) as two, house_in(postgres_url) as one:
             await one.server.create_run(RUN)
@@ -71,7 +71,7 @@ async def test_a_process_that_relays_and_stops_sends_its_own_clients_away_only(p
                 assert [event["userId"] for event in await ada.events(2)] == ["bob", "ada"]
 
 
-async def test_a_run_that_is_left_alone_may_be_served_by_the_next_who_is_asked(postgres_url: str) -> None:
+async def test_an_idle_run_may_be_served_by_the_next_process_that_gets_a_request(postgres_url: str) -> None:
     with trio.fail_after(20):
         async with street(postgres_url, protocol=ServerConfig(run_idle_s=0.05)) as (one, two):
             async with one.guest("ada") as ada:
@@ -158,7 +158,7 @@ async def test_an_owner_that_cannot_be_reached(postgres_url: str, monkeypatch: p
                 await other.aclose()
 
 
-async def test_an_owner_that_takes_connections_and_says_nothing(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_owner_that_accepts_connections_and_never_answers(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upgrade_relay, "REACH_S_MAX", 0.1)
     monkeypatch.setattr(upgrade_relay, "ANSWER_S_MAX", 0.1)
     with trio.fail_after(20):

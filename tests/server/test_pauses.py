@@ -8,7 +8,7 @@ from reference.protocol.config import ServerConfig
 from .visitors import open_house
 
 
-async def test_a_pause_beyond_the_limit_of_silence_cuts_nobody_who_spoke(autojump_clock: MockClock) -> None:
+async def test_a_pause_beyond_the_silence_limit_closes_no_active_client(autojump_clock: MockClock) -> None:
     async with (
         open_house(protocol=ServerConfig(silence_max_s=20)) as house,
         house.guest("alice") as alice,

@@ -68,7 +68,7 @@ class _Slow(trio.abc.Stream):
         await self._stream.aclose()
 
 
-async def test_whoever_opens_a_server_may_observe(autojump_clock: MockClock) -> None:
+async def test_an_observer_may_be_given_when_a_server_is_opened(autojump_clock: MockClock) -> None:
     seen: list[Observation] = []
     async with open_server(
         ServerSettings(), store=MemoryStore(), origin_ns=ORIGIN_NS, observe=seen.append, listening=False

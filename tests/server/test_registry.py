@@ -38,7 +38,7 @@ async def test_a_run_that_is_asked_stays(autojump_clock: MockClock) -> None:
             assert house.server.statistics().runs_loaded == 1
 
 
-async def test_a_run_with_somebody_stays(autojump_clock: MockClock) -> None:
+async def test_a_run_with_a_client_stays(autojump_clock: MockClock) -> None:
     async with open_house(protocol=IDLE_FOR_5_S) as house, house.guest("alice"):
         await trio.sleep(20)
         assert house.server.statistics().runs_loaded == 1

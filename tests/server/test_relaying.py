@@ -120,7 +120,7 @@ async def test_a_secret_that_is_not_ours_opens_nothing(postgres_url: str, secret
 
 
 @pytest.mark.slow
-async def test_a_run_that_nobody_made_is_nobodys(postgres_url: str) -> None:
+async def test_a_run_that_was_not_created_has_no_owner(postgres_url: str) -> None:
     with trio.fail_after(20):
         async with house_in(postgres_url) as one, house_in(postgres_url) as two:
             for house in (one, two, one):

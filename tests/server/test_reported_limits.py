@@ -237,7 +237,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-async def test_a_limit_is_told_and_who_meets_it_hears_why(name: str, autojump_clock: MockClock) -> None:
+async def test_a_limit_is_reported_and_a_peer_that_reaches_it_gets_the_reason(name: str, autojump_clock: MockClock) -> None:
     case = CASES[name]
     settings = {key: value() if key == "store" else value for key, value in case.settings.items()}
     async with a_house(**settings) as (house, bob):

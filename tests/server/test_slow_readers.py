@@ -39,7 +39,7 @@ async def test_a_reader_that_stops_reading_lags_and_catches_up_in_order(autojump
         assert slow.numbers_heard()[-1] == 301
 
 
-async def test_a_reader_that_lagged_is_told_who_is_here_now(autojump_clock: MockClock) -> None:
+async def test_a_reader_that_lagged_gets_the_present_users(autojump_clock: MockClock) -> None:
     async with open_house() as house, house.guest("alice") as alice, house.visit(capacity_bytes=2048) as slow:
         await slow.hello("slow")
         await slow.until_present("alice", "slow")
@@ -68,7 +68,7 @@ async def test_a_reader_that_takes_nothing_is_left_after_a_while(autojump_clock:
         assert (await alice.publish(51))["type"] == "accepted"
 
 
-async def test_a_reader_that_falls_out_of_the_window_is_told_to_resume(autojump_clock: MockClock) -> None:
+async def test_a_reader_that_falls_out_of_the_window_is_asked_to_resume(autojump_clock: MockClock) -> None:
     config = ServerConfig(events_kept_max=50, snapshot_interval_events=10, appends_pending_max=50)
     async with open_house(protocol=config) as house, house.guest("alice") as alice:
         async with house.visit(capacity_bytes=2048) as slow:

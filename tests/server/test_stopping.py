@@ -17,7 +17,7 @@ from .visitors import RUN, House, Message, open_house, request_bytes, visitor_on
 from .wire.helpers import read_answer
 
 
-async def test_everybody_is_asked_to_come_back_later_and_not_all_at_once(autojump_clock: MockClock) -> None:
+async def test_all_clients_are_asked_to_come_back_later_and_not_all_at_once(autojump_clock: MockClock) -> None:
     async with open_house(go_away_retry_after_s=2, go_away_spread_s=8) as house, house.guest("alice") as alice:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(house.server.stop)
@@ -26,7 +26,7 @@ async def test_everybody_is_asked_to_come_back_later_and_not_all_at_once(autojum
         assert (code, goaway) == (4001, {"type": "goaway", "code": 4001, "retryAfterMs": 2000, "spreadMs": 8000})
 
 
-async def test_a_waiting_poll_is_told_when_to_come_back(autojump_clock: MockClock) -> None:
+async def test_a_waiting_poll_gets_the_time_to_come_back(autojump_clock: MockClock) -> None:
     async with open_house(go_away_retry_after_s=2) as house:
         stream = house.server.connect()
         await stream.send_all(
@@ -41,7 +41,7 @@ async def test_a_waiting_poll_is_told_when_to_come_back(autojump_clock: MockCloc
         assert answer.headers["retry-after"] == "2"
 
 
-async def test_nobody_new_is_let_in(autojump_clock: MockClock) -> None:
+async def test_no_new_client_is_admitted(autojump_clock: MockClock) -> None:
     async with open_house() as house:
         waiting = house.server.connect()
         async with house.guest("alice"), trio.open_nursery() as nursery:
@@ -92,7 +92,7 @@ async def test_cancelling_ends_a_server_at_once(autojump_clock: MockClock) -> No
     assert trio.current_time() < 5.1
 
 
-async def test_a_server_that_is_cut_tells_nobody(autojump_clock: MockClock) -> None:
+async def test_a_server_that_is_cut_sends_no_notification(autojump_clock: MockClock) -> None:
     heard: list[Message] = []
     async with trio.open_nursery() as nursery:
 

@@ -55,7 +55,7 @@ class MoodyStore(MemoryStore):
         return await super().load_run(run_id)
 
 
-async def test_a_full_disk_sends_everyone_away_and_recovery_needs_nobody(autojump_clock: MockClock) -> None:
+async def test_a_full_disk_closes_all_clients_and_recovery_is_automatic(autojump_clock: MockClock) -> None:
     store = MoodyStore()
     async with open_house(store=store) as house:
         async with house.guest("alice") as alice, house.guest("bob") as bob:
@@ -91,7 +91,7 @@ async def test_what_was_stored_without_an_answer_is_not_stored_twice(autojump_cl
             assert answer == {"type": "accepted", "clientSequence": 1, "sequenceNumber": 1, "duplicate": True}
 
 
-async def test_a_publish_over_http_whose_commit_fails_is_told(autojump_clock: MockClock) -> None:
+async def test_a_publish_over_http_whose_commit_fails_is_answered(autojump_clock: MockClock) -> None:
     store = MoodyStore()
     async with open_house(store=store) as house:
         await house.poll()

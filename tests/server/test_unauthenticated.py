@@ -99,7 +99,7 @@ async def test_an_unauthenticated_client_is_sent_away_when_the_server_stops(auto
         assert trio.current_time() - began_at < 1
 
 
-async def test_a_full_run_says_when_to_come_back(autojump_clock: MockClock) -> None:
+async def test_a_full_run_answers_with_a_time_to_retry(autojump_clock: MockClock) -> None:
     async with open_house(protocol=ServerConfig(connections_per_run_max=1)) as house, house.guest("alice"):
         async with house.visit() as bob:
             await bob.say("hello", protocol=1, clientId="bob", token="dev:bob")

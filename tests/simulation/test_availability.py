@@ -57,7 +57,7 @@ def test_downs_are_in_order_and_apart_whatever_is_drawn() -> None:
     assert all(ends < begins for (_, ends), (begins, _) in pairwise(found))
 
 
-def test_a_process_draws_the_same_whoever_else_draws() -> None:
+def test_a_process_draws_the_same_whatever_others_draw() -> None:
     process = OnOffMarkov(up_mean_s=5, down_mean_s=5)
     alone = calm(1).replace(availability=process)
     with_others = calm(3).replace(availability=process)

@@ -65,7 +65,7 @@ def test_a_clock_that_counts_the_sleep_pings_at_once_and_one_that_stops_when_it_
     assert sent[5] == pytest.approx(ping_again_s)
 
 
-def test_who_sleeps_neither_hears_nor_works() -> None:
+def test_a_suspended_client_neither_receives_nor_works() -> None:
     scenario = calm(2, horizon_s=60.0, faults=(Suspend(at_s=10.0, duration_s=20.0, clients=("c-0",)),))
     result = run(scenario)
     assert result.is_ok, [str(verdict) for verdict in result.verdicts.values() if verdict.violated]
@@ -116,7 +116,7 @@ def test_messages_wake_a_tab_as_ever() -> None:
 
 
 @pytest.mark.parametrize("gap_s", [0.0, 3.0])
-def test_a_phone_is_told_and_connects_at_once(gap_s: float) -> None:
+def test_a_phone_gets_a_notification_and_connects_at_once(gap_s: float) -> None:
     """It is notified at 100 s and reconnects; a SYN during the gap is sent again after 1, 2, 3 s (Linux 6.5)."""
     scenario = pinging(NetworkChange(at_s=100.0, duration_s=gap_s, is_told=True))
     scenario = scenario.replace({"client.policy": Fixed(seconds=0.0)})
@@ -124,14 +124,14 @@ def test_a_phone_is_told_and_connects_at_once(gap_s: float) -> None:
     assert back_s(scenario) == [pytest.approx(100.0 + gap_s + CONNECTED_S)]
 
 
-def test_a_laptop_is_not_told_and_finds_out_by_its_ping() -> None:
+def test_a_laptop_gets_no_notification_and_notices_by_its_ping() -> None:
     """As of a half-open connection: the ping of 100.3 s is not answered, and given up 10 s later."""
     change, silence = (pinging(fault) for fault in (NetworkChange(at_s=95.0), HalfOpen(at_s=95.0)))
     assert back_s(change) == back_s(silence)
     assert 110.3 < back_s(change)[0] < 115.0
 
 
-def test_the_server_is_not_told_either() -> None:
+def test_the_server_gets_no_notification_either() -> None:
     scenario = pinging(NetworkChange(at_s=100.0, is_told=True)).replace({"server.config.silence_max_s": 50.0})
     result = run(scenario)
     assert len({record.connection_id for record in result.trace_index.sessions}) == 2

@@ -27,7 +27,7 @@ def test_frames_are_recorded_only_when_asked_for_and_change_nothing_else() -> No
     assert rest == list(run(recorded().scenario.replace(record_frames=False)).trace)
 
 
-def test_every_frame_that_a_client_hears_or_says_is_there() -> None:
+def test_every_frame_that_a_client_sends_or_receives_is_recorded() -> None:
     heard: list[tuple[str, str]] = []
     World(recorded().scenario, listen=lambda client, now, way, number, frame: heard.append((client, way))).run()
     messages = message_log_of(recorded().trace).messages

@@ -51,7 +51,7 @@ def test_a_refusal_that_an_outage_swallows_is_not_delivered_afterwards(tcp: Tcp,
     assert opened == [pytest.approx(syn_s + 4 * LATENCY_S)] * 200
 
 
-def test_a_refusal_that_arrives_before_the_outage_is_told() -> None:
+def test_a_refusal_that_arrives_before_the_outage_is_delivered() -> None:
     trace = run(storm(Tcp()).replace({"groups.c.path.latency_s": 0.05})).trace
     assert [record.message for record in trace if isinstance(record, ConnectionLost)][:200] == [REFUSED] * 200
 
@@ -126,7 +126,7 @@ def test_a_reset_on_a_pipe_is_sent_once_and_takes_with_it_what_was_to_be_sent_ag
     direction=st.sampled_from(["both", "up", "down"]),
     resumes=st.sampled_from(["at_once", "rto"]),
 )
-def test_whatever_is_lost_everyone_comes_back_and_no_guarantee_is_violated(
+def test_after_any_loss_all_clients_come_back_and_no_guarantee_is_violated(
     kill_s: float, down_s: float, outage_s: float, lasts_s: float, direction: str, resumes: str
 ) -> None:
     faults = (ServerRestart(at_s=kill_s, duration_s=down_s), Outage(at_s=outage_s, duration_s=lasts_s, direction=direction))

@@ -59,7 +59,7 @@ def test_an_answer_that_is_fresh_takes_none() -> None:
     assert back[1] == back[2]
 
 
-def test_a_query_that_an_outage_swallows_is_asked_again_after_five_seconds() -> None:
+def test_a_query_lost_in_an_outage_is_repeated_after_five_seconds() -> None:
     scenario = dialling(UNCACHED, Outage(at_s=0.0, duration_s=2.0)).replace({"client.config.connect_timeout_s": 60.0})
     # An outage that begins with the arrival follows it; so the query of time 0 has left.
     scenario = scenario.replace({"groups.c.arrivals": {"kind": "flash_crowd", "at_s": 1.0}})

@@ -110,7 +110,7 @@ def test_a_reset_is_seen_by_both_ends_at_once() -> None:
     assert times(trace, SessionLeft) == [3.0]
 
 
-def test_nobody_sees_a_half_open_connection_before_its_ping_fails() -> None:
+def test_a_half_open_connection_is_noticed_only_when_a_ping_fails() -> None:
     trace = run(quiet(HalfOpen(at_s=3.0), horizon_s=20.0)).trace
     left = turned(trace, ClientState.WAITING)
     # The first ping is sent when welcomed, at 0.6 s, the next one 10 s later; it fails after another 10 s.
@@ -148,7 +148,7 @@ def test_a_blocked_upgrade_cuts_websockets_and_lets_http_pass() -> None:
     assert result.counts.returns_to_websocket == 1
 
 
-def test_a_killed_server_is_heard_of_after_one_latency_and_refuses_until_it_is_back() -> None:
+def test_a_killed_server_is_noticed_after_one_latency_and_refuses_until_it_restarts() -> None:
     trace = run(quiet(ServerRestart(at_s=3.0, duration_s=4.0), config=ClientConfig(fallback_after_failures=None))).trace
     lost = times(trace, ConnectionLost)
     assert lost[0] == 3.0 + LATENCY_S

@@ -51,7 +51,7 @@ def outage(back_at_s: list[float | None]) -> Trace:
     return trace
 
 
-def test_when_everyone_was_back() -> None:
+def test_when_all_clients_were_connected_again() -> None:
     figures = until_back(index_of(outage([21.0 + number for number in range(10)])))
     assert figures == {"back_50_s": 5.0, "back_90_s": 9.0, "back_99_s": 10.0, "back_100_s": 10.0}
 

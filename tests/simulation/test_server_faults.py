@@ -55,7 +55,7 @@ def times(records: list) -> list[float]:
 # Restarts.
 
 
-def test_a_graceful_stop_sends_everyone_away_and_stores_what_it_took() -> None:
+def test_a_graceful_stop_closes_all_clients_and_stores_accepted_events() -> None:
     part = ServerPart(commit_time_s=0.4, go_away_retry_after_s=3.0, go_away_spread_s=4.0)
     result = after(ServerRestart(at_s=5, duration_s=2, is_graceful=True), server=part)
     assert not of(result, ServerKilled)
@@ -99,7 +99,7 @@ def test_a_kill_in_the_middle_of_a_stop() -> None:
     assert times(of(result, ServerStarted)) == [0.0, 8.5]
 
 
-def test_a_store_that_is_lost_begins_a_new_history_and_says_so() -> None:
+def test_a_lost_store_begins_a_new_history_and_reports_it() -> None:
     result = after(ServerRestart(at_s=8, duration_s=1, loses_state=True))
     first, second = of(result, ServerStarted)
     assert first.epoch != second.epoch
@@ -114,7 +114,7 @@ def test_a_store_that_is_lost_begins_a_new_history_and_says_so() -> None:
     assert all(verdict.checked for verdict in (result.verdicts["G3"], result.verdicts["G5"]))
 
 
-def test_a_store_that_is_lost_without_a_word_is_a_violation() -> None:
+def test_a_store_that_is_lost_without_a_reset_is_a_violation() -> None:
     result = after(ServerRestart(at_s=8, duration_s=1, loses_state=True))
     epoch = of(result, ServerStarted)[0].epoch
     silent = [record for record in result.trace if not isinstance(record, LogStored | EntryStored) or record.epoch != epoch]

@@ -41,7 +41,7 @@ def test_every_event_is_taken_in_order_at_any_pace(takes_per_s: float | None) ->
     assert numbers(result) == list(range(1, len(numbers(result)) + 1))
 
 
-def test_a_reader_that_takes_one_within_its_patience_keeps_its_connection() -> None:
+def test_a_reader_that_takes_one_within_the_limit_keeps_its_connection() -> None:
     assert left(beside_a_talker(5.0)) == []
     assert 4001 in left(beside_a_talker(0.8)), "one that does not is resumed from its position"
 

@@ -31,7 +31,7 @@ def test_a_commit_takes_its_time() -> None:
     assert store.load().head == 3
 
 
-def test_a_crash_leaves_open_what_the_disk_has_and_tells_nobody() -> None:
+def test_after_a_crash_it_is_unknown_what_the_disk_has_and_no_answer_is_sent() -> None:
     heads = set()
     for seed in range(20):
         clock, store = store_of(seed)

@@ -301,7 +301,7 @@ def test_a_silence_that_comes_back_before_the_retransmission_goes_on() -> None:
     assert seen == [(1.5 + 0.22 * 31 + 0.01, "a")]
 
 
-def test_a_kernel_gives_up_what_nobody_acknowledges() -> None:
+def test_a_kernel_gives_up_unacknowledged_data() -> None:
     for stop in (SimulatedPipe.hold, SimulatedPipe.hold_acks):
         clock, owner = Clock(), None
         owner = Owner(clock)
@@ -352,7 +352,7 @@ def test_a_dropped_syn_is_sent_again_by_its_schedule() -> None:
     assert owner.gave_up_at == [127.0]
 
 
-def test_what_takes_longer_than_the_stated_bound_is_told() -> None:
+def test_a_delivery_beyond_the_stated_bound_is_reported() -> None:
     path = Path(latency_s=0.01, delay=Pareto(scale=0.01, shape=1.0))
     clock = Clock()
     owner = Owner(clock)

@@ -68,7 +68,7 @@ async def test_a_run_that_was_released_is_free(url: str) -> None:
         assert await one.claim(RUN) == two.place
 
 
-async def test_whoever_parts_leaves_everything_to_the_others_and_owns_nothing(url: str) -> None:
+async def test_a_process_that_leaves_owns_nothing(url: str) -> None:
     async with joined(url, 2) as (one, two):
         assert [await one.claim(RUN), await one.claim(OTHER_RUN)] == [None, None]
         await one.part()
@@ -80,7 +80,7 @@ async def test_whoever_parts_leaves_everything_to_the_others_and_owns_nothing(ur
         assert await one.claim(RUN) == two.place
 
 
-async def test_whoever_loses_its_connection_is_told_at_once_and_has_lost_its_runs(url: str) -> None:
+async def test_a_process_that_loses_its_connection_is_notified_at_once_and_has_lost_its_runs(url: str) -> None:
     async with joined(url, 1) as (one,):
         assert await one.claim(RUN) is None
         async with trio.open_nursery() as nursery:
@@ -93,7 +93,7 @@ async def test_whoever_loses_its_connection_is_told_at_once_and_has_lost_its_run
                 await one.claim(OTHER_RUN)
 
 
-async def test_whoever_is_silent_is_given_up_and_told_so(url: str) -> None:
+async def test_a_silent_process_is_given_up_and_notified(url: str) -> None:
     async with joined(url, 2) as (one, two):
         assert await one.claim(RUN) is None
         await trio.to_thread.run_sync(
@@ -105,7 +105,7 @@ async def test_whoever_is_silent_is_given_up_and_told_so(url: str) -> None:
             await one.keep()
 
 
-async def test_whoever_joins_sweeps_up_behind_the_dead(url: str) -> None:
+async def test_a_joining_process_deletes_the_rows_of_dead_ones(url: str) -> None:
     async with joined(url, 2) as (one, _):
         assert await one.claim(RUN) is None
         assert await trio.to_thread.run_sync(end_connections, url, HOLDS_A_LEASE) == 2
@@ -154,7 +154,7 @@ async def test_after_a_sleep_nothing_is_held_until_it_is_known_that_nobody_took_
     await one.aclose()
 
 
-async def test_whoever_was_cut_off_holds_nothing_from_that_moment_on(url: str) -> None:
+async def test_a_process_that_was_cut_off_owns_nothing_from_then_on(url: str) -> None:
     async with joined(url, 1) as (one,):
         assert one.is_held
         await trio.to_thread.run_sync(end_connections, url, HOLDS_A_LEASE)

@@ -176,7 +176,7 @@ async def test_a_done_that_fails_ends_the_writer_and_forgets_no_batch(slow: Slow
     assert log.outcomes == [(2, StoreUnavailable)]
 
 
-async def test_with_somebody_to_tell_the_writer_survives_faults_that_are_not_its_own(nursery: trio.Nursery) -> None:
+async def test_with_a_fault_handler_the_writer_survives_faults_that_are_not_its_own(nursery: trio.Nursery) -> None:
     class Faulty(MemoryStore):
         async def append(self, batches: Sequence[Append]) -> list[StoreError | None]:
             if batches[0].entries[0].sequence_number == 1 and self.fails:

@@ -36,7 +36,7 @@ def figure(cut: tuple[Result, Frames], name: str) -> float:
     return DERIVED[name](*cut)
 
 
-def test_recovery_counts_everyone(cut: tuple[Result, Frames]) -> None:
+def test_recovery_counts_all_clients(cut: tuple[Result, Frames]) -> None:
     gone = cut[1]["interruptions"]
     assert figure(cut, "recovery_p99_s") == pytest.approx(float(gone["duration_s"].max()))
     assert figure(cut, "recovery_p99_s") > DOWN_S + (CLIENTS - 1) / 4.0 - 1.0

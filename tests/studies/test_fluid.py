@@ -72,7 +72,7 @@ def test_a_server_above_the_rate_lets_everyone_in_as_they_come() -> None:
     assert figures["gave_up"] == pytest.approx(0.0, abs=1e-3)
 
 
-def test_nobody_is_lost_between_the_bins() -> None:
+def test_no_sample_is_lost_between_the_bins() -> None:
     result = fluid(storm(clients=1_000, accepts_per_s=200.0, duration_s=3.0))
     assert float(result.table["back"].sum()) + result.gave_up == pytest.approx(1_000, rel=1e-9)
 
@@ -84,6 +84,7 @@ def test_a_million_clients_are_a_thousand_a_thousand_times() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parallel
 def test_it_is_as_near_to_the_machines_as_the_page_says() -> None:
     """docs/studies.md, at a thousand clients; the accept queue is not near, and the page says so."""
     table = distance(library.find("load_balancer_cut"), [1_000], replications=1).set_index("figure")

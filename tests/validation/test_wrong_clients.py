@@ -25,7 +25,7 @@ from tests.validation.test_wrong_models import Verify, all_start_with, verify
 
 __all__ = ["verify"]  # a fixture
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.parallel]
 
 
 def test_a_clock_that_counts_where_it_should_stand_still(verify: Verify, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,7 +60,7 @@ def test_names_that_change_at_once_or_are_asked_for_once(fault: str, verify: Ver
     assert all_start_with(complaints, f"differs: names: {expected}")
 
 
-def test_tickets_that_nobody_takes(verify: Verify, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tickets_that_are_never_awaited(verify: Verify, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(TcpConnection, "is_resumed", property(lambda self: False, lambda self, value: None))
     exit_code, complaints = verify(Resumed(tls="1.2", has_ticket=True))
     assert exit_code == 1

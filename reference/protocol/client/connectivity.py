@@ -133,7 +133,7 @@ class Connectivity:
         polls = Reconnector(policy, random_source, context.config.first_spread_s, asked, purpose="poll_backoff")
         self.polling = Polling(context, client_id, polls)
         self._probes = Probes(context, random_source)
-        self._probe_at: int | None = None  # of the probe that a wish for a token has put off
+        self._probe_at: int | None = None  # the time of a probe that was postponed until a new token comes
         self._random_source = random_source
         self._returns = 0  # how often this machine's network came back
         self._fallback = fallback

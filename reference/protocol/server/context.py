@@ -20,7 +20,7 @@ class RunTimer(enum.Enum):
     HEARTBEAT = "the readers have heard nothing for too long"
     PRESENCE = "changes of presence have been gathered for long enough"
     CURSORS = "moves of cursors have been gathered for long enough"
-    IDLE = "nobody has been here for long enough to drop the run"
+    IDLE = "the run has had no clients for long enough to be unloaded"
     GRACE = "a user who went away is gone"
     HELLO = "by now the first frame must have arrived and its token been checked"
     SILENCE = "the client has said nothing for too long"

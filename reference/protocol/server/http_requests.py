@@ -17,6 +17,8 @@ from reference.protocol.server.sessions import Sessions
 from reference.protocol.states import ConnectionState, Transport
 from reference.protocol.timers import NS_PER_MS, ns
 
+SAME_NUMBER = "two messages of one request have the same clientSequence"
+
 
 class HttpRequests:
     """The HTTP requests of one run. Each method returns the answer, or None if it has to wait."""
@@ -40,7 +42,7 @@ class HttpRequests:
         if poll.client_id is not None:  # else it changes nothing (5.4)
             self._keep_session(connection, poll, poll.client_id, identity.user_id, now)
             session = self._sessions.session_of(poll.client_id)  # a probe of the same client may own it by now
-            assert session is not None, "a poll of which nobody knows makes a session"
+            assert session is not None, "a poll without a session creates one"
             self._context.reported(session, poll.report)
         place = self._log.place(poll.epoch, poll.after_sequence, poll.start)
         if poll.wait_ms and place.outcome == "resumed" and place.after == self._log.head:  # 8.25
@@ -62,7 +64,7 @@ class HttpRequests:
                 self._claim(connection, request.client_id, user_id, None, request.generation, 0, None, now)
         connection.expected = tuple(message.client_sequence for message in request.messages)
         if len(set(connection.expected)) < len(connection.expected):
-            raise RemoteError(CloseCode.BAD_FRAME, "two messages of one request have the same clientSequence")
+            raise RemoteError(CloseCode.BAD_FRAME, SAME_NUMBER)
         if request.cursor is not None:
             self._sessions.move_cursor(user_id, request.cursor, now)
         for message in request.messages:

@@ -349,7 +349,7 @@ def _rejected(number: int, code: RejectCode, message: str, retry_after_ms: int |
 
 
 def _of_a_copy(answer: Answer) -> Answer:
-    """What is answered to whoever sends a publish again."""
+    """The answer to a publish that is sent again."""
     if isinstance(answer, Rejected):
         return answer
     return Accepted(client_sequence=answer.client_sequence, sequence_number=answer.sequence_number, duplicate=True)

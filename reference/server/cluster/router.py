@@ -37,7 +37,7 @@ class Routes(Protocol):
         """The process that `head` is for; None for this one, and for what has no token yet. Raises HttpRefusal."""
 
     async def place_of_run(self, run_id: str) -> ProcessAddress | None:
-        """The process that serves this run, for whoever may enter it; None for this one."""
+        """The process that serves this run; None for this one. Only for clients that may enter the run."""
 
     def forget(self, head: RequestHead) -> None:
         """The process named for `head` refused it, or cannot be reached: look it up again."""

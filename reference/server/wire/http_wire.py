@@ -89,7 +89,7 @@ class HttpWire:
                     raise self._body_too_big()
                 return bytes(event.data)
             else:
-                return None  # the end, or PAUSED: an upgrade that nobody handles has no body
+                return None  # the end, or PAUSED: an unhandled upgrade has no body
 
     @property
     def unread(self) -> bytes:

@@ -105,7 +105,7 @@ class ServerWebSocket:
     @property
     def head(self) -> RequestHead:
         """The request that it began with, until `forget_beginning`."""
-        assert self._head is not None, "whoever needs the head asks before it is forgotten"
+        assert self._head is not None, "the head is read before it is freed"
         return self._head
 
     # ---- sending ----
@@ -184,7 +184,7 @@ class ServerWebSocket:
         self._head = self._kept = None
 
     def hand_over(self) -> PushStream:
-        """The stream, for whoever serves the connection from here on and closes it: what was kept is read from it again.
+        """The stream, for the caller, which serves the connection from now on and closes it: kept bytes are read from it again.
 
         Nothing more can be received or sent here.
         """

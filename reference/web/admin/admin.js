@@ -1,8 +1,8 @@
 // @ts-check
 /**
- * The admin view: how the server and its sessions do, asked again about every second, and what an operator can do about it.
+ * The admin view: the state of the server and its sessions, refreshed about every second, and an operator's actions.
  *
- * It asks only while it is seen. When the server does not answer, the last picture stays, with a line that says since when.
+ * It sends requests only while the page is visible. When the server does not answer, the last data stays, with a line that says since when.
  */
 
 import { formatMs, formatShare } from "../component/connection_health.js";
@@ -18,7 +18,7 @@ import { SessionTable } from "./table.js";
 
 const INTERVAL_MS = 1000;
 const INTERVAL_MS_PER_SESSION = 2;
-/** How long between two questions: the longer, the more there is to send. */
+/** The time between two requests: the longer, the more data there is. */
 let intervalMs = INTERVAL_MS;
 const RETRY_MAX_MS = 10_000;
 const RUNS_SHOWN_MAX = 50;
@@ -30,7 +30,7 @@ let api = null;
 let isDevelopment = false;
 let isPaused = false;
 let failures = 0;
-/** Of several questions on their way only the last one counts, and only it asks again. */
+/** Of several requests in flight only the last one counts, and only it schedules the next. */
 let question = 0;
 let answeredAt = 0;
 /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -40,7 +40,7 @@ let noticeTimer;
 let history = new ReconnectionHistory();
 const table = new SessionTable(actionsOfSession);
 
-// Asking.
+// Requests.
 
 async function ask() {
   clearTimeout(timer);
@@ -169,7 +169,7 @@ function drawRefused({ refused }) {
   );
 }
 
-// Acting.
+// Actions.
 
 /**
  * @param {string} text
@@ -244,7 +244,7 @@ async function refuse(user) {
 }
 
 /**
- * Do it, say what came of it, and look again.
+ * Carry out the action, show its result, and refresh.
  * @param {string} done
  * @param {(admin: AdminApi) => Promise<{closed?: number}>} work
  */
@@ -267,7 +267,7 @@ function say(text) {
   noticeTimer = setTimeout(() => write(byId("notice"), ""), NOTICE_MS);
 }
 
-// Coming and going.
+// Start and end.
 
 /** @param {string} token @param {string} user */
 function signIn(token, user) {

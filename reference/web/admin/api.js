@@ -1,5 +1,5 @@
 // @ts-check
-/** The admin REST as the view calls it: what it answers, and what an operator can do. See /docs of the server. */
+/** The admin REST API as the view calls it: its answers, and an operator's actions. See /docs of the server. */
 
 /**
  * @typedef {object} Session
@@ -53,7 +53,7 @@ const BASE = "/api/admin/websocket";
 const TIMEOUT_MS = 8000;
 const PAGE = 1000;
 
-/** The server said no, or nothing. */
+/** The server refused, or did not answer. */
 export class AdminError extends Error {
   name = "AdminError";
 

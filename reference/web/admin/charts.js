@@ -60,7 +60,7 @@ export class ReconnectionHistory {
       const key = `${session.runId} ${session.clientId}`;
       const before = this.#seen.get(key);
       seen.set(key, session.reconnections);
-      // A server that restarted counts from 0 again; a session that is new on this page brings its past along only once.
+      // A server that restarted counts from 0 again; a session that is new on this page adds its earlier reconnections only once.
       if (before !== undefined) fresh += Math.max(0, session.reconnections - before);
       else if (!this.#isFirst) fresh += session.reconnections;
     }

@@ -1,5 +1,5 @@
 // @ts-check
-/** The one dialog that asks before something is done. Escape and Cancel do nothing. */
+/** The dialog that asks for confirmation before an action. Escape and Cancel do nothing. */
 
 import { byId, write } from "../page/dom.js";
 

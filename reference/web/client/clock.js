@@ -1,11 +1,11 @@
 /**
- * Time in a page: a clock that does not miss the machine's sleep, and timers that go on in a background tab.
+ * Time in a page: a clock that includes the machine's sleep, and timers that continue in a background tab.
  *
- * `performance.now()` stands still while the machine sleeps on some systems, and then nothing would be overdue after it. The wall clock
- * goes on; when it has gained more than a few seconds on the monotonic one, the machine has slept, and the difference is added.
+ * On some systems `performance.now()` stops while the machine sleeps, so no timer would be overdue afterwards. The wall clock
+ * continues; when it is more than a few seconds ahead of the monotonic one, the machine has slept, and the difference is added.
  *
- * A browser lets the timers of a hidden tab ring once a second, later once a minute: too late to ping. A worker's timers are not
- * slowed, so a hidden tab's timers are kept by one. Without workers the page's own timers have to do.
+ * A browser fires the timers of a hidden tab once a second, later once a minute: too late to ping. A worker's timers are not
+ * throttled, so a worker runs a hidden tab's timers. Without workers the page's own timers are used.
  */
 
 /**
@@ -19,7 +19,7 @@
 const SLEEP_MS_MIN = 5000;
 const TIMER_MS_MAX = 86_400_000; // setTimeout overflows at 2^31 ms
 
-/** Whole nanoseconds since it was made, never backwards, with the machine's sleep in it. */
+/** Whole nanoseconds since its creation, never backwards, including the machine's sleep. */
 export class SessionTime {
   #clock;
   #began;
@@ -62,7 +62,7 @@ export class SessionTime {
   }
 }
 
-/** One timer that can be moved: it rings once, at the time that was set last. */
+/** One timer that can be moved: it fires once, at the time that was set last. */
 export class Alarm {
   #clock;
   #ring;
@@ -119,7 +119,7 @@ export class PageClock {
   }
 
   /**
-   * The page was hidden, or shown again. Timers that are set are to be set anew.
+   * The page was hidden, or shown again. Active timers must be set again.
    *
    * @param {boolean} isHidden
    */
@@ -136,7 +136,7 @@ class BackgroundTimer {
   }
 }
 
-/** Timers that a worker keeps. */
+/** Timers in a worker. */
 class BackgroundTimers {
   /** @type {Worker | null} */
   #worker = null;
@@ -164,7 +164,7 @@ class BackgroundTimers {
     if (this.#rings.delete(id)) this.#worker?.postMessage({ id, ms: null });
   }
 
-  /** End the worker; its timers that have not rung are set on the page. */
+  /** End the worker; its timers that have not fired are set on the page. */
   stop() {
     this.#worker?.terminate();
     this.#worker = null;

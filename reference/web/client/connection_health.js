@@ -1,4 +1,4 @@
-/** Connection health as people look at it: the machine's figures, why nothing carries the session, and when it is tried next. */
+/** Connection health for users: the machine's figures, why no transport carries the session, and the time of the next attempt. */
 
 import { isSameJson } from "../machine/events.js";
 import { isPolling } from "../machine/states.js";
@@ -38,7 +38,7 @@ const NO_HEALTH = {
 };
 
 /**
- * The health of this moment.
+ * The current health.
  *
  * @param {object} now
  * @param {SessionDriver | null} now.driver null: not started
@@ -87,7 +87,7 @@ function reasonOf(status, state, isNetworkCut, loss) {
   return loss ?? "connecting";
 }
 
-/** Health that is looked at when it is read, and told when it has changed, but not too often. */
+/** Health that is computed when it is read; changes are reported at a limited rate. */
 export class HealthWatch {
   #clock;
   #alarm;

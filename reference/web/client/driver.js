@@ -1,5 +1,5 @@
 /**
- * The driver: it owns one session machine, and is all that ever touches it.
+ * The driver: it owns one session machine; no other code calls the machine.
  *
  * Whatever happens (a call of the application's, a frame, the alarm) is one input. For each, without a pause in between: feed it, have
  * its changes stored, carry out the actions, hand over the outcomes, arm the alarm for the next deadline. Nothing in that waits. The
@@ -45,7 +45,7 @@ const READ_FIRST_MS = 100;
 const CLOSING_MS_MAX = 2000;
 const PONG_MS_MAX = 60_000;
 
-/** A connection with the frames that wait until they may leave. */
+/** A connection with the frames that wait to be sent. */
 class Outgoing {
   /** @type {{ frame: ClientFrame | RequestFrame, after: number }[]} */
   #waiting = [];
@@ -107,7 +107,7 @@ export class SessionDriver {
   #isStateKnown = false;
   /** @type {Map<number, Outgoing>} */
   #connections = new Map();
-  /** The change that frames wait for. */
+  /** The stored change that frames wait for. */
   #gate = 0;
   #stored = {
     generation: 0,
@@ -122,7 +122,7 @@ export class SessionDriver {
   #readsUntilMs = null;
   #isSuspended = false;
   #failures = new Failures();
-  /** The application leaves for good: it knows that what is unsettled fails. */
+  /** The application leaves the run: unsettled publishes fail, and it knows this. */
   #isLeaving = false;
   /** The storage has failed while the page was left, and its lease was another's. @type {{ error: unknown } | null} */
   #failure = null;
@@ -187,7 +187,7 @@ export class SessionDriver {
   }
 
   /**
-   * One input. Raises what it raises; then nothing has happened.
+   * One input. Raises the input's error; then nothing has changed.
    *
    * @template T
    * @param {(session: ClientSession, now: number) => T} verb
@@ -199,7 +199,7 @@ export class SessionDriver {
     return result;
   }
 
-  /** Leave for good. */
+  /** Leave the run. */
   leave() {
     this.#isLeaving = true;
     this.feed((session, now) => session.close(now));
@@ -212,7 +212,7 @@ export class SessionDriver {
   }
 
   /**
-   * Publish, and let the caller note the ticket before anything is handed over.
+   * Publish, and let the caller note the ticket before any outcome is delivered.
    *
    * @param {string} eventType
    * @param {unknown} data
@@ -245,7 +245,7 @@ export class SessionDriver {
     return measured;
   }
 
-  /** The page has been shown, or its timers work differently now: look at the time, and set the alarm anew. */
+  /** The page has been shown, or its timers have changed: check the time, and set the alarm again. */
   wake() {
     if (this.#isSuspended) return;
     this.#arm();
@@ -266,7 +266,7 @@ export class SessionDriver {
     return this.#failures.all;
   }
 
-  // ---- leaving and coming back ----
+  // ---- suspend and resume ----
 
   /**
    * Leave the network, store the last changes, and let go of the lease, all of it at once: the page may be frozen or gone when this
@@ -285,7 +285,7 @@ export class SessionDriver {
     await this.#lease.release();
   }
 
-  /** Come back. Returns false if the lease has another owner by now: then this driver is of no more use. */
+  /** Resume. Returns false if the lease has another owner by now: then this driver cannot be used any more. */
   async resume() {
     if (!(await this.#lease.retake())) return false;
     this.#isSuspended = false;
@@ -295,7 +295,7 @@ export class SessionDriver {
   }
 
   /**
-   * The session has ended: store that, and let go of the lease.
+   * The session has ended: store that, and release the lease.
    *
    * @param {{ forgets: boolean }} how whether everything that is stored is deleted
    */
@@ -372,7 +372,7 @@ export class SessionDriver {
     this.#around.turned();
   }
 
-  /** In order, and one at a time: an application that publishes while it is told of something causes the next, not a nested one. */
+  /** In order, and one at a time: a publish from within a listener causes the next turn, not a nested one. */
   #tellAll() {
     if (this.#isTelling) return;
     this.#isTelling = true;
@@ -533,7 +533,7 @@ export class SessionDriver {
       return;
     }
     this.#failure = null;
-    // The stored numbering is older than the sent frames. A page that began with it would give numbers twice, so it is deleted.
+    // The stored numbering is older than the sent frames. A page that started from it would use numbers twice, so it is deleted.
     const reason = error instanceof Error ? error.message : String(error);
     try {
       await this.#lease.clear();

@@ -1,7 +1,7 @@
 /**
  * Failures: publishes that were given up, until the application dismisses them.
  *
- * A publish leaves the outbox and becomes a failure in one change, which is stored at once. So whoever reloads the page, or opens it
+ * A publish leaves the outbox and becomes a failure in one change, which is stored at once. So a user who reloads the page, or opens it
  * after it was killed, still learns what was not stored. The newest FAILURES_MAX are kept, for all tabs of a run together.
  */
 

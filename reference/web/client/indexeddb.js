@@ -192,7 +192,7 @@ function completed(transaction) {
 }
 
 /**
- * Take the lock of a slot. Returns how to give it back, or null: somebody else has it.
+ * Take the lock of a slot. Returns a function that releases it, or null if another page has it.
  *
  * @param {string} slot
  * @param {number} waitMs
@@ -211,7 +211,7 @@ function lockOf(slot, waitMs) {
 }
 
 /**
- * The slots of a key: first those with messages that nobody sends, then the others.
+ * The slots of a key: first those with messages and no owner, then the others.
  *
  * @param {IDBDatabase} database
  * @param {string} key

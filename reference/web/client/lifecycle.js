@@ -1,12 +1,12 @@
 /**
- * The life of a page: hidden and shown, left and come back to (the back/forward cache), offline and online.
+ * The lifecycle of a page: hidden and shown, left and restored (the back/forward cache), offline and online.
  *
- * A page that is left may be kept whole and shown again, but not while it holds a socket or a lock; so everything is let go of when the
- * page is left, and taken up again when it is shown.
+ * A browser can keep a left page and show it again, but not while it holds a socket or a lock; so all are released when the
+ * page is left, and acquired again when it is shown.
  */
 
 /**
- * The parts of a page that this looks at.
+ * The parts of a page that this module uses.
  *
  * @typedef {object} Page
  * @property {Pick<Window, "addEventListener" | "removeEventListener">} window

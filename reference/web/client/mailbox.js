@@ -16,7 +16,7 @@ import { CURSOR_MOVE } from "../machine/events.js";
  *   | { kind: "end", code: number | null, message: string }} Delivery
  */
 
-/** The most that one loop may have unread, unless its client says otherwise. */
+/** The default limit of unread deliveries of one loop. */
 export const DELIVERIES_MAX = 1000;
 
 /** An async iterator over deliveries; the end of the session is the last of them. @implements {AsyncIterableIterator<Delivery>} */

@@ -1,9 +1,9 @@
 /**
  * The browser client: a page's access to a run. docs/browser.md says how to use it.
  *
- * A `RunClient` is an EventTarget. Publishing works from the first moment on, connected or not, and across reloads: events wait in the
- * outbox and leave, in order, when there is a way. Every decision is the machine's (`machine/session.js`); the code here waits,
- * stores, sends and hands over.
+ * A `RunClient` is an EventTarget. Publishing works from the start, connected or not, and across reloads: events wait in the
+ * outbox and are sent, in order, when there is a transport. The machine decides everything (`machine/session.js`); this code waits,
+ * stores, sends and delivers.
  */
 
 import { clientConfig } from "../machine/config.js";
@@ -39,7 +39,7 @@ const TOKEN_RETRY_MS = 5000;
 const STORAGE_MS_MAX = 10_000;
 const LOOPBACK = /^(localhost|.*\.localhost|127\.\d+\.\d+\.\d+|\[::1\])$/;
 
-/** The publish with this ticket was queued, and is given up. */
+/** The publish with this ticket was queued, and was given up. */
 export class PublishFailedError extends SteadywireError {
   /** @param {{ ticket: number, code: string, message: string, mayHaveArrived: boolean }} why */
   constructor({ ticket, code, message, mayHaveArrived }) {
@@ -50,7 +50,7 @@ export class PublishFailedError extends SteadywireError {
   }
 }
 
-/** Nothing carries the session at this moment. */
+/** No transport carries the session now. */
 export class NotConnectedError extends SteadywireError {}
 
 /** See the module. */
@@ -112,7 +112,7 @@ export class RunClient extends EventTarget {
       () => this.#healthNow(),
       (health) => this.#dispatch("healthchange", health),
     );
-    /** Its value is that of this moment; listeners are told at most ten times a second. */
+    /** Its value is always current; listeners are called at most ten times a second. */
     this.health = this.#health.signal;
     /** Resolves once when the session has ended, or was stopped. @type {Promise<{ code: number | null, message: string }>} */
     this.ended = new Promise((resolve) => {
@@ -122,7 +122,7 @@ export class RunClient extends EventTarget {
     if (options.signal?.aborted) this.close();
   }
 
-  // ---- beginning and ending ----
+  // ---- start and end ----
 
   /**
    * Read the stored identity, position and outbox, and begin to connect. Idempotent; after a rejection it may be called again.
@@ -206,7 +206,7 @@ export class RunClient extends EventTarget {
     });
   }
 
-  /** Leave for good. Unsettled publishes fail as `closed`. */
+  /** Leave the run. Unsettled publishes fail with the code `closed`. */
   close() {
     if (this.#end !== null) return;
     if (this.#driver === null) this.#ended({ code: null, message: "closed by the application" });
@@ -226,7 +226,7 @@ export class RunClient extends EventTarget {
   }
 
   /**
-   * Resolves once something carries the session.
+   * Resolves when a transport carries the session.
    *
    * @param {{ signal?: AbortSignal }} [how]
    * @returns {Promise<void>}
@@ -249,12 +249,12 @@ export class RunClient extends EventTarget {
     });
   }
 
-  // ---- speaking ----
+  // ---- publishing ----
 
   /**
    * Publish one event; resolves when it is durable at the server, however often the connection is lost on the way.
    *
-   * A rejection that nobody looks at is no uncaught error: `failed` is dispatched too.
+   * An unhandled rejection is not reported as an uncaught error: `failed` is dispatched too.
    *
    * @param {string} eventType
    * @param {Data} data
@@ -273,7 +273,7 @@ export class RunClient extends EventTarget {
   }
 
   /**
-   * There is no session yet, or it rests while the page is left.
+   * There is no session yet, or it is suspended while the page is left.
    *
    * @param {Data} data
    * @param {(data: Data) => void} publish
@@ -310,7 +310,7 @@ export class RunClient extends EventTarget {
   }
 
   /**
-   * Hand in a new token (protocol 7.37).
+   * Set a new token (protocol 7.37).
    *
    * @param {string} token
    */
@@ -321,7 +321,7 @@ export class RunClient extends EventTarget {
     this.#driver?.feed((session, now) => session.handleToken(checked, now));
   }
 
-  // ---- listening ----
+  // ---- events ----
 
   /** @returns {AsyncIterableIterator<Delivery>} */
   [Symbol.asyncIterator]() {
@@ -329,7 +329,7 @@ export class RunClient extends EventTarget {
   }
 
   /**
-   * Events alone. After a long absence numbers are skipped without a word; an application that keeps a state of the run iterates the
+   * Events alone. After a long absence numbers are skipped without a notification; an application with a state of the run iterates the
    * client itself.
    *
    * @param {{ signal?: AbortSignal }} [how] aborting it ends the loop with the signal's reason
@@ -361,7 +361,7 @@ export class RunClient extends EventTarget {
     if (this.#end === null) this.#driver?.feed((session, now) => session.releaseEvents(now)); // 7.19
   }
 
-  // ---- looking ----
+  // ---- properties ----
 
   /** Publishes that are not settled. */
   getQueuedMessageCount() {
@@ -419,7 +419,7 @@ export class RunClient extends EventTarget {
   }
 
   /**
-   * The user has seen these failures, or all: keep them no longer.
+   * The user has seen these failures, or all: delete them.
    *
    * @param {readonly string[]} [ids]
    */
@@ -438,7 +438,7 @@ export class RunClient extends EventTarget {
     return this.#driver?.session.limits ?? null;
   }
 
-  // ---- asking ----
+  // ---- requests ----
 
   /**
    * One round trip now, in ms.
@@ -508,7 +508,7 @@ export class RunClient extends EventTarget {
     this.#health.soon();
   }
 
-  // ---- the life of the page ----
+  // ---- the page's lifecycle ----
 
   /** @param {import("./lifecycle.js").Page} page */
   #watch(page) {
@@ -570,7 +570,7 @@ export class RunClient extends EventTarget {
         this.#isAskingForToken = false;
         if (this.#end === null) this.setToken(fresh);
       } catch (error) {
-        // The machine ends the session when it waits for too long (7.40); until then it is worth another try.
+        // The machine ends the session when it waits too long (7.40); until then the function is called again.
         this.dispatchEvent(new CustomEvent("tokenerror", { detail: { error } }));
         if (this.#end === null) this.#clock.setTimer(TOKEN_RETRY_MS, () => void ask());
       }
@@ -689,7 +689,7 @@ export class RunClient extends EventTarget {
    * @param {unknown} detail
    */
   #dispatch(type, detail) {
-    this.dispatchEvent(new CustomEvent(type, { detail })); // a listener's error is an uncaught one, and none of ours
+    this.dispatchEvent(new CustomEvent(type, { detail })); // a listener's error is reported as uncaught and does not stop this code
   }
 
   /** @returns {Health} */
@@ -715,7 +715,7 @@ export class RunClient extends EventTarget {
 }
 
 /**
- * Make a run. Making one that exists changes nothing.
+ * Create a run. If it exists, nothing changes.
  *
  * @param {string} runId
  * @param {Pick<Options, "url" | "transports"> & { token?: string, signal?: AbortSignal }} [options]

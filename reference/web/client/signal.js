@@ -1,4 +1,4 @@
-/** Signals: a value that others can watch. No dependency, no scheduler. */
+/** Signals: a value with subscribers. No dependency, no scheduler. */
 
 /**
  * @template T
@@ -13,8 +13,8 @@
  */
 
 /**
- * A value that tells its listeners when it is set to something else (`Object.is`). A listener that throws does not keep the others
- * from being told: the error is reported as an uncaught one.
+ * A value that calls its listeners when it is set to a different one (`Object.is`). When a listener throws, the others are
+ * still called, and the error is reported as uncaught.
  *
  * @template T
  * @param {T} initial
@@ -58,7 +58,7 @@ function call(listener, value) {
 }
 
 /**
- * Report an application's error as an uncaught one, without disturbing who called the application.
+ * Report an application's error as uncaught, without affecting the caller.
  *
  * @param {unknown} error
  */

@@ -1,9 +1,9 @@
 /**
  * Storage for the state that survives a page: client id, numbering, outbox, position. One page owns a stored identity at a time.
  *
- * A storage hands out leases. A lease is one identity (client id with all that belongs to it) that nobody else has until it is released;
- * when the page is gone, its lease is free. Everything that one `save` is given is stored together or not at all, and `save` resolves
- * when it is stored. A driver sends nothing that is not stored before (`writer.js`).
+ * A storage grants leases. A lease is one identity (client id with all its data) that no other page has until it is released;
+ * when the page ends, its lease is free. All data of one `save` is stored together or not at all, and `save` resolves
+ * when it is stored. A driver sends only stored data (`writer.js`).
  */
 
 import { IndexedDbStorage } from "./indexeddb.js";

@@ -1,4 +1,4 @@
-/** The state of a connection as signals, for whatever draws it: `connectionHealth`, `queuedMessageCount`, `usingFallback`. */
+/** The state of a connection as signals, for user interfaces: `connectionHealth`, `queuedMessageCount`, `usingFallback`. */
 
 import { signal } from "./signal.js";
 
@@ -22,7 +22,7 @@ export class ConnectionStore {
   }
 
   /**
-   * Watch this client instead of any other.
+   * Watch this client instead of the present one.
    *
    * @param {RunClient} client
    */

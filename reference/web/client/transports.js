@@ -1,7 +1,7 @@
 /**
- * The two transports: a WebSocket, and HTTP requests with fetch. Each connection is opened once and reports what the network says.
+ * The two transports: a WebSocket, and HTTP requests with fetch. Each connection is opened once and reports the network's events.
  *
- * A connection reports nothing from within a call of the driver, and nothing more once it was closed. The page's own network can be cut
+ * A connection reports nothing from within a call of the driver, and nothing after it was closed. The page's own network can be cut
  * (`NetworkSwitch`): then open connections are lost, and none opens until it is restored.
  */
 
@@ -68,7 +68,7 @@ export class NetworkSwitch {
   }
 
   /**
-   * Everything that is open is lost.
+   * All open connections are lost.
    *
    * @param {string} message
    */
@@ -314,8 +314,8 @@ export class PollingConnection {
 }
 
 /**
- * Read an answer that is not a success. A code is believed only from a body of the protocol's own form: between client and server
- * stand proxies with opinions of their own (5.7).
+ * Read an answer that is not a success. A code is accepted only from a body in the protocol's form, because proxies between client
+ * and server send their own answers (5.7).
  *
  * @param {Response} response
  * @param {string} body
@@ -333,7 +333,7 @@ export function refusalOf(response, body) {
 }
 
 /**
- * The body as text; more than a client takes is a RemoteError, raised before all of it is there (3.2).
+ * The body as text; a larger body than a client accepts raises RemoteError before it has arrived completely (3.2).
  *
  * @param {Response} response
  * @param {() => void} bytesCame

@@ -1,11 +1,11 @@
 /**
  * The writer: stores changes in order, one transaction at a time, and knows which of them are stored.
  *
- * Each change has a number; `isStored(number)` says whether it and all before it are stored. A frame leaves only when everything is
- * stored that it says: a publish after its number, a hello after its generation. So a page that is killed at any moment repeats itself
- * word for word, and never gives a number to another publish.
+ * Each change has a number; `isStored(number)` says whether it and all before it are stored. A frame is sent only when its data is
+ * stored: a publish after its number, a hello after its generation. So a page that is killed at any moment sends
+ * the same again after a reload, and never uses a number for another publish.
  *
- * The position is stored now and then: an older one is as true, it only brings some events again.
+ * The position is stored from time to time: an older one is also valid, it only delivers some events again.
  */
 
 /**
@@ -91,7 +91,7 @@ export class Writer {
     return new Promise((resolve) => this.#waiting.push(resolve));
   }
 
-  /** Have everything under way to the storage before this returns: the page may not live to do it later. */
+  /** Pass everything to the storage before this returns: the page may end at any time. */
   flush() {
     if (this.#begun < this.#last && !this.#isBroken && this.#lease.isKept) void this.#save();
   }

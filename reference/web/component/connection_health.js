@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * The connection-health component: how a client's connection does, as people see it.
+ * The connection-health component: shows the health of a client's connection.
  *
  * One module, two uses. In a page it defines the custom element `<connection-health>`; in a notebook its default export is an
  * anywidget. Both draw one plain object, `Health`, and know nothing of where it comes from:

@@ -1,5 +1,5 @@
 // @ts-check
-/** Who is in a run and what happened in it, in a notebook. An anywidget; `live_run.py` has its traits. */
+/** The users and events of a run, in a notebook. An anywidget; `live_run.py` has its traits. */
 
 const STYLE = `
 .sw-run { --ink: light-dark(#1b2430, #e7ebf1); --soft: light-dark(#566173, #9aa6b8); --line: light-dark(#dfe3e9, #2c323c);
@@ -139,7 +139,7 @@ export default {
       events: () => {
         const isAtEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 30;
         const events = model.get("events");
-        if (events.length && events.at(-1).number < last) list.replaceChildren(); // the history began anew
+        if (events.length && events.at(-1).number < last) list.replaceChildren(); // a new history has begun
         const fresh = events.filter((/** @type {{number: number}} */ event) => event.number > (list.childElementCount ? last : 0));
         list.append(...fresh.map(rowOf));
         last = events.at(-1)?.number ?? 0;

@@ -1,7 +1,7 @@
 /**
- * When to try again: failures are counted, waits are drawn, and the server's requests to wait are obeyed.
+ * When to reconnect: counts failures, draws waits, and obeys the server's requests to wait.
  *
- * A `goaway` and a `retryAfterMs` stand above every policy (7.23): a server that sheds load must not meet its clients before its time.
+ * A `goaway` and a `retryAfterMs` override every policy (7.23): clients must not return early to a server that sheds load.
  */
 
 import { NS_PER_MS, ns } from "./timers.js";
@@ -12,7 +12,7 @@ import { NS_PER_MS, ns } from "./timers.js";
  * @typedef {import("./policies.js").ReconnectPolicy} ReconnectPolicy
  */
 
-/** The time before which the server wants to hear nothing of this client, in ns; one for all its transports. */
+/** The time before which the server wants no request from this client, in ns; one for all its transports. */
 export class AskedWait {
   notBefore = 0;
   /** The time of the attempt that waited for it, with its spread or the policy's own wait (7.23). */
@@ -57,13 +57,13 @@ export class Reconnector {
     this.#previousS = 0;
   }
 
-  /** The time that the server asked for; nothing may be tried earlier. */
+  /** The time that the server asked for; no attempt may be earlier. */
   get notBefore() {
     return this.#asked.notBefore;
   }
 
   /**
-   * The server said: not before `retryAfterMs`, then spread if it named one. Of several, the latest time stands (7.23).
+   * The server asked to wait `retryAfterMs`, and for a spread if it named one. Of several requests, the latest time counts (7.23).
    *
    * @param {number} now
    * @param {number} retryAfterMs
@@ -75,7 +75,7 @@ export class Reconnector {
   }
 
   /**
-   * The first time at which anything may be tried: now, unless the server asked for a wait and a spread.
+   * The earliest time of an attempt: now, unless the server asked for a wait and a spread.
    *
    * @param {number} now
    */
@@ -109,7 +109,7 @@ export class Reconnector {
   }
 
   /**
-   * When to try if the machine's network is back now (7.44); null while a wait lasts that the server asked for.
+   * The time of the next attempt if the machine's network has just come back (7.44); null during a wait that the server asked for.
    *
    * @param {number} now
    * @param {number} sample from [0, 1)

@@ -1,8 +1,8 @@
 /**
  * Connectivity: opens WebSockets, schedules reconnects and probes, falls back to HTTP polling and comes back (protocol 7.20 to 7.30, 7.40).
  *
- * One WebSocket, or polling with a probe behind it; never more of either. This is the only module that moves along the table of states.
- * Failures are counted from attempt to attempt and forgotten only when a connection has been useful for a while (7.21): a proxy that
+ * One WebSocket, or polling with one probe; never more of either. Only this module changes the state in the table of states.
+ * Failures are counted over attempts and forgotten only when a connection has been useful for a while (7.21): a proxy that
  * kills WebSockets after a second leads to polling like one that refuses them.
  */
 
@@ -23,9 +23,9 @@ import { NS_PER_MS, NS_PER_S, ns } from "./timers.js";
  * @typedef {{ code: number | null, reason: string }} NotConnected
  */
 
-/** An application that gives the token that it gave before is asked again, but not more often than this (7.36). */
+/** An application that supplies the same token as before is asked again, at most this often (7.36). */
 const ASK_AGAIN_S_MIN = 5;
-/** Reasons that are remembered as reported, until something carries the session (7.43). */
+/** Reasons that were already reported, until a transport carries the session (7.43). */
 const REPORTED_ERRORS_MAX = 8;
 
 /** How far a WebSocket came that was lost in this state, if it was not welcomed. */
@@ -82,9 +82,9 @@ export class Connectivity {
   #draws;
   #probes;
   #timers;
-  /** Of the probe that a wish for a token has put off. @type {number | null} */
+  /** The time of a probe that was postponed until a new token comes. @type {number | null} */
   #probeAt = null;
-  #triesToken = false; // the next attempt is made at once, for the last was made with a token that had grown old
+  #triesToken = false; // the next attempt is made at once, because the last used an expired token
   #troubledSince = 0; // when the session was last carried steadily
   #lastConnectionId = 0;
   #returns = 0;
@@ -104,7 +104,7 @@ export class Connectivity {
   /** @type {number | null} */
   websocket = null;
   websocketGeneration = 0;
-  /** Whether anything carries the session (7.42). */
+  /** Whether a transport carries the session (7.42). */
   isCarried = false;
   /** Why the last attempt failed or the last connection was lost; null while a WebSocket carries the session. @type {NotConnected | null} */
   lastError = null;
@@ -153,7 +153,7 @@ export class Connectivity {
     return this.#record.reconnections > 0 ? "Reconnected" : "Connected";
   }
 
-  // ---- a WebSocket comes up ----
+  // ---- a WebSocket opens ----
 
   /** @param {number} now */
   start(now) {

@@ -2,7 +2,7 @@
  * Delivery: events to the application in order and each once, snapshots and resets, presence and cursors (protocol 7.12 to 7.19, 7.35).
  *
  * Both transports end here. A snapshot moves the position forward, or into another history; it never moves it back in the same one, so
- * it does no harm when the other transport has been faster.
+ * it is harmless when the other transport has been faster.
  */
 
 import { CloseCode, RemoteError } from "./errors.js";
@@ -44,7 +44,7 @@ export class Inbox {
    * @param {number} sequenceNumber
    */
   startAt(epoch, sequenceNumber) {
-    if (epoch !== this.epoch || sequenceNumber < this.last) this.#held.clear(); // it belongs to a history that is gone
+    if (epoch !== this.epoch || sequenceNumber < this.last) this.#held.clear(); // it belongs to a lost history
     this.epoch = epoch;
     this.last = sequenceNumber;
     for (const number of [...this.#held.keys()]) if (number <= sequenceNumber) this.#held.delete(number);
@@ -180,14 +180,14 @@ export class Delivery {
     this.#acked = last;
   }
 
-  /** Take no sequenced events until `release` (7.19). */
+  /** Accept no sequenced events until `release` (7.19). */
   hold() {
     this.#isHolding = true;
     this.#context.timers.cancel("TAIL");
   }
 
   /**
-   * Take events again. Returns whether something was passed over, which only a resume can bring.
+   * Accept events again. Returns whether events were skipped, which only a resume can deliver.
    *
    * @param {number} now
    */
@@ -202,18 +202,18 @@ export class Delivery {
     return this.#isHolding;
   }
 
-  /** The history that the WebSocket speaks of. While a snapshot of it is passed over it is not ours yet. */
+  /** The history of the WebSocket. While a snapshot of it is skipped it is not ours yet. */
   get streamEpoch() {
     return this.#streamEpochs.at(-1) ?? null;
   }
 
-  /** A WebSocket is about to be told our position. */
+  /** A WebSocket is about to send our position. */
   greeted() {
     this.#streamEpochs = [this.inbox.epoch];
   }
 
   /**
-   * A WebSocket begins to bring events, perhaps after a snapshot.
+   * A WebSocket begins to deliver events, perhaps after a snapshot.
    *
    * @param {Welcome} welcome
    * @param {number} now
@@ -231,7 +231,7 @@ export class Delivery {
     } else this.#announced = welcome; // 7.14
   }
 
-  /** The WebSocket is gone, and with it the snapshot that it had announced. */
+  /** The WebSocket is lost, and so is the snapshot that it had announced. */
   disconnected() {
     this.#announced = null;
     this.#passedOver = false;
@@ -287,14 +287,14 @@ export class Delivery {
   poll(answer, askedIn, { takesRoster }) {
     if (this.inbox.epoch !== askedIn && this.inbox.epoch !== answer.epoch) return; // the WebSocket has taken us into another history
     if (this.#isHolding)
-      this.#passedOver = true; // the next poll brings it again
+      this.#passedOver = true; // the next poll delivers it again
     else if (answer.snapshot !== null) this.#takeSnapshot(answer, answer.snapshot);
     else if (answer.outcome === "fresh") this.#startAt(answer.epoch, answer.afterSequence);
     if (answer.epoch === this.inbox.epoch) this.#takeEvents(answer.events);
     if (takesRoster) this.#context.handOver(this.roster.full(answer.activeUsers, answer.cursorPositions, answer.serverTime)); // 7.35
   }
 
-  /** Whether events are known to exist that have not come. */
+  /** Whether events are known to exist that have not arrived. */
   get isBehind() {
     return this.#knownHead > this.inbox.last && !this.#isHolding;
   }
@@ -311,7 +311,7 @@ export class Delivery {
   }
 
   /**
-   * A large frame may be on its way: give it time, unless it is certain that the missing events are not in it (7.13).
+   * A large frame may be in flight: wait for it, unless it is certain that the missing events are not in it (7.13).
    *
    * @param {number} now
    */
@@ -348,7 +348,7 @@ export class Delivery {
   }
 
   /**
-   * Events up to `head` exist. If they do not come, something has been lost on the way.
+   * Events up to `head` exist. If they do not arrive, something was lost on the way.
    *
    * @param {number} head
    * @param {number} now
@@ -381,7 +381,7 @@ export class Delivery {
   }
 
   /**
-   * Begin without a snapshot. A position in this epoch, brought by the other transport meanwhile, is kept (7.16).
+   * Begin without a snapshot. A position in this epoch that the other transport has set meanwhile is kept (7.16).
    *
    * @param {string} epoch
    * @param {number} sequenceNumber

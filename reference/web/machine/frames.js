@@ -1,8 +1,8 @@
 /**
- * Frames: everything that client and server say to each other, and the codec between text and frames (protocol 3.2, 3.3 and 4).
+ * Frames: all messages between client and server, and the codec between text and frames (protocol 3.2, 3.3 and 4).
  *
  * A frame is a frozen-by-convention plain object with the field names of the wire. Decoding takes known fields only, fills in defaults and
- * checks bounds, so a frame that was decoded may be believed to be well formed; encoding leaves defaults out.
+ * checks bounds, so a decoded frame is well formed; encoding leaves defaults out.
  */
 
 import { CloseCode, RemoteError } from "./errors.js";
@@ -109,7 +109,7 @@ import { utf8Bytes } from "./events.js";
  * @typedef {{ type: "published", results: (Accepted | Rejected)[], epoch: string | null }} PublishAnswer
  * @typedef {"poll" | "publishMany"} RequestKind
  *
- * Said by the polling transport itself, never on the wire: a request ended without the server's answer to it. `code` is the
+ * Made by the polling transport itself, never on the wire: a request ended without the server's answer to it. `code` is the
  * protocol's if the server gave one (5.7), else null.
  * @typedef {{ type: "requestFailed", request: RequestKind, code: number | null, message: string,
  *   retryAfterMs: number | null }} RequestFailed
@@ -119,7 +119,7 @@ import { utf8Bytes } from "./events.js";
 
 export const PROTOCOL_VERSION = 1;
 export const SUBPROTOCOL = "collab.v1.json"; // 3.1
-/** The largest frame that a server takes until its welcome says otherwise, in bytes (7.3). */
+/** The largest frame that a server accepts before its welcome, in bytes (7.3). */
 export const FRAME_BYTES_MAX = 64 * 1024;
 /** The largest frame that a client takes from a server, in bytes (3.2). */
 export const SERVER_FRAME_BYTES_MAX = 8 * 1024 * 1024;

@@ -1,5 +1,5 @@
 /**
- * Connection health: round trips, delivery rate, and one word for how it goes (protocol 7.33, 7.34).
+ * Connection health: round trips, delivery rate, and a quality (protocol 7.33, 7.34).
  *
  * A round trip is measured by one clock, the client's, from a ping to its own pong.
  */
@@ -82,7 +82,7 @@ export class HealthRecord {
     this.#samplesMax = samplesMax;
   }
 
-  /** Something carries the session; each time but the first it is a reconnection. */
+  /** A transport carries the session; each time after the first it is a reconnection. */
   connected() {
     if (this.#wasConnected) this.reconnections += 1;
     this.#wasConnected = true;

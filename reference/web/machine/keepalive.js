@@ -1,5 +1,5 @@
 /**
- * Keepalive: pings over one WebSocket. Is it alive, and how long is the way there and back (protocol 7.31, 7.32)?
+ * Keepalive: pings over one WebSocket, which show whether it is alive and measure the round trip (protocol 7.31, 7.32).
  *
  * A ping goes out at the start, and then when the keepalive policy says so; its round trip is measured by this clock alone. Any byte
  * from the server counts as life. That moves no timer: it is only noted, and the policy is asked again when a time that it had named has
@@ -15,8 +15,8 @@ import { NS_PER_S, ns } from "./timers.js";
  * @typedef {import("./policies.js").KeepalivePolicy} KeepalivePolicy
  */
 
-const PING_WITHIN_S_MIN = 1; // whatever limit a server tells, it does not make a client ping without a pause (7.31)
-export const PINGS_REMEMBERED_MAX = ANSWERS_AWAITED_MAX; // pings on their way; older ones would have ended the connection
+const PING_WITHIN_S_MIN = 1; // no limit of a server makes a client ping without a pause (7.31)
+export const PINGS_REMEMBERED_MAX = ANSWERS_AWAITED_MAX; // pings in flight; older ones would have ended the connection
 
 /** The pings of one client session; `stopped` between its connections. */
 export class Keepalive {
@@ -58,7 +58,7 @@ export class Keepalive {
   }
 
   /**
-   * The server has told how long a client may say nothing; null: it has not.
+   * The server's silence limit for clients; null: it has not sent one.
    *
    * @param {number | null} silenceMaxMs
    */
@@ -69,7 +69,7 @@ export class Keepalive {
   }
 
   /**
-   * The next ping, to be sent now; it reports what the server cannot know.
+   * The next ping, to be sent now; it carries the client's report.
    *
    * @param {number} now
    * @param {number} queuedMessages
@@ -94,7 +94,7 @@ export class Keepalive {
   }
 
   /**
-   * Something came from the server.
+   * A byte arrived from the server.
    *
    * @param {number} now
    */
@@ -104,7 +104,7 @@ export class Keepalive {
   }
 
   /**
-   * An answer came. Returns whether it answers a ping of this connection.
+   * A pong arrived. Returns whether it answers a ping of this connection.
    *
    * @param {number} nonce
    * @param {number} now
@@ -133,7 +133,7 @@ export class Keepalive {
   }
 
   /**
-   * The time that the policy named for the next ping has come. Whether it still wants one.
+   * The policy's time for the next ping has come. Returns whether it still asks for one.
    *
    * @param {number} now
    */
@@ -143,7 +143,7 @@ export class Keepalive {
   }
 
   /**
-   * The time that the policy named for giving up has come. Whether it still says so (7.32).
+   * The policy's time for giving up has come. Returns whether it still says so (7.32).
    *
    * @param {number} now
    */
@@ -158,7 +158,7 @@ export class Keepalive {
     return this.#unprovenSince === null ? "no data received for too long" : "a ping was not answered in time";
   }
 
-  /** The connection is gone. */
+  /** The connection is lost. */
   stopped() {
     this.#sentAt.clear();
     this.#unansweredSince = this.#unprovenSince = this.#answeredAt = null;

@@ -3,7 +3,7 @@
  *
  * A message is *queued* until it is first sent, and only then is given its number; from then on it is *unanswered*, and a copy of it may
  * be anywhere. So a queued message can be dropped without leaving a hole, and an unanswered one that is given up leaves a hole that the
- * next publish declares (`after`), for the server must never wait for a number that will not come.
+ * next publish declares (`after`), because the server must never wait for a number that will not come.
  *
  * The outbox can outlive its page. `takeChanges` gives the changes since the last call, and `Remembered` is the sum of all
  * changes. A driver that stores them must have stored a message's number before the message leaves: then a page that is
@@ -31,9 +31,9 @@ export class Queued {
   /** @type {number | null} */
   clientSequence = null;
   inFlight = false;
-  /** Copies that were sent and have had no answer: as long as there is one, it may have arrived. */
+  /** Sent copies without an answer: while there is one, it may have arrived. */
   copiesOut = 0;
-  /** A copy was out when a history was lost: it may have arrived there, whatever becomes of it in the next one. */
+  /** A copy was in flight when a history was lost: it may have arrived there, whatever its outcome in the next one. */
   isPerhapsLost = false;
   tries = 0;
 
@@ -110,10 +110,10 @@ export class Outbox {
     return [...this.#unanswered.values(), ...this.#queue.values()];
   }
 
-  // ---- across the lives of a page ----
+  // ---- across reloads of a page ----
 
   /**
-   * Take over the outbox of an earlier page. A message with a number may have been sent; only the server knows.
+   * Continue the outbox of an earlier page. A message with a number may have been sent; only the server knows.
    *
    * @param {RememberedOutbox} remembered
    */

@@ -77,7 +77,7 @@ def sensitivity(
 
 
 def _scores(evaluator: Evaluator, points: Sequence[Point], scorer: Scorer, report: Report | None) -> list[float]:
-    """The score of each setting; a setting that has none (nobody came back) counts as ten times the worst that has one."""
+    """The score of each setting; a setting that has none (no client reconnected) counts as ten times the worst that has one."""
     found = evaluator.runs(points, evaluator.tune.replications, fresh=False, report=report)
     scores = [evaluator.candidate("", point, runs, scorer).score for point, runs in zip(points, found, strict=True)]
     worst = max((score for score in scores if math.isfinite(score)), default=1.0)

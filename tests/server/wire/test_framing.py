@@ -94,7 +94,7 @@ def test_what_is_allowed_is_read_however_the_bytes_are_cut(data: st.DataObject, 
     assert reader.close is None
 
 
-def test_every_frame_of_a_read_is_counted_and_every_ping_is_told() -> None:
+def test_every_frame_of_a_read_is_counted_and_every_ping_is_reported() -> None:
     reader = MessageReader(message_bytes_max=300, fragments_max=3)
     whole = text("a") + client_frame(0x9, b"1") + client_frame(0x1, b"b", fin=False) + client_frame(0x9, b"2") + client_frame(0x0)
     first, then = reader.feed(whole[:-3]), reader.feed(whole[-3:])

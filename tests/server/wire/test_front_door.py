@@ -213,7 +213,7 @@ async def test_a_head_that_drips_is_timed_out_with_408(autojump_clock: MockClock
             assert trio.current_time() - start == pytest.approx(10)
 
 
-async def test_silent_connections_are_closed_without_a_word(autojump_clock: MockClock) -> None:
+async def test_silent_connections_are_closed_without_an_answer(autojump_clock: MockClock) -> None:
     async with open_house(limits=LIMITS) as house:
         client = house.knock()
         assert await read_to_end(client) == b""
@@ -485,7 +485,7 @@ async def test_beyond_connections_max_the_answer_is_503_and_beyond_refusals_max_
         assert (await house.ask(get("/"))).status == 200
 
 
-async def test_when_the_server_stops_a_waiting_request_is_told_to_come_back() -> None:
+async def test_when_the_server_stops_a_waiting_request_is_asked_to_come_back() -> None:
     async with open_house() as house:
         client = house.knock()
         idle = house.knock()

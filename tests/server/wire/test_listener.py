@@ -117,7 +117,7 @@ async def test_a_socket_client_sees_the_close_code_when_the_server_stops() -> No
                 await raw.aclose()
 
 
-async def test_a_reader_that_never_reads_holds_nobody_up() -> None:
+async def test_a_reader_that_never_reads_delays_no_other_reader() -> None:
     """Memory stays bounded and the others get everything."""
     guests: list[ServerWebSocket] = []
 

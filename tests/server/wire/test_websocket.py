@@ -214,7 +214,7 @@ async def test_a_long_message_is_counted_in_bytes_and_closed_with_4413(message: 
     assert guest.messages == ["é" * 500], "what came before is still heard"
 
 
-async def test_a_peer_that_is_told_to_go_and_sends_on_is_cut(autojump_clock: MockClock) -> None:
+async def test_a_peer_that_continues_to_send_after_a_close_is_cut(autojump_clock: MockClock) -> None:
     """Time alone would not do: in five seconds a fast peer could send gigabytes."""
     limits = replace(LIMITS, drain_bytes_max=50_000)
     async with open_house(websocket_limits=limits) as house:

@@ -105,7 +105,7 @@ def test_grafts_that_were_queued_offline_arrive_once_and_in_order(
 
 
 @pytest.mark.parametrize("ends", [reload, kill], ids=lambda ends: ends.__name__)
-def test_a_publish_that_was_refused_is_told_of_until_it_is_dismissed(
+def test_a_rejected_publish_is_shown_until_it_is_dismissed(
     context: "BrowserContext", room: Room, ends: "Callable[[BrowserContext, Page, Room], Page]"
 ) -> None:
     page = open_page(context, room)

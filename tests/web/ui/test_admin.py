@@ -111,7 +111,7 @@ def test_an_operator_acts(site: Site) -> None:
     expect(page.locator("#sessions tbody tr")).to_have_count(0)
 
 
-def test_whoever_is_no_admin_is_told_so(site: Site) -> None:
+def test_a_user_who_is_not_admin_gets_the_reason(site: Site) -> None:
     page = site.page("/admin", init="sessionStorage.setItem('steadywire.token', 'dev-admin:');")
     expect(page.locator("#sign-in")).to_be_visible()
     expect(page.locator("#sign-in-error")).to_contain_text(re.compile("user must be", re.IGNORECASE))

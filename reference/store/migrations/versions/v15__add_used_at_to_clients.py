@@ -1,6 +1,6 @@
 """Remember when a client published last, so that client ids can be forgotten when they were not used for long.
 
-Of events that are deleted already nobody knows when they were made: their clients count from now on.
+The times of deleted events are unknown: their clients count as used now.
 """
 
 import datetime
