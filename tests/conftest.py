@@ -1,11 +1,13 @@
 """Profiles of Hypothesis: `fast` is the default and draws the same examples in every run, `thorough` is chosen with
 `--hypothesis-profile thorough`, `mutation` repeats exactly and shrinks nothing. `python -m tests.explore` draws new examples. CI
-adds that no test may be skipped there."""
+adds that no test may be skipped there. The whole fast suite runs on all processors, whatever else in one process."""
 
+import gc
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, Phase, settings
 from postgres_server import postgres_url, shared_postgres
 
@@ -36,9 +38,45 @@ settings.register_profile(
 )
 
 
+FAST = "not slow"
+"""The marker expression of the fast suite, as pyproject.toml gives it."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Give the whole fast suite a process on each processor, with pytest-xdist, and one more: tests wait for databases.
+
+    A selection of tests is done sooner in one process, which has no others to start. Slow tests measure, and a busy machine
+    falsifies that. `-n` decides otherwise, and without the plugin (`-p no:xdist`) there is one process. The tests of one file
+    stay together: many of them share a fixture or a cache.
+    """
+    option = config.option
+    is_worker = hasattr(config, "workerinput")
+    is_whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS and option.markexpr == FAST and not option.keyword
+    is_watched = option.usepdb or option.trace or option.capture == "no"
+    is_open = getattr(option, "numprocesses", 0) is None and option.dist == "no"  # neither the plugin is missing, nor -n given
+    processors = len(os.sched_getaffinity(0))
+    if is_whole and is_open and processors > 1 and not (is_worker or is_watched or option.collectonly):
+        option.numprocesses, option.dist = processors + 1, "loadfile"
+
+
+def pytest_collection_finish() -> None:
+    """Whatever was imported and collected stays; garbage collection need not look at it again with every test."""
+    gc.collect()
+    gc.freeze()
+
+
 def pytest_configure(config: pytest.Config) -> None:
     if not config.getoption("--hypothesis-profile"):
         settings.load_profile("fast")
+
+
+@pytest.fixture(autouse=True)
+def _default_logging() -> Iterator[None]:
+    """`serve_command` sets up logging for its process, which here has other tests, in any order of files."""
+    yield
+    if structlog.is_configured():
+        structlog.reset_defaults()
 
 
 COVERED = "covered by another part of the same run"

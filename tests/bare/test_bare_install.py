@@ -64,12 +64,14 @@ def test_the_extras_name_what_pyproject_has() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parallel
 def test_server_and_client_work(tmp_path: Path) -> None:
     done = bare(ROUND_TRIP, folder=tmp_path)
     assert done.stdout.strip() == "stored as 1", done.stderr
 
 
 @pytest.mark.slow
+@pytest.mark.parallel
 @pytest.mark.parametrize("command", ["serve", "token", "migrate", "proxy", "demo", "conformance", "simulate", "lab"])
 def test_every_command_has_its_help(command: str, tmp_path: Path) -> None:
     done = bare(COMMAND, command, "--help", folder=tmp_path)
@@ -78,6 +80,7 @@ def test_every_command_has_its_help(command: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parallel
 @pytest.mark.parametrize(
     ("arguments", "module"), [(["simulate", "elevator"], "lab"), (["verify", "--quick"], "lab"), (["lab"], "lab")]
 )
@@ -89,6 +92,7 @@ def test_what_needs_an_extra_says_which(arguments: list[str], module: str, tmp_p
 
 
 @pytest.mark.slow
+@pytest.mark.parallel
 def test_a_public_name_that_needs_an_extra_says_which(tmp_path: Path) -> None:
     for line, extra in (
         ("from simulation import Frames", "lab"),

@@ -32,7 +32,7 @@ async def talk(join: Connect, server: Server) -> list[int]:
     return numbers
 
 
-@pytest.mark.parametrize("stride", [31, pytest.param(5, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("stride", [31, pytest.param(5, marks=[pytest.mark.slow, pytest.mark.parallel])])
 async def test_the_first_connection_is_cut_anywhere(join: Connect, server: Server, nursery: trio.Nursery, stride: int) -> None:
     await talk(join, server)
     assert len(server.wires) == 1

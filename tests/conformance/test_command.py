@@ -166,12 +166,14 @@ async def _judge_with_tokens(
 
 
 @pytest.mark.slow
+@pytest.mark.parallel
 def test_a_server_with_signed_tokens_passes() -> None:
     verdicts = in_virtual_time(lambda: _judge_with_tokens([], 2, admin=True))
     assert failures(verdicts, NEED_SECRET) == []
 
 
 @pytest.mark.slow
+@pytest.mark.parallel
 def test_with_the_secret_every_case_applies() -> None:
     verdicts = in_virtual_time(lambda: _judge_with_tokens([], 0, secret=SECRET))
     assert failures(verdicts) == []
@@ -184,6 +186,7 @@ def test_with_one_token_cases_of_two_users_do_not_apply() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parallel
 def test_given_runs_are_used_one_case_at_a_time() -> None:
     names = [case.name for case in SERVER_CASES if case.name.startswith(("place.", "publish.", "presence.", "session."))]
     verdicts = in_virtual_time(_judge_with_tokens, names, 2, 2)

@@ -51,6 +51,7 @@ def test_our_client_passes_quick_cases() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parallel
 def test_our_server_passes() -> None:
     verdicts = in_virtual_time(judge_our_server)
     assert len(verdicts) == len(SERVER_CASES)
@@ -58,6 +59,7 @@ def test_our_server_passes() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parallel
 def test_our_client_passes() -> None:
     verdicts = in_virtual_time(judge_our_client)
     assert len(verdicts) == len(CLIENT_CASES)
@@ -65,6 +67,7 @@ def test_our_client_passes() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parallel
 def test_a_relay_that_changes_nothing_changes_no_verdict() -> None:
     """The relay alone is not the reason why a case fails with a mangler."""
     of_servers = sorted({case for _, case, _ in test_broken_servers.BROKEN})

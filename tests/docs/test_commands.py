@@ -12,6 +12,8 @@ from tests.docs import document
 from tests.docs.commands import NOT_RUN, PAGES, Command, Reader, steps_of
 
 COMMANDS = {page: [step for step in steps_of(page) if isinstance(step, Command)] for page in PAGES}
+REAL_TIME = re.compile(r"steadywire (?:serve|demo|bench|fidelity|conformance|proxy|lab)|curl ")
+"""Commands that need a machine of their own: they talk to real servers, within real seconds."""
 
 
 def test_pages_that_are_not_run_exist() -> None:
@@ -51,9 +53,18 @@ def test_what_a_sentence_names_exists() -> None:
             assert {word for word in words if word.startswith("--")} <= options, f"{page.name}: {span}"
 
 
+def _run_of(page: Path) -> str:
+    return "\n".join(command.line for command in COMMANDS[page] if command.reason is None)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "page", [page for page in PAGES if any(each.reason is None for each in COMMANDS[page])], ids=lambda page: page.name
+    "page",
+    [
+        pytest.param(page, id=page.name, marks=[] if REAL_TIME.search(_run_of(page)) else [pytest.mark.parallel])
+        for page in PAGES
+        if _run_of(page)
+    ],
 )
 def test_the_commands_of_a_page_run(page: Path, tmp_path: Path) -> None:
     with Reader(tmp_path) as reader:

@@ -3,7 +3,6 @@
 import re
 from typing import Any
 
-import jsonschema
 import msgspec
 import pytest
 
@@ -22,6 +21,8 @@ SMALLEST = {"version": 1, "name": "x", "groups": [{"name": "g"}]}
 
 @pytest.fixture(scope="module")
 def validator() -> Any:
+    import jsonschema  # it takes a second, which the other processes of a run can spare
+
     schema = json_schema()
     kind = jsonschema.validators.validator_for(schema)
     kind.check_schema(schema)

@@ -84,7 +84,7 @@ def test_ours_hold(machine: type) -> None:
     [
         SomebodysServer,
         SomebodysClient,
-        pytest.param(SomebodysPollingClient, marks=pytest.mark.slow),
+        pytest.param(SomebodysPollingClient, marks=[pytest.mark.slow, pytest.mark.parallel]),
         DoublesOverHttp,
         ForgetsOverHttp,
     ],

@@ -28,6 +28,7 @@ def test_the_page_is_what_the_command_writes() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parallel
 @pytest.mark.parametrize("guarantee", SOUGHT)
 def test_the_search_finds_it_again(guarantee: str) -> None:
     assert smallest(guarantee) == actions_shown(guarantee)

@@ -67,6 +67,8 @@ CHANGES = {
 }
 """One line of a notebook that a reader may change, and into what."""
 each_question = pytest.mark.parametrize("path", QUESTIONS, ids=lambda path: path.stem)
+LIVE = ("12_live_widget",)
+"""Those that wait for a real client on a real network."""
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
@@ -152,7 +154,10 @@ def test_names_are_public(path: Path) -> None:
 
 
 @pytest.mark.slow
-@each_notebook
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, id=path.stem, marks=[] if path.stem in LIVE else [pytest.mark.parallel]) for path in NOTEBOOKS],
+)
 def test_it_runs_and_its_figures_can_be_read(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     notebook = nbformat.read(path, as_version=4)
     notebook.cells.append(nbformat.v4.new_code_cell(LOOK_AT_FIGURES))
@@ -174,6 +179,7 @@ def test_it_runs_and_its_figures_can_be_read(path: Path, tmp_path: Path, monkeyp
 
 
 @pytest.mark.slow
+@pytest.mark.parallel
 @pytest.mark.parametrize("name", CHANGES)
 def test_it_survives_a_change(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     notebook = nbformat.read(next(path for path in NOTEBOOKS if path.stem == name), as_version=4)

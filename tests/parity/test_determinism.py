@@ -109,7 +109,7 @@ def reported_here() -> dict[str, str]:
     return digests()
 
 
-@pytest.mark.parametrize("hash_seed", ["0", pytest.param("4711", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("hash_seed", ["0", pytest.param("4711", marks=[pytest.mark.slow, pytest.mark.parallel])])
 def test_same_seed_same_transcript_in_another_process(reported_here: dict[str, str], hash_seed: str) -> None:
     assert json.loads(printed_by(SCRIPT, hash_seed=hash_seed)) == reported_here
 

@@ -80,7 +80,7 @@ def test_who_was_given_nothing_of_an_empty_log_is_back_all_the_same(start: Start
 
 
 def test_tokens_that_live_shorter_than_the_wait_for_a_probe_do_not_end_the_probes() -> None:
-    """Each new token for polling began the wait for a probe anew, so that none came, and polling was for ever."""
+    """Found by exploring with seed 22: each new token for polling began the wait for a probe anew, so that none came."""
     config = msgspec.structs.replace(POLLS, probe_interval_s=15.0, probe_interval_max_s=15.0, refreshes_token=True)
     scenario = Scenario(
         name="short_lived",

@@ -35,6 +35,7 @@ def test_a_case_is_printed_message_by_message(capsys: pytest.CaptureFixture[str]
 
 
 @pytest.mark.slow
+@pytest.mark.parallel
 def test_the_notebook_draws_what_the_case_says(tmp_path: Path) -> None:
     assert run(["replay", str(CASE), "--notebook", str(tmp_path / "case.ipynb")]) == 0
     notebook = nbformat.read(tmp_path / "case.ipynb", as_version=4)

@@ -60,12 +60,14 @@ def test_every_field_of_a_frame_varies(frame_type: type[msgspec.Struct]) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.parallel
 def test_schedules_are_long_and_shrink_to_nothing() -> None:
     assert len(find(strategies.schedules(), lambda schedule: len(schedule) >= 30, settings=_AS_DRAWN)) >= 30
     assert find(strategies.schedules(), lambda _: True, settings=_SHRUNK) == []
 
 
 @pytest.mark.slow
+@pytest.mark.parallel
 def test_a_schedule_shrinks_to_the_one_step_that_matters() -> None:
     def fails(schedule: list[steps.Step]) -> bool:
         return any(isinstance(step, steps.StoreFails) for step in schedule)
@@ -117,6 +119,7 @@ def kinds_in_scenarios() -> set[type]:
 
 
 @pytest.mark.slow
+@pytest.mark.parallel
 @pytest.mark.parametrize("name", IN_SCENARIOS)
 def test_every_kind_stands_in_some_scenario(name: str, kinds_in_scenarios: set[type]) -> None:
     assert set(typing.get_args(IN_SCENARIOS[name])) <= kinds_in_scenarios
@@ -139,6 +142,7 @@ def test_schedules_fill_the_widest_window_of_a_client() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parallel
 def test_the_hostile_link_is_given_every_policy_that_a_system_uses() -> None:
     used = {type(preset.policy) for name, preset in PRESETS.items() if name in SHIPPED}
     kinds = drawn_kinds(strategies.setups(), 800)
@@ -169,6 +173,7 @@ def smallest(strategy: SearchStrategy[T], shows: Callable[[T], bool]) -> T:
 
 
 @pytest.mark.slow
+@pytest.mark.parallel
 def test_a_scenario_and_its_trace_shrink_to_one_client_and_no_fault() -> None:
     scenario = smallest(strategies.scenarios(), lambda _: True)
     assert (len(scenario.groups), scenario.groups[0].clients, scenario.faults) == (1, 1, ())
@@ -179,12 +184,14 @@ def test_a_scenario_and_its_trace_shrink_to_one_client_and_no_fault() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parallel
 def test_a_scenario_shrinks_to_the_one_fault_that_matters() -> None:
     scenario = smallest(strategies.scenarios(), lambda drawn: any(isinstance(one, faults.Stall) for one in drawn.faults))
     assert scenario.faults == (faults.Stall(at_s=0.0, duration_s=0.0),)
 
 
 @pytest.mark.slow
+@pytest.mark.parallel
 @pytest.mark.parametrize(
     ("strategy", "shows", "simplest"),
     [
@@ -204,6 +211,7 @@ def test_the_simplest_is_found(strategy: SearchStrategy[T], shows: Callable[[T],
 
 
 @pytest.mark.slow
+@pytest.mark.parallel
 def test_a_workload_shrinks_to_rates() -> None:
     found = smallest(strategies.workloads(), lambda _: True)
     assert found == work.Workload(graft_per_s=0.1, prune_per_s=0.05, flag_per_s=0.02, chat_per_s=0.1, cursor_per_s=0.0)

@@ -19,6 +19,7 @@ def test_every_line_of_the_catalogue_is_still_there() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parallel
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
 def test_the_bug_is_caught(bug: Bug) -> None:
     catch = hunt(bug, shrink_s=0.0)

@@ -2,7 +2,6 @@
 
 import socket
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,6 @@ from reference.server.settings_file import load_settings
 from simulation.cli import run
 
 SECRET = b"0123456789abcdef0123456789abcdef"
-
-
-@pytest.fixture(autouse=True)
-def _log_as_before() -> Iterator[None]:
-    """The command lets the log go to stderr, which here is one test's own."""
-    yield
-    structlog.reset_defaults()
 
 
 def refused(capsys: pytest.CaptureFixture[str], **arguments: Any) -> str:

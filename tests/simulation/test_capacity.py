@@ -59,12 +59,14 @@ def mean_wait_s(processors: int, *, per_s: float, service_s: float, jobs: int, i
 
 
 @pytest.mark.slow
+@pytest.mark.parallel
 def test_the_mean_wait_of_one_processor() -> None:
     """M/D/1: rho * s / (2 (1 - rho))."""
     assert mean_wait_s(1, per_s=0.7, service_s=1.0, jobs=20_000, is_exponential=False) == pytest.approx(0.7 / 0.6, rel=0.1)
 
 
 @pytest.mark.slow
+@pytest.mark.parallel
 def test_the_mean_wait_of_several_processors() -> None:
     """M/M/c by Erlang C: for c = 3 and rho = 0.5 the chance to wait is 9/38, and the mean wait that by c mu - lambda."""
     assert mean_wait_s(3, per_s=1.5, service_s=1.0, jobs=20_000, is_exponential=True) == pytest.approx(9 / 38 / 1.5, rel=0.1)
@@ -315,6 +317,7 @@ def states(result: Result, at_s: float) -> Counter[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.parallel
 def test_overload_that_feeds_itself_stays_when_its_cause_has_gone() -> None:
     result = overloaded(Fixed(seconds=5.0))
     assert states(result, 99.0) == {"live": 90}
@@ -326,6 +329,7 @@ def test_overload_that_feeds_itself_stays_when_its_cause_has_gone() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parallel
 @pytest.mark.parametrize(
     ("policy", "shedding"),
     [(Fixed(seconds=5.0), Shedding(spread_s=30.0)), (FullJitter(cap_s=60.0), None)],

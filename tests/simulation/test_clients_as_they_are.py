@@ -82,6 +82,7 @@ def everything(other: Path, seed: int, *, is_told: bool) -> Scenario:
 
 
 @pytest.mark.slow
+@pytest.mark.parallel
 @pytest.mark.parametrize(("other", "is_told"), list(product(range(len(OTHERS)), (True, False))))
 def test_every_guarantee_holds_and_runs_repeat(other: int, is_told: bool) -> None:
     scenario = everything(OTHERS[other], other, is_told=is_told)

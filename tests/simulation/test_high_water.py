@@ -100,6 +100,7 @@ def test_an_application_that_takes_its_time() -> None:
 
 @pytest.mark.parametrize("name", ["elevator"])
 @pytest.mark.slow
+@pytest.mark.parallel
 def test_no_sample_is_above_a_mark_and_no_mark_above_its_limit(name: str) -> None:
     result = run(load_scenario(name).replace(sample_interval_s=0.2))
     marks = longest(result)

@@ -346,6 +346,7 @@ def test_a_name_that_is_not_there_is_named() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parallel
 @pytest.mark.parametrize("name", CHECKS)
 def test_it_shows_what_its_sentences_say(name: str) -> None:
     CHECKS[name](seen(name))

@@ -244,6 +244,7 @@ def test_no_path_breaks_a_guarantee(data: st.DataObject) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parallel
 @settings(max_examples=100, deadline=None)
 @given(data=st.data())
 def test_a_hundred_paths_break_no_guarantee(data: st.DataObject) -> None:

@@ -91,6 +91,7 @@ def test_a_run_in_which_nothing_is_said_has_frames_and_a_figure(tmp_path: FilePa
 
 
 @pytest.mark.slow
+@pytest.mark.parallel
 def test_the_figure_is_labelled_and_byte_equal(tmp_path: FilePath) -> None:
     figure = latency_and_delivery(Frames(everything_result().trace_index), "everything, seed 1")
     labels = [axes.get_ylabel() for axes in figure.axes]

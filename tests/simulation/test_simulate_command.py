@@ -51,6 +51,7 @@ def test_it_writes_everything_and_says_that_all_held(tmp_path: Path, capsys: pyt
 
 
 @pytest.mark.slow
+@pytest.mark.parallel
 def test_two_runs_write_the_same_bytes(tmp_path: Path) -> None:
     scenario = write(tmp_path, SMALL)
     for name in ("one", "two"):

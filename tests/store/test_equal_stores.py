@@ -117,6 +117,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> URL:
 
 
 @pytest.mark.slow
+@pytest.mark.parallel
 def test_both_stores_always_say_the_same(url: URL) -> None:
     @settings(max_examples=20, deadline=None)
     @given(steps)

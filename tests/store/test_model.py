@@ -207,7 +207,7 @@ def machine_for(url: URL, servers: int) -> type[StoreMachine]:
     return type("StoreMachineOnADatabase", (StoreMachine,), {"url": url, "servers": servers})
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=[pytest.mark.slow, pytest.mark.parallel])])
 def machine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[type[StoreMachine]]:
     if request.param == "sqlite":
         yield machine_for(URL.create("sqlite", database=str(tmp_path / "model.sqlite3")), 1)

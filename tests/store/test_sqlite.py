@@ -65,6 +65,7 @@ async def test_what_comes_back_after_closing_equals_the_store_in_memory(path: Pa
 
 
 @pytest.mark.slow
+@pytest.mark.parallel
 async def test_rows_that_are_not_needed_any_more_are_deleted_in_bulk(path: Path) -> None:
     kept: list[int] = []
     async with open_store(str(path)) as store:

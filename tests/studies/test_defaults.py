@@ -56,6 +56,7 @@ def smaller(each: Weighted | str) -> Weighted | str:
 
 
 @pytest.mark.slow
+@pytest.mark.parallel
 def test_it_runs_whole_at_small_scale() -> None:
     """Every world, the storms with half of the clients that the study has; four trials, and one candidate in the finals."""
     asked = msgspec.structs.replace(

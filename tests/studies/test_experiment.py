@@ -216,6 +216,7 @@ def test_workers_and_backends_that_are_not_there(tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.slow
+@pytest.mark.parallel
 def test_rows_do_not_depend_on_where_they_ran() -> None:
     experiment = Experiment(short(), CAPS, FIGURES, replications=3)
     pd.testing.assert_frame_equal(experiment.run(workers=2).runs, outcome().runs)

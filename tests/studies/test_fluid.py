@@ -84,6 +84,7 @@ def test_a_million_clients_are_a_thousand_a_thousand_times() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parallel
 def test_it_is_as_near_to_the_machines_as_the_page_says() -> None:
     """docs/studies.md, at a thousand clients; the accept queue is not near, and the page says so."""
     table = distance(library.find("load_balancer_cut"), [1_000], replications=1).set_index("figure")

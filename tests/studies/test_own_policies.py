@@ -99,6 +99,7 @@ def test_they_run_in_a_sweep_in_this_process(own: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parallel
 def test_they_run_in_worker_processes_which_cannot_import_the_file(own: Path) -> None:
     import_file(own)
     grid = {
@@ -113,6 +114,7 @@ def test_they_run_in_worker_processes_which_cannot_import_the_file(own: Path) ->
 
 
 @pytest.mark.slow
+@pytest.mark.parallel
 def test_they_run_from_the_command_line(own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "dead.toml").write_text(dead().to_toml())
     (tmp_path / "study.toml").write_text(STUDY)

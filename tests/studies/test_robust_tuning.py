@@ -56,6 +56,7 @@ def tuned(tmp_path_factory: pytest.TempPathFactory) -> Tuned:
 
 
 @pytest.mark.slow
+@pytest.mark.parallel
 def test_a_candidate_takes_part_and_scales_are_compared(tuned: Tuned, tmp_path: Path) -> None:
     assert {each.name for each in tuned.finalists} >= {BASELINE, "candidate 1"}
     assert any(line.startswith("estimated: ") for line in SAID[:3])

@@ -92,6 +92,7 @@ def test_every_extensive_figure_exists() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parallel
 def test_a_scaled_storm_is_near_to_the_full_one() -> None:
     """Scale 4 of a thousand: times within 10 %, counts, multiplied, within 10 %."""
     full = scaled(cut(), 10)

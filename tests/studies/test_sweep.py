@@ -102,6 +102,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.slow
+@pytest.mark.parallel
 def test_traces_are_byte_equal_on_any_number_of_workers_and_any_hash_seed(tmp_path: Path) -> None:
     """A difference is named by run and column. Before one is blamed on chance: the three processes import the sources one after
     the other, so they differ as well if the tree is changed (a merge, say) while the test runs; then the trace does."""

@@ -265,6 +265,7 @@ def test_a_client_that_never_falls_back_is_read_back_so(tuned: Tuned, tmp_path: 
 
 
 @pytest.mark.slow
+@pytest.mark.parallel
 def test_what_matters_is_found(folder: Path) -> None:
     idle = '"client.config.retry_limit" = { low = 1, high = 9, whole = true }'  # nobody publishes: it changes nothing
     (folder / "idle.toml").write_text(STUDY.replace("[tune]", f"{idle}\n\n[tune]"))

@@ -49,6 +49,7 @@ def test_what_differs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
 
 
 @pytest.mark.slow  # it starts processes
+@pytest.mark.parallel
 def test_equal_seeds_give_equal_output_on_any_number_of_jobs(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -84,6 +85,7 @@ def test_experiments_have_names_of_their_own() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parallel
 def test_the_simulator_reproduces_what_is_known(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert run(["verify", "--quick", "--jobs", "2", "--json", str(tmp_path / "v.json")]) == 0, capsys.readouterr().err
     assert len(json.loads((tmp_path / "v.json").read_text())["numbers"]) >= 100

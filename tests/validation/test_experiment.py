@@ -97,6 +97,7 @@ def test_experiments_share_no_draw() -> None:
 
 
 @pytest.mark.slow  # it starts some
+@pytest.mark.parallel
 def test_the_number_of_processes_changes_nothing() -> None:
     experiments = [Noise(), Noise(samples=10)]
     assert verify(experiments, seed=3, jobs=2) == verify(experiments, seed=3, jobs=1)

@@ -25,7 +25,7 @@ from tests.validation.test_wrong_models import Verify, all_start_with, verify
 
 __all__ = ["verify"]  # a fixture
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.parallel]
 
 
 def test_a_clock_that_counts_where_it_should_stand_still(verify: Verify, monkeypatch: pytest.MonkeyPatch) -> None:

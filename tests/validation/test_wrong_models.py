@@ -46,7 +46,7 @@ from simulation.validation.experiments.network.sharing import AllAtOnce, SharedC
 from simulation.validation.experiments.network.streams import InOrder
 from simulation.validation.experiments.network.transport import Dialling
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.parallel]
 
 Verify = Callable[..., tuple[int, list[str]]]
 

@@ -62,6 +62,7 @@ def test_a_rich_scenario() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parallel
 @pytest.mark.parametrize(
     "heartbeat",
     [
@@ -114,6 +115,7 @@ def test_each_kept_case(path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parallel
 def test_what_the_unit_tests_ask_of_the_python_session(tmp_path: Path) -> None:
     """Each rule has its directed tests in tests/protocol. Every session that they make is played here too."""
     path = tmp_path / "recording.json"
@@ -149,6 +151,7 @@ def test_drawn_scenarios_with_polling(scenario: Scenario) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parallel
 @settings(max_examples=300)
 @given(setup=setups(), schedule=schedules())
 def test_many_drawn_adversarial_worlds(setup: Setup, schedule: list[Step]) -> None:
