@@ -146,7 +146,6 @@ BUGS: tuple[Bug, ...] = (
     # Presence and cursors while faults last.
     Bug('presence waits for four times its interval', 'protocol.server.sessions:Sessions._presence_changed', 'ns(self._context.config.presence_interval_s)', '4 * ns(self._context.config.presence_interval_s)'),
     Bug('cursors wait for ten times their interval', 'protocol.server.sessions:Sessions.move_cursor', 'ns(self._context.config.cursor_interval_s)', '10 * ns(self._context.config.cursor_interval_s)'),
-    Bug('a reader that was behind is not sent what it missed', 'protocol.server.fan_out:Readers.next_batch', 'seen != self._attendance.version', 'False'),
     Bug('presence goes to one reader', 'protocol.server.run:Run._fire', 'self._sessions.send_presence(self._fan_out.current, now)', 'self._sessions.send_presence(self._fan_out.current[:1], now)'),
     Bug('who comes by polling is named to nobody', 'protocol.server.sessions:Sessions.claim', 'is_new and self.attendance.arrive(user_id)', 'is_new and self.attendance.arrive(user_id) and transport is Transport.WEBSOCKET'),
     Bug('a new token puts the next probe off', 'protocol.client.connectivity:Connectivity._fall_back', 'probe_at is None', 'True'),

@@ -115,7 +115,7 @@ def drawn_kinds(strategy: SearchStrategy[object], examples: int) -> set[type]:
 
 @pytest.fixture(scope="module")
 def kinds_in_scenarios() -> set[type]:
-    return drawn_kinds(strategies.rich_scenarios(), 200)
+    return drawn_kinds(strategies.rich_scenarios(), 400)
 
 
 @pytest.mark.slow
