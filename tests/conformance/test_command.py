@@ -107,7 +107,12 @@ def test_a_closed_pipe_and_an_interrupt_end_the_run() -> None:
         finally:
             os.close(write_end)
         assert (piped.returncode, piped.stderr) == (141, b"")
-        with subprocess.Popen([*command, server.url], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+        try:
+            running = subprocess.Popen([*command, server.url], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        finally:
+            signal.signal(signal.SIGINT, before)
+        with running:
             assert running.stdout is not None
             running.stdout.readline()  # it has begun, and some of its cases wait for half a minute
             running.send_signal(signal.SIGINT)

@@ -161,7 +161,7 @@ def test_a_server_that_is_killed_and_started_again(site: Site) -> None:
         member.shows("Disconnected")
         for number in range(3):
             member.graft(f"{member.user} without a server {number}")
-        until(lambda member=member: member.queued == 3, "the queue counts up")
+            until(lambda member=member, number=number: member.queued == number + 1, "the queue counts up")
         until(lambda member=member: member.page.locator("#pending > li").count() == 3, "the page shows what waits")
     site.restart()
     for member in (ada, bob):
