@@ -59,6 +59,7 @@ async def test_an_owner_that_stood_still_does_not_answer_from_its_old_picture(po
             try:
                 if how == "its connection was ended":
                     owner = "SELECT pid FROM pg_locks l JOIN collaboration_owners o ON l.objid = o.process_id"
+                    owner += " WHERE l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
                     ended = await on_database(postgres_url, f"SELECT pg_terminate_backend(pid) FROM ({owner}) owners")
                     assert ended == [(True,)]
                 else:

@@ -82,7 +82,8 @@ async def test_whatever_is_killed_when_what_was_confirmed_is_there_once(postgres
     is_over = threading.Event()
 
     def kill() -> None:
-        victims = f"SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE {OURS} AND state <> 'idle'"
+        here = "datname = current_database()"  # other tests have databases of their own, at the same time
+        victims = f"SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE {here} AND {OURS} AND state <> 'idle'"
         with psycopg.connect(postgres_url, autocommit=True) as other:
             while not is_over.wait(0.05):
                 (count,) = other.execute(victims.encode()).fetchone() or (0,)
