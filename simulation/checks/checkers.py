@@ -103,7 +103,7 @@ CHECKERS: dict[str, tuple[str, *tuple[Checker, ...]]] = {
         delivery.lanes,
         rest.rosters,
         presence.rosters_given,
-        presence.rosters_told,
+        presence.rosters_reported,
         timing.grace_periods,
     ),
     "G13": ("a lost last event is noticed within one heartbeat (heartbeats carry the head)", connections.tail, timing.heartbeats),

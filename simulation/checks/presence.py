@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from reference.protocol.events import Data
 from reference.protocol.states import ClientState
 from reference.protocol.timers import ns
-from simulation.checks.verdicts import Findings, when
+from simulation.checks.verdicts import SLACK_NS, Findings, when
 from simulation.checks.watched import instants
 from simulation.trace.index import ClientIndex, TraceIndex
 from simulation.trace.trace import (
@@ -33,9 +33,6 @@ from simulation.trace.trace import (
     SessionLeft,
     StateTurned,
 )
-
-SLACK = 1_000
-"""Times are computed from seconds in floating point, and rounded to ns."""
 
 
 @dataclass(slots=True)
@@ -75,18 +72,18 @@ class _Attendance:
     def is_present(self, user: str) -> bool:
         return user in self.sessions.values()
 
-    def begins(self, client: str, user: str, at: int) -> None:
+    def join(self, client: str, user: str, at: int) -> None:
         if not self.is_present(user):
             self.turned_at[user] = at
         self.sessions[client] = user
 
-    def ends(self, client: str, at: int) -> None:
+    def leave(self, client: str, at: int) -> None:
         user = self.sessions.pop(client, None)
         if user is not None and not self.is_present(user):
             self.turned_at[user] = at
             self.cursors.pop(user, None)
 
-    def moves(self, user: str, data: Data, at: int) -> None:
+    def move_cursor(self, user: str, data: Data, at: int) -> None:
         if self.is_present(user):
             self.cursors[user] = data
             self.moved_at[user] = at
@@ -114,7 +111,7 @@ def rosters_given(trace_index: TraceIndex) -> Findings:
     if server is None or len(trace_index.clients) > server.presence_users_max:
         return
     user_of = {client.client_id: client.user_id for client in trace_index.clients.values()}
-    turn, move = ns(server.presence_interval_s) + SLACK, ns(server.cursor_interval_s) + SLACK
+    turn, move = ns(server.presence_interval_s) + SLACK_NS, ns(server.cursor_interval_s) + SLACK_NS
     truth = _Attendance()
     readers: dict[int, tuple[str, _Roster]] = {}
     blocked: set[int] = set()
@@ -127,11 +124,11 @@ def rosters_given(trace_index: TraceIndex) -> Findings:
             case ServerStarted() | ServerKilled():
                 truth, readers, blocked, polled = _Attendance(), {}, set(), []
             case SessionJoined(at=at, client_id=client) | PollingBegun(at=at, client_id=client):
-                truth.begins(client, user_of.get(client, client), at)
+                truth.join(client, user_of.get(client, client), at)
             case SessionDeparted(at=at, client_id=client):
-                truth.ends(client, at)
+                truth.leave(client, at)
             case CursorTaken(at=at, client_id=client, data=data):
-                truth.moves(user_of.get(client, client), data, at)
+                truth.move_cursor(user_of.get(client, client), data, at)
             case RosterGiven(over_http=True):
                 polled.append(record)
             case RosterGiven(client_id=client, connection_id=connection):
@@ -157,17 +154,17 @@ def _judge_polls(answers: Iterable[RosterGiven], truth: _Attendance) -> Findings
         yield None if wrong is None else f"{when(answer.at)} a poll of {answer.client_id} was not sent {wrong}"
 
 
-def rosters_told(trace_index: TraceIndex) -> Findings:
+def rosters_reported(trace_index: TraceIndex) -> Findings:
     """7.35: an application gets at once the presence and cursors from its WebSocket, and those from its polls while no
     WebSocket is welcomed. Where a connection was left with the frame, it is unknown whether the frame counted."""
     if trace_index.started.world == "adversary":
         for client in trace_index.clients.values():
-            yield from _told_by(client)
+            yield from _given_by(client)
 
 
-def _told_by(client: ClientIndex) -> Findings:
+def _given_by(client: ClientIndex) -> Findings:
     heard: _Roster | None = _Roster()  # None: not known
-    told = _Roster()
+    given = _Roster()
     state = ClientState.NEW
     epoch: str | None = None
     connections: set[int] = set()  # with a frame in this instant
@@ -190,10 +187,10 @@ def _told_by(client: ClientIndex) -> Findings:
             case PositionHeld():
                 epoch = record.epoch
             case PresenceSeen(user_id=user):
-                told.turn(user, is_present=record.is_present)
+                given.turn(user, is_present=record.is_present)
                 has_changed = True
             case CursorSeen(user_id=user, data=data):
-                told.cursors[user] = data
+                given.cursors[user] = data
                 has_changed = True
             case StateTurned():
                 state = record.state
@@ -203,7 +200,7 @@ def _told_by(client: ClientIndex) -> Findings:
             if answers_for - {epoch}:
                 heard = None  # 7.17: an answer about a history that was left
             if heard is not None:
-                is_told = told.users == heard.users and all(told.cursors.get(user) == at for user, at in heard.cursors.items())
-                what = f"the application of {client.name} sees {sorted(told.users)} and {told.cursors}"
-                yield None if is_told else f"{when(record.at)} {what}; it was sent {sorted(heard.users)} and {heard.cursors}"
+                is_same = given.users == heard.users and all(given.cursors.get(user) == at for user, at in heard.cursors.items())
+                what = f"the application of {client.name} sees {sorted(given.users)} and {given.cursors}"
+                yield None if is_same else f"{when(record.at)} {what}; it was sent {sorted(heard.users)} and {heard.cursors}"
             connections, answers_for, has_changed = set(), set(), False

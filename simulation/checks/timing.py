@@ -11,7 +11,7 @@ from reference.protocol.errors import CloseCode
 from reference.protocol.policies.catalogue import Policy
 from reference.protocol.states import ClientState, Transport
 from reference.protocol.timers import NS_PER_MS, NS_PER_S, ns
-from simulation.checks.verdicts import Findings, when
+from simulation.checks.verdicts import SLACK_NS, Findings, when
 from simulation.trace.index import ClientIndex, TraceIndex
 from simulation.trace.records import ClientRecord
 from simulation.trace.trace import (
@@ -46,8 +46,6 @@ from simulation.trace.trace import (
     WaitAsked,
 )
 
-SLACK = 1_000
-"""Times are computed from seconds in floating point, and rounded to ns."""
 FAILURES_LOOKED_AT = 20
 
 
@@ -84,7 +82,7 @@ def policy_waits(trace_index: TraceIndex) -> Findings:
                     least = 0 if is_excused or failures == 0 else _least_wait(policy, failures)
                     due = max(waits_since, not_before) + least
                     what = f"{client.name} tries again {(due - at) / NS_PER_S:.3f} s before the least wait of its policy is over"
-                    yield None if at >= due - SLACK else f"{when(at)} {what}"
+                    yield None if at >= due - SLACK_NS else f"{when(at)} {what}"
                     waits_since, is_excused = None, False
                 case _:
                     pass
@@ -127,7 +125,7 @@ def failed_polls(trace_index: TraceIndex) -> Findings:
                     if lane == failed.connection_id:
                         due = max(due, failed.at + ns(config.poll_interval_s))
                     what = f"{client.name} polls again {(due - at) / NS_PER_S:.3f} s before the wait after a failure is over"
-                    yield None if at >= due - SLACK else f"{when(at)} {what}"
+                    yield None if at >= due - SLACK_NS else f"{when(at)} {what}"
                     failed = None
                 case _:
                     pass
@@ -176,7 +174,7 @@ def rejections(trace_index: TraceIndex) -> Findings:
 
 def _too_soon(client: ClientIndex, at: int, due: int) -> str | None:
     what = f"{client.name} publishes {(due - at) / NS_PER_S:.3f} s before the wait after a rejection is over"
-    return None if at >= due - SLACK else f"{when(at)} {what}"
+    return None if at >= due - SLACK_NS else f"{when(at)} {what}"
 
 
 def polls_and_probes(trace_index: TraceIndex) -> Findings:
@@ -197,7 +195,7 @@ def polls_and_probes(trace_index: TraceIndex) -> Findings:
                 case RequestMade(at=at, connection_id=lane, request="poll"):
                     last = answered.pop(lane, None)
                     if last is not None:
-                        is_due = last.has_more or at >= last.at + ns(config.poll_interval_s) - SLACK
+                        is_due = last.has_more or at >= last.at + ns(config.poll_interval_s) - SLACK_NS
                         what = f"{client.name} polls again after {(at - last.at) / NS_PER_S:.3f} s"
                         yield None if is_due else f"{when(at)} {what}"
                 case _:
@@ -206,7 +204,7 @@ def polls_and_probes(trace_index: TraceIndex) -> Findings:
             match record:
                 case AttemptMade(at=at, transport=Transport.WEBSOCKET):
                     what = f"{client.name} probes after {(at - since) / NS_PER_S:.3f} s of polling"
-                    yield None if is_excused or at >= since + least_probe - SLACK else f"{when(at)} {what}"
+                    yield None if is_excused or at >= since + least_probe - SLACK_NS else f"{when(at)} {what}"
                 case _:
                     pass
 
@@ -243,7 +241,7 @@ def probes_go_on(trace_index: TraceIndex) -> Findings:
             if isinstance(record, AlarmServed):
                 not_before = max((until for asked_at, until in asked if asked_at <= record.at), default=0)
                 what = f"{client.name} has not probed for {(record.at - since) / NS_PER_S:.3f} s of polling"
-                yield None if record.at <= max(since, not_before) + longest + SLACK else f"{when(record.at)} {what}"
+                yield None if record.at <= max(since, not_before) + longest + SLACK_NS else f"{when(record.at)} {what}"
 
 
 def polling_goes_on(trace_index: TraceIndex) -> Findings:
@@ -271,7 +269,7 @@ def polling_goes_on(trace_index: TraceIndex) -> Findings:
                 case AlarmServed(at=at) if state.is_polling and idle_since is not None and not is_holding:
                     due = max(idle_since + ns(config.poll_interval_s), not_before)
                     what = f"{client.name} has not polled for {(at - idle_since) / NS_PER_S:.3f} s"
-                    yield None if at <= due + SLACK else f"{when(at)} {what}"
+                    yield None if at <= due + SLACK_NS else f"{when(at)} {what}"
                 case _:
                     pass
 
@@ -288,7 +286,7 @@ def expiries(trace_index: TraceIndex) -> Findings:
                 if failed.code == "expired" and publish is not None:
                     aged = failed.at - publish.at
                     what = f"{client.name}'s publish {ticket} expired after {aged / NS_PER_S:.3f} s"
-                    yield None if aged >= ns(config.outbox_age_max_s) - SLACK else f"{when(failed.at)} {what}"
+                    yield None if aged >= ns(config.outbox_age_max_s) - SLACK_NS else f"{when(failed.at)} {what}"
         yield from _overdue(client, ns(config.outbox_age_max_s))
 
 
@@ -309,7 +307,7 @@ def _overdue(client: ClientIndex, age_max: int) -> Findings:
             case AlarmServed(at=at):
                 for ticket, since in waits.items():
                     what = f"{client.name}'s publish {ticket} still waits after {(at - since) / NS_PER_S:.3f} s"
-                    yield None if at - since <= age_max + SLACK else f"{when(at)} {what}"
+                    yield None if at - since <= age_max + SLACK_NS else f"{when(at)} {what}"
             case _:
                 pass
 
@@ -332,7 +330,7 @@ def tokens(trace_index: TraceIndex) -> Findings:
                 if code == CloseCode.TOKEN and name:
                     early_s = (end - at) / NS_PER_S
                     what = f"a connection of {name} was closed {early_s:.3f} s before its token and the grace were over"
-                    yield None if at >= end - SLACK else f"{when(at)} {what}"
+                    yield None if at >= end - SLACK_NS else f"{when(at)} {what}"
             case SessionLeft(connection_id=connection):
                 ends.pop(connection, None)
             case ServerStarted() | ServerKilled() | ClockStepped():
@@ -342,7 +340,7 @@ def tokens(trace_index: TraceIndex) -> Findings:
             case ServerAlarmServed(at=at):
                 for name, end in [ends[connection] for connection in ends if connection in welcomed]:
                     what = f"a connection of {name} has outlived its token and the grace by {(at - end) / NS_PER_S:.3f} s"
-                    yield None if at <= end + SLACK else f"{when(at)} {what}"
+                    yield None if at <= end + SLACK_NS else f"{when(at)} {what}"
             case _:
                 pass
 
@@ -403,7 +401,7 @@ def grace_periods(trace_index: TraceIndex) -> Findings:
                 connections.pop(session, None)
                 if since is not None and client not in said_bye:
                     what = f"the session of {client} was over {(at - since) / NS_PER_S:.3f} s after its connection"
-                    yield None if at - since >= grace - SLACK else f"{when(at)} {what}"
+                    yield None if at - since >= grace - SLACK_NS else f"{when(at)} {what}"
             case ServerStarted() | ServerKilled() | ClockStepped():
                 connections.clear()
                 left.clear()
@@ -412,7 +410,7 @@ def grace_periods(trace_index: TraceIndex) -> Findings:
                     owner = trace_index.session_owners.get(session, "")
                     what = f"the session of {owner} stays {(at - since) / NS_PER_S:.3f} s after its connection"
                     if owner not in polls:
-                        yield None if at - since <= grace + SLACK else f"{when(at)} {what}"
+                        yield None if at - since <= grace + SLACK_NS else f"{when(at)} {what}"
             case _:
                 pass
 
@@ -441,7 +439,7 @@ def heartbeats(trace_index: TraceIndex) -> Findings:
                 for heard_at in heard.values():
                     quiet = at - max(heard_at, appended_at)
                     what = f"a connection was given no heartbeat in {quiet / NS_PER_S:.3f} s without an event"
-                    yield None if quiet <= interval + SLACK else f"{when(at)} {what}"
+                    yield None if quiet <= interval + SLACK_NS else f"{when(at)} {what}"
             case _:
                 pass
 

@@ -8,6 +8,8 @@ from typing import Literal
 from reference.protocol.timers import NS_PER_S
 
 VIOLATIONS_KEPT = 20
+SLACK_NS = 1_000
+"""Times are computed from seconds in floating point, and rounded to ns."""
 Status = Literal["held", "violated", "not exercised", "not checked"]
 Findings = Iterator[str | None]
 """One item for each checked thing: None if it was right, else a sentence that says what was wrong."""

@@ -45,6 +45,25 @@ def _probed(client: int) -> list[steps.Step]:
     ]
 
 
+def _welcomed_before_its_poll_is_answered(*meanwhile: steps.Step) -> list[steps.Step]:
+    """The newest client falls back; the answer to its poll is held back until its probe has been welcomed."""
+    return [
+        steps.Block(NEWEST, True),
+        steps.CalmUntil("request", _PROBE_MS),
+        steps.Http(NEWEST, "arrive"),
+        steps.StallHttp(NEWEST, True),
+        *meanwhile,
+        steps.Block(NEWEST, False),
+        steps.CalmUntil("opening", _PROBE_MS),
+        steps.AnswerUpgrade(NEWEST, "open"),
+        steps.Down(NEWEST, 1),
+        steps.Up(NEWEST, 1),
+        steps.CheckToken(),
+        steps.Down(NEWEST, 2),
+        steps.Http(NEWEST, "answer"),
+    ]
+
+
 def _released(wire: int) -> list[steps.Step]:
     return [steps.StallConnection(wire, "down", False), steps.Down(wire, 4), steps.Calm(5)]
 
@@ -180,19 +199,7 @@ lost_before_a_poll_is_answered = st.builds(
     lambda user, before, kept: [
         *before,
         steps.Join(user),
-        steps.Block(NEWEST, True),
-        steps.CalmUntil("request", _PROBE_MS),
-        steps.Http(NEWEST, "arrive"),
-        steps.StallHttp(NEWEST, True),
-        steps.LoseHistory(kept),
-        steps.Block(NEWEST, False),
-        steps.CalmUntil("opening", _PROBE_MS),
-        steps.AnswerUpgrade(NEWEST, "open"),
-        steps.Down(NEWEST, 1),
-        steps.Up(NEWEST, 1),
-        steps.CheckToken(),
-        steps.Down(NEWEST, 2),
-        steps.Http(NEWEST, "answer"),
+        *_welcomed_before_its_poll_is_answered(steps.LoseHistory(kept)),
         steps.Calm(20),
     ],
     user=few,
@@ -203,20 +210,7 @@ lost_before_a_poll_is_answered = st.builds(
 left_before_a_poll_is_answered = st.builds(
     lambda user, who: [
         steps.Join(user),
-        steps.Block(NEWEST, True),
-        steps.CalmUntil("request", _PROBE_MS),
-        steps.Http(NEWEST, "arrive"),
-        steps.StallHttp(NEWEST, True),
-        steps.Leave(who),
-        steps.Calm(5),
-        steps.Block(NEWEST, False),
-        steps.CalmUntil("opening", _PROBE_MS),
-        steps.AnswerUpgrade(NEWEST, "open"),
-        steps.Down(NEWEST, 1),
-        steps.Up(NEWEST, 1),
-        steps.CheckToken(),
-        steps.Down(NEWEST, 2),
-        steps.Http(NEWEST, "answer"),
+        *_welcomed_before_its_poll_is_answered(steps.Leave(who), steps.Calm(5)),
         steps.WaitFor(1, "exact"),
     ],
     user=few,

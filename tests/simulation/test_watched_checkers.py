@@ -430,8 +430,8 @@ BROKEN: list[tuple[str, str, Callable[[], Records]]] = [
     ("G12", "rosters", cursor_untold),
     ("G12", "rosters_given", cursor_not_given),
     ("G12", "rosters_given", user_not_given),
-    ("G12", "rosters_told", user_not_told),
-    ("G12", "rosters_told", cursor_told_that_nobody_sent),
+    ("G12", "rosters_reported", user_not_told),
+    ("G12", "rosters_reported", cursor_told_that_nobody_sent),
     ("G12", "grace_periods", gone_before_the_grace),
     ("G13", "heartbeats", no_heartbeat),
 ]
