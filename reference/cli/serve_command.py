@@ -134,7 +134,7 @@ def _log_to_stderr(*, as_json: bool) -> LogQueue:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.WriteLoggerFactory(queue),  # type: ignore[arg-type]  # a text stream, as far as it is one,
+        logger_factory=structlog.WriteLoggerFactory(queue),  # type: ignore[arg-type]  # it has what is used of a text stream: write and flush
     )
     return queue
 

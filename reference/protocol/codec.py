@@ -29,16 +29,16 @@ class _KeptPublish(frames.Publish, frozen=True, tag="publish", kw_only=True):
 
 
 class _KeptCursor(frames.Cursor, frozen=True, tag="cursor"):
-    data: KeptData  # type: ignore[assignment] # as above
+    data: KeptData  # type: ignore[assignment]  # as above
 
 
 class _KeptMessage(frames.Message, frozen=True, kw_only=True):
-    data: KeptData  # type: ignore[assignment] # as above
+    data: KeptData  # type: ignore[assignment]  # as above
 
 
 class _KeptRequest(frames.PublishRequest, frozen=True, tag="publishMany", kw_only=True):
     messages: Annotated[tuple[_KeptMessage, ...], msgspec.Meta(max_length=frames.MESSAGES_MAX)] = ()
-    cursor: KeptData = _NOTHING  # type: ignore[assignment] # as above; msgspec keeps no bytes in a union
+    cursor: KeptData = _NOTHING  # type: ignore[assignment]  # as above; msgspec keeps no bytes in a union
 
 
 _Received = frames.Hello | _KeptPublish | _KeptCursor | frames.Ack | frames.Ping | frames.Auth | frames.Bye

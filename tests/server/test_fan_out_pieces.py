@@ -1,6 +1,7 @@
 """A fan-out to many readers is written in parts, and frames that belong together leave in one send."""
 
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 
 import pytest
 import trio
@@ -18,34 +19,48 @@ READERS = 60
 WRITE_S = 0.0004
 
 
-async def test_a_long_fan_out_lets_others_have_turns(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_now, slow = MemoryPushStream._write_now, False
+@dataclass
+class Writes:
+    """Those to the sockets of a server in memory; each takes `WRITE_S` while they are slow."""
 
-    def write_slowly(stream: MemoryPushStream, data: Buffer) -> int:
-        if slow:
+    are_slow: bool = False
+
+
+@pytest.fixture
+def writes(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> Writes:
+    """A test that takes it takes the clock as well, or trio runs on the real one."""
+    write_now, writes = MemoryPushStream._write_now, Writes()
+
+    def write(stream: MemoryPushStream, data: Buffer) -> int:
+        if writes.are_slow:
             autojump_clock.jump(WRITE_S)
         return write_now(stream, data)
 
-    monkeypatch.setattr(MemoryPushStream, "_write_now", write_slowly)
+    monkeypatch.setattr(MemoryPushStream, "_write_now", write)
+    return writes
+
+
+async def watch_loop(held_s: list[float]) -> None:
+    """Note how long each other task keeps the loop."""
+    while True:
+        before = trio.current_time()
+        await trio.lowlevel.checkpoint()
+        held_s.append(trio.current_time() - before)
+
+
+async def test_a_long_fan_out_lets_others_have_turns(autojump_clock: MockClock, writes: Writes) -> None:
     held_s: list[float] = []
-
-    async def watch_loop() -> None:
-        while True:
-            before = trio.current_time()
-            await trio.lowlevel.checkpoint()
-            held_s.append(trio.current_time() - before)
-
     async with open_house() as house, AsyncExitStack() as stack:
         alice = await stack.enter_async_context(house.guest("alice"))
         readers = [await stack.enter_async_context(house.guest(f"reader{number}")) for number in range(READERS)]
         async with trio.open_nursery() as nursery:
-            slow = True
-            nursery.start_soon(watch_loop)
+            writes.are_slow = True
+            nursery.start_soon(watch_loop, held_s)
             for number in range(1, 6):
                 await alice.publish(number)
             for reader in readers:
                 await reader.events(5)
-            slow = False
+            writes.are_slow = False
             nursery.cancel_scope.cancel()
         assert all(reader.numbers_heard() == [1, 2, 3, 4, 5] for reader in readers)
     assert READERS * WRITE_S > 4 * WRITING_S_MAX, "in one piece it takes longer"
@@ -54,31 +69,16 @@ async def test_a_long_fan_out_lets_others_have_turns(autojump_clock: MockClock, 
 
 @pytest.mark.parametrize("why", ["the server stops", "the store failed"])
 async def test_a_goodbye_to_many_lets_others_have_turns(
-    why: str, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+    why: str, autojump_clock: MockClock, writes: Writes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """2000 goodbyes in one piece took 75 ms."""
-    write_now, slow = MemoryPushStream._write_now, False
-
-    def write_slowly(stream: MemoryPushStream, data: Buffer) -> int:
-        if slow:
-            autojump_clock.jump(WRITE_S)
-        return write_now(stream, data)
-
-    monkeypatch.setattr(MemoryPushStream, "_write_now", write_slowly)
     monkeypatch.setattr(live_run, "ENDED_AT_ONCE", 8)
     held_s: list[float] = []
-
-    async def watch_loop() -> None:
-        while True:
-            before = trio.current_time()
-            await trio.lowlevel.checkpoint()
-            held_s.append(trio.current_time() - before)
-
     async with open_house() as house, AsyncExitStack() as stack:
         readers = [await stack.enter_async_context(house.guest(f"reader{number}")) for number in range(READERS)]
         async with trio.open_nursery() as nursery:
-            slow = True
-            nursery.start_soon(watch_loop)
+            writes.are_slow = True
+            nursery.start_soon(watch_loop, held_s)
             while not held_s:  # until the loop is watched
                 await trio.lowlevel.checkpoint()
             if why == "the server stops":
@@ -87,7 +87,7 @@ async def test_a_goodbye_to_many_lets_others_have_turns(
                 house.server._parts.runs.drop(StoreUnavailable(why))
             for reader in readers:
                 assert (await reader.closed())[0] == (4001 if why == "the server stops" else 4030)
-            slow = False
+            writes.are_slow = False
             nursery.cancel_scope.cancel()
     assert max(held_s) < READERS * WRITE_S * 0.75
 
