@@ -146,9 +146,8 @@ def rejections(trace_index: TraceIndex) -> Findings:
         requested: int | None = None  # the polling connection whose publish request counts: no WebSocket was welcomed since
         for record in client.records:
             match record:
-                case RosterHeard(
-                    users=tuple(), cursors=dict(), epoch=None
-                ):  # a welcome: the new connection waits for `asked_until`
+                case RosterHeard(users=tuple(), cursors=dict(), epoch=None):
+                    # A welcome: the new connection waits for `asked_until`.
                     put_off, requested, in_flight = {}, None, set()
                 case ConnectionLost(connection_id=connection, request=None) | ConnectionLeft(connection_id=connection):
                     in_flight = set() if connection == websocket else in_flight
@@ -161,9 +160,8 @@ def rejections(trace_index: TraceIndex) -> Findings:
                     yield _too_soon(client, at, max(put_off.get(lane, 0), asked_until))
                     requested = lane
                 case RetryAsked(at=at, connection_id=connection, client_sequence=number):
-                    if (
-                        number in in_flight or connection == requested
-                    ):  # 7.29: a late result of polling settles what was sent again
+                    if number in in_flight or connection == requested:
+                        # 7.29: a late result of polling settles what was sent again.
                         put_off[websocket if number in in_flight else connection] = at + ns(config.retry_base_s)
                         in_flight = {each for each in in_flight if each < number}
                         requested = None
