@@ -59,8 +59,8 @@ def distributions(
         ascending = np.sort(np.asarray(values, dtype=float))
         above = 1 - np.arange(len(ascending)) / len(ascending)
         dashes = ("-", "--", "-.", ":")[place % 4]  # so that colour is not the only difference
-        colour, label = COLOURS[place % len(COLOURS)], f"{name} ({len(ascending)})"
-        axes.step(ascending, above, where="post", color=colour, ls=dashes, lw=1.7, label=label)
+        colour, count = COLOURS[place % len(COLOURS)], len(ascending)
+        axes.step(ascending, above, where="post", color=colour, ls=dashes, lw=1.7, label=f"{name} ({count})")
     if line is not None:
         axes.axvline(line[0], color="black", lw=0.8, ls=":")
         axes.annotate(f" {line[1]}", (line[0], 0.97), xycoords=("data", "axes fraction"), va="top")
