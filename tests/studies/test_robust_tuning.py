@@ -12,7 +12,7 @@ from simulation.studies import library, load_study
 from simulation.studies.study import parse_study
 from simulation.studies.tuning import search
 from simulation.studies.tuning.question import Constraint, Objective, Scorer, Tune
-from simulation.studies.tuning.report import conclusions, preset_sentences, write
+from simulation.studies.tuning.report import comparison, conclusions, preset_sentences, write
 from simulation.studies.tuning.scale_check import sentences
 from simulation.studies.tuning.search import BASELINE, Tuned, tune
 
@@ -72,6 +72,14 @@ def test_a_candidate_takes_part_and_scales_are_compared(tuned: Tuned, tmp_path: 
     assert any(line.startswith("Scale 1000 is off by at most ") for line in conclusions(tuned))
     page = write(tuned, tmp_path)[0].read_text()
     assert "How far the scaled answer is from the full one" in page
+
+
+@pytest.mark.slow
+@pytest.mark.parallel
+def test_no_row_of_the_comparison_is_cut_off(tuned: Tuned) -> None:
+    (axes,) = comparison(tuned).axes
+    low, high = axes.get_ylim()
+    assert all(low + 0.5 <= row <= high - 0.5 for row in axes.get_yticks())
 
 
 def asked(**changes: object) -> Tune:

@@ -179,7 +179,7 @@ def comparison(tuned: Tuned) -> Figure:
             error = [[each.score - interval.low], [interval.high - each.score]]
         style: dict[str, Any] = {"fmt": "s" if is_preset else "o", "ms": 5, "capsize": 2.5, "color": colour}
         axes.errorbar([each.score], [-row], xerr=error, mfc=colour if each.is_feasible else "none", **style)
-    axes.margins(y=0.02)
+    axes.set_ylim(0.4 - max(1, len(shown)), 0.6)  # whole marks in the first and last row, however few there are
     axes.set_yticks([-row for row in range(len(shown))], [_label(tuned, each) for each in shown], fontsize=8)
     axes.axvline(1.0, color="black", lw=0.8, ls=":")
     axes.set_xscale("log")
