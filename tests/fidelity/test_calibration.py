@@ -76,7 +76,7 @@ def test_one_fit_of_three_that_is_far_off_changes_little() -> None:
     slower = msgspec.structs.replace(KNOWN, delivery_cost_s=0.0009, commit_time=Constant(value=0.007))
     found = median_of([busy, KNOWN, slower])
     assert (found.frame_cost_s, found.delivery_cost_s, found.handshake_cost_s) == (0.0005, 0.0009, 0.004)
-    assert [found.hop.at(quantile) for quantile in (0, 0.5, 1)] == pytest.approx([0.001, 0.002, 0.003])
+    assert [found.hop.at(quantile) for quantile in (0, 0.5, 0.999)] == pytest.approx([0.001, 0.002, 0.003], rel=0.01)
     assert found.commit_time.at(0.5) == 0.007
 
 

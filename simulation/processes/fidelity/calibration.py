@@ -94,7 +94,7 @@ def median_of(fits: Sequence[MeasuredCosts]) -> MeasuredCosts:
     """Each cost is the median of the fits; each quantile of a distribution, too."""
 
     def law(laws: Sequence[Distribution]) -> Empirical:
-        quantiles = np.linspace(0, 1, LAW_VALUES)
+        quantiles = (np.arange(LAW_VALUES) + 0.5) / LAW_VALUES
         return _law(np.median([[law.at(float(quantile)) for quantile in quantiles] for law in laws], axis=0))
 
     return MeasuredCosts(
