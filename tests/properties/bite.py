@@ -5,9 +5,10 @@
     python -m tests.properties.bite outbox              only bugs whose name or place has the word
     python -m tests.properties.bite --kept KEPT         write each result to KEPT at once, and go on after those that are there
     python -m tests.properties.bite --kept KEPT --seconds 600      begin no search after ten minutes
+    python -m tests.properties.bite --examples 500 --shrink 1      give a bug up after 500 examples, shrink what is found for 1 s
 
-All bugs take about an hour; with `--kept` they can be done in pieces. Results in KEPT belong to the code that they were found
-with: begin a new file after a change to the product or to a property.
+All bugs take about an hour; with `--kept` they can be done in pieces. The bugs that need whole worlds come last. Results in KEPT
+belong to the code that they were found with: begin a new file after a change to the product or to a property.
 
 Examples are drawn as the tests draw them, the same in every run, up to the first that shows the bug; that one is shrunk for as
 long as `SHRINK_S`. No kept case takes part: a bug has to be found, not to be known. A test that draws nothing is one example.
@@ -51,8 +52,12 @@ SINGLE_CLAUSES: dict[str, Any] = {
     "silence": test_single_clauses.test_a_client_is_closed_for_silence_and_only_for_silence,
     "frame rate": test_single_clauses.test_a_connection_sends_as_many_frames_as_its_rate_allows,
     "connections": test_single_clauses.test_a_run_keeps_the_limit_of_its_connections,
+    "sessions": test_single_clauses.test_the_newest_generation_owns_the_session,
+    "room for cursors": test_single_clauses.test_cursors_keep_their_limit_and_all_readers_are_shown_the_same,
     "acks": test_single_clauses.test_every_event_is_acknowledged_in_time,
     "cursors": test_single_clauses.test_cursors_leave_at_their_interval_and_the_last_one_always,
+    "pings": test_single_clauses.test_a_client_pings_more_often_than_the_server_allows_silence,
+    "attempts": test_single_clauses.test_an_attempt_has_a_time_to_open_and_the_same_again_to_be_welcomed,
     "retries": test_single_clauses.test_the_wait_after_a_rejection_doubles_with_each,
     "reasons": test_single_clauses.test_a_reason_is_reported_once_until_something_carries_the_session,
     "probes": test_single_clauses.test_probes_grow_rare_until_one_is_steady,
@@ -207,13 +212,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--into", type=Path, help="write the table into this file, between its marks")
     parser.add_argument("--kept", type=Path, help="write each result to this file at once, and go on after those that are there")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no search after this time")
+    parser.add_argument("--examples", type=int, default=EXAMPLES_MAX, help="give a bug up after so many examples")
+    parser.add_argument("--shrink", type=float, default=SHRINK_S, help="shrink what is found for so many seconds")
     chosen = parser.parse_args(arguments)
     bugs = [bug for bug in BUGS if chosen.word in bug.name or chosen.word in bug.where]
     catches = {} if chosen.kept is None else kept_in(chosen.kept)
     until = time.monotonic() + chosen.seconds
-    for bug in bugs:
+    for bug in sorted(bugs, key=lambda bug: bug.net == "link"):
         if bug not in catches and time.monotonic() < until:
-            last = catches[bug] = hunt(bug)
+            last = catches[bug] = hunt(bug, examples_max=chosen.examples, shrink_s=chosen.shrink)
             print(f"{'caught' if last.examples else 'NOT CAUGHT':>10} {last.examples:5}  {bug.name}: {last.said}", flush=True)
             if chosen.kept is not None:
                 with chosen.kept.open("ab") as file:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from reference.protocol import frames
 from reference.protocol.client.client_report import POLL, ClientReport
+from reference.protocol.client.delivery import Roster
 from reference.protocol.client.outcomes import NotConnected
 from reference.protocol.client.session import ClientSession
 from reference.protocol.config import ClientConfig, ServerConfig
@@ -22,6 +23,7 @@ from reference.protocol.events import DEFAULT_REGISTRY, Data, Event
 from reference.protocol.server.connection import Identity
 from reference.protocol.server.run import Run
 from reference.protocol.server.sequencer import Sequencer
+from reference.protocol.server.sessions import CURSORS_BYTES_MAX, Attendance
 from reference.protocol.states import ClientState, Transport
 from reference.protocol.timers import NS_PER_MS, NS_PER_S
 from simulation.adversary import steps
@@ -29,7 +31,19 @@ from simulation.adversary.ground import Setup
 from simulation.adversary.world import AdversarialWorld
 from simulation.trace.index import index_of
 from simulation.trace.trace import AttemptMade
-from tests.protocol.machines import EPOCH, Client, client_in, closes, come_back, go_live, opened, seconds, sent, stored_run
+from tests.protocol.machines import (
+    EPOCH,
+    Client,
+    client_in,
+    closes,
+    come_back,
+    go_live,
+    opened,
+    seconds,
+    sent,
+    stored_run,
+    welcome,
+)
 from tests.protocol.runs import publish, run_of, store
 
 RETRY_CAP_S = 30.0
@@ -246,6 +260,95 @@ def test_a_run_keeps_the_limit_of_its_connections(kinds: list[Transport | None],
         assert run.connections == len(standing)
 
 
+CLAIMS = st.tuples(st.sampled_from(["hello", "poll", "later", "publish", "hello", "poll", "lost", "bye"]), st.integers(1, 2))
+
+
+@given(claims=st.lists(CLAIMS, min_size=12, max_size=30))
+def test_the_newest_generation_owns_the_session(claims: list[tuple[str, int]]) -> None:
+    """8.22, 8.23, 8.24, 8.31 and 8.32, for connections of one client, each with its generation. Later: so many seconds pass."""
+    grace_s = 2
+    run = Run(stored_run(), config=ServerConfig(presence_grace_s=grace_s, silence_max_s=1000.0), now=0)
+    now, newest, is_present, is_polling = 0, 0, False, False
+    websocket: int | None = None
+    ends_at: int | None = None
+    for number, (what, generation) in enumerate(claims, start=1):
+        is_taken = is_refused = False
+        closed: list[tuple[int, int | None]] = []
+        if what in ("hello", "poll", "publish"):
+            transport = Transport.WEBSOCKET if what == "hello" else Transport.POLLING
+            run.connection_opened(number, transport, Identity("ann"), f"session-{number}", now)
+        match what:
+            case "hello":
+                run.receive_frame(number, frames.Hello(protocol=1, client_id="client-1", generation=generation), now)
+                while run.is_lagging(number):
+                    run.next_batch(number, now)
+                is_refused = is_present and generation < newest
+                is_taken = not is_refused
+            case "poll":
+                run.receive_frame(number, frames.PollRequest(client_id="client-1", generation=generation), now)
+                is_taken = not is_present or generation > newest or (is_polling and generation == newest)
+            case "publish":
+                run.receive_frame(number, frames.PublishRequest(client_id="client-1", generation=generation), now)
+                is_refused = is_present and generation < newest
+                is_taken = is_present and generation > newest
+            case "lost" if websocket is not None:
+                run.connection_lost(websocket, now)
+                websocket, ends_at = None, now + seconds(grace_s)
+            case "bye" if websocket is not None:
+                run.receive_frame(websocket, frames.Bye(), now)
+                closed.append((websocket, 1000))
+                websocket, is_present = None, False
+            case "later":
+                for at in alarms(run, now, now + seconds(generation)):
+                    is_present = is_present and at != ends_at
+                    assert bool(run.active_users) is is_present
+                now += seconds(generation)
+        if is_refused:
+            closed.append((number, CloseCode.SUPERSEDED))
+        if is_taken:
+            closed += [] if websocket is None else [(websocket, CloseCode.SUPERSEDED)]
+            newest, is_present, is_polling = generation, True, what != "hello"
+            websocket, ends_at = (None, now + seconds(grace_s)) if is_polling else (number, None)
+        actions = run.take_actions()
+        assert closes(actions) == closed
+        assert bool(run.active_users) is is_present
+        if what in ("poll", "publish") and not is_refused:
+            assert len(sent(actions, number)) == 1, "a request gets one answer"
+
+
+CROWD: dict[str, Data] = {f"{number:04}": {"x": 480 * "x"} for number in range(2113)}
+"""Cursors that leave room for one large cursor more, and not for two."""
+MOVES = st.tuples(st.sampled_from(["ada", "bob", "cleo"]), st.sampled_from([1, 200, 450]))
+
+
+@given(moves=st.lists(MOVES | st.none(), max_size=12))
+def test_cursors_keep_their_limit_and_all_readers_are_shown_the_same(moves: list[tuple[str, int] | None]) -> None:
+    """8.29. None: a frame tells the reader what moved. Without room for a cursor, the one that the user had before stays."""
+    attendance, reader = Attendance(len(CROWD) + 3), Roster()
+    for user in (*CROWD, "ada", "bob", "cleo"):
+        attendance.arrive(user)
+    for user, at in CROWD.items():
+        attendance.move_cursor(user, at)
+    attendance.take_cursors(0)
+    shown: dict[str, Data] = {}
+
+    def size(cursors: dict[str, Data]) -> int:
+        return len(json.dumps(cursors, separators=(",", ":"))) - 1
+
+    crowd_bytes = size(CROWD)
+    for move in [*moves, None]:
+        if move is None:
+            if (told := attendance.take_cursors(0)) is not None:
+                reader.cursors(told)
+            assert reader.positions == shown
+        else:
+            user, length = move
+            attendance.move_cursor(user, {"x": length * "x"})
+            moved = {**shown, user: {"x": length * "x"}}
+            shown = moved if crowd_bytes + size(moved) <= CURSORS_BYTES_MAX else shown
+        assert attendance.cursors == CROWD | shown
+
+
 # The client.
 
 
@@ -305,6 +408,50 @@ def test_cursors_leave_at_their_interval_and_the_last_one_always(gaps_ms: list[i
     look(client.now + seconds(interval_s))
     assert all(later - earlier >= seconds(interval_s) for (earlier, _), (later, _) in pairwise(cursors))
     assert cursors[-1][1] == len(gaps_ms) - 1
+
+
+@given(
+    interval_s=st.sampled_from([0.3, 0.8, 2.0, 5.0, 20.0]),
+    silence_max_ms=st.sampled_from([600, 1000, 1500, 2000, 30_000, None]),
+)
+def test_a_client_pings_more_often_than_the_server_allows_silence(interval_s: float, silence_max_ms: int | None) -> None:
+    """7.31: at its own interval; if that is as long as the limit or longer, at half of the limit, but not more than once in a
+    second."""
+    client = client_in(ClientState.GREETING, ping_interval_s=interval_s)
+    limits = frames.Limits(64 * 1024, 64, 200.0, silence_max_ms=silence_max_ms)
+    client.session.receive_frame(client.websocket, welcome(outcome="resumed", limits=limits), client.now)
+    pinged_at = []
+    for at in alarms(client.session, client.now, seconds(61)):
+        for frame in sent(client.session.take_actions(), client.websocket):
+            if isinstance(frame, frames.Ping):
+                pinged_at.append(at)
+                client.session.receive_frame(client.websocket, frames.Pong(frame.nonce, server_time=0), at)
+    wait = seconds(interval_s)
+    if silence_max_ms is not None and wait >= silence_max_ms * NS_PER_MS:
+        wait = min(wait, max(silence_max_ms * NS_PER_MS // 2, NS_PER_S))
+    assert len(pinged_at) > 3
+    assert {later - earlier for earlier, later in pairwise(pinged_at)} == {wait}
+
+
+@given(opens_ms=st.integers(0, 3000), welcomed_ms=st.integers(0, 3000), timeout_s=st.sampled_from([0.5, 2.0]))
+def test_an_attempt_has_a_time_to_open_and_the_same_again_to_be_welcomed(
+    opens_ms: int, welcomed_ms: int, timeout_s: float
+) -> None:
+    """7.20: it is given up exactly then. `welcomed_ms`: how long after it was opened."""
+    session = client_in(ClientState.CONNECTING, connect_timeout_s=timeout_s, fallback_after_failures=None).session
+    timeout, opened_at = seconds(timeout_s), opens_ms * NS_PER_MS
+    welcomed_at = opened_at + welcomed_ms * NS_PER_MS
+
+    def given_up(since: int, until: int) -> list[int]:
+        return [at for at in alarms(session, since, until) if (1, None) in closes(session.take_actions())]
+
+    assert given_up(0, opened_at) == [timeout] * (timeout <= opened_at)
+    if opened_at < timeout:
+        session.connection_opened(1, opened_at)
+        assert given_up(opened_at, welcomed_at) == [opened_at + timeout] * (opened_at + timeout <= welcomed_at)
+        if welcomed_at < opened_at + timeout:
+            session.receive_frame(1, welcome(outcome="resumed"), welcomed_at)
+            assert given_up(welcomed_at, welcomed_at + 2 * timeout) == []
 
 
 @given(rejections=st.integers(1, 8), retry_base_s=st.sampled_from([0.5, 2.0]))
