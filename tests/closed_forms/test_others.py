@@ -155,7 +155,6 @@ def test_devices_by_plain_monte_carlo() -> None:
     assert clients.uniform_variance(7) == pytest.approx(phases.var(), rel=0.01)
     away = 2.0 * np.ceil(random.exponential(5.0, 200_000) / 2.0)
     assert abs(away.mean() - clients.away_mean_s(2.0, 5.0)) < 3.3 * away.std() / math.sqrt(len(away))
-    assert clients.up(3, 1) == 0.75
 
 
 def test_sharing_by_the_birth_and_death_chain() -> None:
