@@ -1,10 +1,12 @@
 """Checks of time: no action happens too early or stays undone too long, also during faults.
 
-They cover the earliest time of every attempt, probe and poll; the end of tokens, of grace periods and of waiting publishes;
-rates; the heartbeat. Each rule is written from the clause of the protocol that it names, with observed events, and not from the
-machines' timers. Deadlines are checked when the alarm of that side was handled, because until then a driver may be late.
+They cover the earliest time of every attempt, probe and poll, and the latest; the end of tokens, of grace periods and of waiting
+publishes; rates; the heartbeat. Each rule is written from the clause of the protocol that it names, with observed events, and not
+from the machines' timers. Deadlines are checked when the alarm of that side was handled, because until then a driver may be late.
 """
 
+import math
+from bisect import bisect_left
 from collections.abc import Iterator
 
 from reference.protocol.errors import CloseCode
@@ -12,6 +14,7 @@ from reference.protocol.policies.catalogue import Policy
 from reference.protocol.states import ClientState, Transport
 from reference.protocol.timers import NS_PER_MS, NS_PER_S, ns
 from simulation.checks.verdicts import SLACK_NS, Findings, when
+from simulation.scenario.scenario import longest_wait_s
 from simulation.trace.index import ClientIndex, TraceIndex
 from simulation.trace.records import ClientRecord
 from simulation.trace.trace import (
@@ -240,6 +243,40 @@ def probes_go_on(trace_index: TraceIndex) -> Findings:
                 not_before = max((until for asked_at, until in asked if asked_at <= record.at), default=0)
                 what = f"{client.name} has not probed for {(record.at - since) / NS_PER_S:.3f} s of polling"
                 yield None if record.at <= max(since, not_before) + longest + SLACK_NS else f"{when(record.at)} {what}"
+
+
+def attempts_go_on(trace_index: TraceIndex) -> Findings:
+    """G6, 7.22 and 7.23: no attempt is overdue once the alarms were served. The longest wait of the policy, or the spread in its
+    place, counts from when the client began to wait or from the time that the server had asked for. All alarms of this world that
+    are due ring together, so any of them shows that none was late."""
+    policy, config, server = trace_index.started.policy, trace_index.started.client, trace_index.started.server
+    if policy is None or config is None or server is None or trace_index.started.world != "adversary":
+        return
+    longest = ns(max(longest_wait_s(policy, math.inf), config.first_spread_s, server.first_spread_s))
+    of_clients = (record.at for client in trace_index.clients.values() for record in client.records if _is_alarm(record))
+    rung = sorted({*of_clients, *(record.at for record in trace_index.served if _is_alarm(record))})
+    for client in trace_index.clients.values():
+        since: int | None = None
+        not_before, spread = 0, 0
+        for record in client.records:
+            match record:
+                case WaitAsked(at=at, retry_after_ms=retry_after_ms, spread_ms=spread_ms):
+                    not_before = max(not_before, at + retry_after_ms * NS_PER_MS)
+                    spread = max(spread, (spread_ms or 0) * NS_PER_MS)
+                case StateTurned(at=at, state=ClientState.WAITING):
+                    since = at if since is None else since
+                case StateTurned(at=at) if since is not None:
+                    due = max(since, not_before) + max(longest, spread)
+                    served = rung[bisect_left(rung, at) - 1] if rung and rung[0] < at else 0
+                    what = f"{client.name} has not tried again {(served - due) / NS_PER_S:.3f} s after its longest wait"
+                    yield None if served <= due + SLACK_NS else f"{when(at)} {what}"
+                    since = None
+                case _:
+                    pass
+
+
+def _is_alarm(record: object) -> bool:
+    return isinstance(record, AlarmServed | ServerAlarmServed)
 
 
 def polling_goes_on(trace_index: TraceIndex) -> Findings:

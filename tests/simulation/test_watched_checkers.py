@@ -311,6 +311,11 @@ def tried_too_soon() -> Records:
     return exchanged(waiting, lost, turned, attempt)
 
 
+def tried_too_late() -> Records:
+    waiting = next(one for one in all_of(StateTurned, client="client0") if one.state is ClientState.WAITING)
+    return exchanged(waiting, changed(waiting, at=waiting.at - 40 * NS_PER_S))
+
+
 def polled_too_soon_after_a_failure() -> Records:
     failed = all_of(ConnectionLost, request="poll")[-1]
     again = RequestMade(at=failed.at, client=failed.client, connection_id=failed.connection_id, request="poll")
@@ -404,6 +409,7 @@ BROKEN: list[tuple[str, str, Callable[[], Records]]] = [
     ("G6", "everyone_is_back", not_back),
     ("G6", "polling_goes_on", no_polls),
     ("G6", "probes_go_on", no_probe),
+    ("G6", "attempts_go_on", tried_too_late),
     ("G7", "patience_with_readers", deaf_for_ever),
     ("G7", "one_transport", two_websockets),
     ("G7", "expiries", expired_too_soon),
