@@ -226,6 +226,45 @@ def test_a_wait_that_a_publish_was_asked_for_holds_for_the_next_poll() -> None:
     assert len(polling.polls) == 2
 
 
+def test_a_poll_that_the_server_holds_goes_on_while_another_request_is_asked_to_wait() -> None:
+    polling = OpenPolling(poll_interval_s=2, poll_wait_s=20)
+    polling.answer(0.5)
+    polling.at(2.5)
+    polling.session.publish("CHAT", {}, seconds(3))
+    polling.look()
+    polling.failed(3, "publishMany", code=CloseCode.OVERLOADED, retry_after_ms=20_000)
+    assert not [action for action in polling.others if isinstance(action, Close)]
+    polling.answer(10, outcome="resumed", head=1, events=(chat(1),)).at(22.9)
+    assert polling.session.position == (EPOCH, 1)
+    assert len(polling.polls) == 2
+    polling.at(23)
+    assert len(polling.polls) == 3
+
+
+def test_a_rejection_names_a_time_for_what_a_failed_request_carried_too() -> None:
+    polling = OpenPolling(
+        poll_interval_s=2, request_timeout_s=100, probe_interval_s=1, probe_interval_max_s=1, probe_jitter=0
+    )
+    session = polling.session
+    polling.answer(0.5)
+    session.publish("CHAT", {}, seconds(0.6))
+    polling.look()
+    assert len(polling.publishes) == 1
+    session.handle_timeout(seconds(1))  # the probe
+    session.connection_opened(3, seconds(1))
+    session.receive_frame(3, EXAMPLES[frames.Welcome], seconds(1))
+    session.receive_frame(3, EXAMPLES[frames.SnapshotFrame], seconds(1))
+    put_off = frames.Rejected(client_sequence=1, code="rate", message="", retryable=True, retry_after_ms=30_000)
+    session.receive_frame(3, put_off, seconds(1))
+    session.connection_lost(3, None, seconds(1.1))
+    polling.look()
+    polling.failed(1.2, "publishMany")
+    polling.at(30.9)
+    assert len(polling.publishes) == 1
+    polling.at(31)
+    assert len(polling.publishes) == 2
+
+
 def test_at_the_very_time_that_the_server_named_something_may_be_said() -> None:
     polling = OpenPolling(poll_interval_s=2)
     polling.answer(0.5).at(2.5).failed(2.5, retry_after_ms=8500)

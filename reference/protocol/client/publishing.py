@@ -129,8 +129,8 @@ class Publishing:
         self._asked_until = None
 
     def wait_until(self, at: int) -> None:
-        """Send nothing before `at`."""
-        self._context.timers.set(Timer.RESEND, at)
+        """Send nothing before `at`, nor before the time that a rejection has named (7.10)."""
+        self._context.timers.set(Timer.RESEND, at if self._asked_until is None else max(at, self._asked_until))
 
     def connection_lost(self) -> None:
         """Messages in flight will be sent again on the next transport, but not before the time that the server asked for."""
@@ -196,11 +196,9 @@ class Publishing:
         if again:
             tries = max(1, self.outbox.tries_of_oldest())  # 7.10: n
             wait_s = capped(self._context.config.retry_base_s, 2.0, tries - 1, _RETRY_CAP_S)
-            at = now + ns(wait_s)
             if rejected.retry_after_ms is not None:
-                self._asked_until = now + rejected.retry_after_ms * NS_PER_MS
-                at = max(at, self._asked_until)
-            self.wait_until(at)
+                self._asked_until = max(self._asked_until or 0, now + rejected.retry_after_ms * NS_PER_MS)
+            self.wait_until(now + ns(wait_s))
 
     def _fail(self, message: Queued, code: str, reason: str) -> None:
         self._record.failed += 1
