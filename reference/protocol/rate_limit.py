@@ -23,7 +23,8 @@ class TokenBucket:
     def spend(self, now: int, tokens: int = 1) -> int:
         """Take that many tokens. Returns 0 if they were there; otherwise takes none and returns how long to wait for them, in
         ms."""
-        self._refill(now)
+        if self._at != now:  # one read brings many publishes
+            self._refill(now)
         if self._left < tokens:
             return min(max(1, round((tokens - self._left) / self._per_s * 1000)), MILLISECONDS_MAX)
         self._left -= tokens

@@ -225,6 +225,36 @@ def test_a_client_that_publishes_too_fast_gets_a_time_to_wait() -> None:
     assert say(run, chat(1), client="c2") == [], "each client has an allowance of its own"
 
 
+def large(number: int, data_bytes: int) -> Publish:
+    """Its data have so many bytes of JSON."""
+    return Publish(client_sequence=number, event_type="CHAT", data={"text": "x" * (data_bytes - len('{"text":""}'))})
+
+
+def test_bytes_are_limited_and_not_only_publishes() -> None:
+    run = sequencer(frame_bytes_max=1024, publish_bytes_burst=2048, publish_bytes_per_s=1000)
+    assert [say(run, large(number, 1000)) for number in (1, 2)] == [[], []]
+    (reply,) = say(run, large(3, 1000))
+    assert isinstance(reply.answer, Rejected)
+    assert (reply.answer.code, reply.answer.retryable, reply.answer.retry_after_ms) == ("rate", True, 952)
+    assert reply.answer.message == "more than 1000 bytes of publishes per second"
+    assert say(run, large(3, 48)) == [], "a small one fits into what is left"
+    assert say(run, large(4, 1000), now=seconds(1)) == []
+    assert say(run, large(1, 1000), client="c2") == [], "each client has an allowance of its own"
+
+
+def test_the_largest_publish_passes_and_a_larger_one_is_refused_for_good() -> None:
+    run = sequencer(frame_bytes_max=1024, publish_bytes_burst=1024, publish_bytes_per_s=1)
+    assert say(run, large(1, 1024)) == []
+    assert code_of(say(run, large(2, 1024))) == (RejectCode.RATE, True)
+    store(run)
+    assert code_of(say(run, large(2, 5000), now=seconds(2000))) == (RejectCode.INVALID_EVENT, False)
+
+
+def test_a_client_is_not_put_off_by_bytes_before_its_window_is_full_of_the_largest_events() -> None:
+    config = ServerConfig()
+    assert config.publish_bytes_burst >= config.unanswered_max * config.frame_bytes_max
+
+
 @pytest.mark.parametrize(("limits", "user"), [({"clients_per_run_max": 1}, "bob"), ({"clients_per_user_max": 1}, "ann")])
 def test_a_run_remembers_only_so_many_clients(limits: dict[str, Any], user: str) -> None:
     run = sequencer(**limits)

@@ -42,10 +42,11 @@ Answer = Accepted | Rejected
 
 @dataclass(slots=True)
 class _Publisher:
-    """The deduplication memory of one client, and its rate limit."""
+    """The deduplication memory of one client, and its rate limits: of publishes, and of their bytes."""
 
     user_id: str
-    rate_limit: TokenBucket
+    publishes_left: TokenBucket
+    bytes_left: TokenBucket
     used_at: int
     """When it published last, in ns."""
     last: int = 0
@@ -142,23 +143,24 @@ class Sequencer:
     def publish(self, client_id: str, user_id: str, publish: Publish | Message, connection_id: int, now: int) -> None:
         """Take one publish. `take_replies` returns its answer, now or once it is stored."""
         number = publish.client_sequence
-        known = self._publisher(client_id)
+        known = self._publishers.get(client_id) or self._restore(client_id)
         if known is None and (refusal := self._refuse_newcomer(number, user_id, now)) is not None:
             self._reply(connection_id, refusal)
             return
-        publisher = known or _Publisher(user_id, self._full_bucket(), now)
+        publisher = known or self._new_publisher(user_id, now)
         publisher.used_at = now
         if number <= publisher.last:  # 8.2
             self._answer_again(publisher, number, connection_id)
             return
-        put_off = self._put_off(publisher, publish, now)
+        size_bytes = encoded_bytes(publish.data)
+        put_off = self._put_off(publisher, publish, size_bytes, now)
         if put_off is not None:
             self._reply(connection_id, put_off)
             return
         if known is None:  # and not before: of what was never taken there is nothing to remember
             self._publishers[client_id] = publisher  # bound from now on (10.3)
             self._clients_of[user_id] += 1
-        self._take(publisher, client_id, publish, connection_id, now)
+        self._take(publisher, client_id, publish, size_bytes, connection_id, now)
 
     @property
     def has_append(self) -> bool:
@@ -230,11 +232,22 @@ class Sequencer:
             del used_at[client_id]
         self._none_unused_before = min(used_at.values(), default=now) + self._kept_ns
 
-    def _publisher(self, client_id: str) -> _Publisher | None:
-        publisher = self._publishers.get(client_id)
-        if publisher is None and (stored := self._stored_clients.pop(client_id, None)) is not None:
-            publisher = self._publishers[client_id] = _restored(stored, self._full_bucket())
+    def _restore(self, client_id: str) -> _Publisher | None:
+        """The publisher of a client id that published before the run was loaded and not since, or None."""
+        stored = self._stored_clients.pop(client_id, None)
+        if stored is None:
+            return None
+        publisher = self._publishers[client_id] = self._new_publisher(stored.user_id, stored.used_at * NS_PER_MS)
+        publisher.last = stored.last_client_sequence
+        publisher.is_stored = True
+        publisher.answers = {number: Accepted(client_sequence=number, sequence_number=at) for number, at in stored.answers}
         return publisher
+
+    def _new_publisher(self, user_id: str, used_at: int) -> _Publisher:
+        """A publisher with full buckets (8.6)."""
+        config = self._config
+        publishes_left = TokenBucket(config.publishes_per_s, config.publish_burst)
+        return _Publisher(user_id, publishes_left, TokenBucket(config.publish_bytes_per_s, config.publish_bytes_burst), used_at)
 
     def _answer_again(self, publisher: _Publisher, number: int, connection_id: int) -> None:
         pending = publisher.pending.get(number)
@@ -248,31 +261,34 @@ class Sequencer:
             reason = f"publish {number} is settled, or was given up, and its answer is no longer kept"
             self._reply(connection_id, _rejected(number, RejectCode.ANSWER_EXPIRED, reason))
 
-    def _put_off(self, publisher: _Publisher, publish: Publish | Message, now: int) -> Rejected | None:
+    def _put_off(self, publisher: _Publisher, publish: Publish | Message, size_bytes: int, now: int) -> Rejected | None:
         """A rejection that does not use up the number, if there is a reason for one."""
-        number = publish.client_sequence
+        number, config = publish.client_sequence, self._config
         follows = number - 1 if publish.after is None else publish.after
         if publisher.last < follows:  # 8.5
             return _rejected(number, RejectCode.OUT_OF_ORDER, f"publish {follows} comes first; the last one was {publisher.last}")
-        if len(publisher.pending) >= self._config.unanswered_max:  # 8.6, in this order
-            limit = self._config.unanswered_max
-            return _rejected(number, RejectCode.TOO_MANY_UNANSWERED, f"{limit} publishes wait for their answers")
-        if self._events_pending >= self._config.appends_pending_max:
+        if len(publisher.pending) >= config.unanswered_max:  # 8.6, in this order
+            return _rejected(number, RejectCode.TOO_MANY_UNANSWERED, f"{config.unanswered_max} publishes wait for their answers")
+        if self._events_pending >= config.appends_pending_max:
             reason = f"{self._events_pending} events wait to be stored"
             return _rejected(number, RejectCode.OVERLOADED, reason, _OVERLOAD_RETRY_MS)
-        wait_ms = publisher.rate_limit.spend(now)
+        wait_ms = publisher.publishes_left.spend(now)
         if wait_ms:
-            reason = f"more than {self._config.publishes_per_s:g} publishes per second"
+            reason = f"more than {config.publishes_per_s:g} publishes per second"
+            return _rejected(number, RejectCode.RATE, reason, wait_ms)
+        # What is too large for any frame comes through, so that it is refused for good and not put off for ever.
+        wait_ms = publisher.bytes_left.spend(now, min(size_bytes, config.frame_bytes_max))
+        if wait_ms:
+            reason = f"more than {config.publish_bytes_per_s} bytes of publishes per second"
             return _rejected(number, RejectCode.RATE, reason, wait_ms)
         return None
 
-    def _full_bucket(self) -> TokenBucket:
-        return TokenBucket(self._config.publishes_per_s, self._config.publish_burst)
-
-    def _take(self, publisher: _Publisher, client_id: str, publish: Publish | Message, connection_id: int, now: int) -> None:
+    def _take(
+        self, publisher: _Publisher, client_id: str, publish: Publish | Message, size_bytes: int, connection_id: int, now: int
+    ) -> None:
         number = publish.client_sequence
         answer: Answer
-        judged = self._judge(publish)
+        judged = self._judge(publish, size_bytes)
         if type(judged) is Rejected:
             answer = judged
         else:
@@ -296,7 +312,7 @@ class Sequencer:
         else:
             self._pending.append(pending)
 
-    def _judge(self, publish: Publish | Message) -> EventClass | Rejected:
+    def _judge(self, publish: Publish | Message, size_bytes: int) -> EventClass | Rejected:
         """The class of the event, or a final rejection if there is a reason for one."""
         number = publish.client_sequence
         try:
@@ -305,7 +321,6 @@ class Sequencer:
             if self._registry.class_of(publish.event_type) is None:
                 return _rejected(number, RejectCode.UNKNOWN_EVENT_TYPE, f"unknown event type {publish.event_type!r}")
             return _rejected(number, RejectCode.INVALID_EVENT, str(error))
-        size_bytes = encoded_bytes(publish.data)
         if size_bytes > self._config.frame_bytes_max:  # a POST may carry more than a frame, an event may not
             reason = f"data of {size_bytes} bytes; the limit is {self._config.frame_bytes_max}"
             return _rejected(number, RejectCode.INVALID_EVENT, reason)
@@ -353,14 +368,6 @@ def _of_a_copy(answer: Answer) -> Answer:
     if isinstance(answer, Rejected):
         return answer
     return Accepted(client_sequence=answer.client_sequence, sequence_number=answer.sequence_number, duplicate=True)
-
-
-def _restored(client: StoredClient, rate_limit: TokenBucket) -> _Publisher:
-    answers: dict[int, Answer] = {
-        number: Accepted(client_sequence=number, sequence_number=sequence_number) for number, sequence_number in client.answers
-    }
-    used_at = client.used_at * NS_PER_MS
-    return _Publisher(client.user_id, rate_limit, used_at, client.last_client_sequence, is_stored=True, answers=answers)
 
 
 class Appending:
