@@ -13,11 +13,9 @@ from typing import ParamSpec, TypeVar
 
 import trio
 
-from reference.client.mailbox import Delivery, Mailbox
+from reference.client.mailbox import Delivery, Mailbox, Ticket, Tickets
 from reference.client.outbox_store import OutboxStore, OutboxStoreFailed
-from reference.client.tap import LostConnection, QueuedPublish, ReceivedFrame, Tap, Tapped
-from reference.client.tickets import Ticket, Tickets
-from reference.client.transport import ClientTransport
+from reference.client.transport import ClientTransport, LostConnection, QueuedPublish, ReceivedFrame, Tap, Tapped
 from reference.protocol import frames
 from reference.protocol.actions import ClientAction, Open
 from reference.protocol.client.driver import ClientDriver

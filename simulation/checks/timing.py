@@ -8,7 +8,9 @@ from the machines' timers. Deadlines are checked when the alarm of that side was
 import math
 from bisect import bisect_left
 from collections.abc import Iterator
+from itertools import accumulate
 
+from reference.protocol.codec import encoded_bytes
 from reference.protocol.errors import CloseCode
 from reference.protocol.policies.catalogue import Policy
 from reference.protocol.states import ClientState, Transport
@@ -381,26 +383,37 @@ def tokens(trace_index: TraceIndex) -> Findings:
 
 
 def rates(trace_index: TraceIndex) -> Findings:
-    """G7: in no interval does the server take more publishes of one client than burst and rate allow."""
+    """G7, 8.6: in no interval does the server take more publishes of one client, or more of their bytes, than burst and rate
+    allow."""
     server = trace_index.started.server
     if server is None:
         return
+    entries = [entry for found in trace_index.entries.values() for entry in found]
+    sizes = {(entry.client_id, entry.client_sequence): encoded_bytes(entry.data) for entry in entries}
     for taken in _lives(trace_index):
-        for later in range(len(taken)):
-            most = min(
-                (taken[later] - taken[first]) / NS_PER_S * server.publishes_per_s - (later - first) for first in range(later + 1)
-            )
-            is_right = most + server.publish_burst >= 1 - 1e-6
-            what = f"a client had {later + 1} publishes taken, more than {server.publishes_per_s:g} per second allow"
-            yield None if is_right else f"{when(taken[later])} {what}"
+        sizes_taken = [sizes.get((each.client_id, each.client_sequence), 0) for each in taken]
+        yield from _within(taken, [1] * len(taken), server.publishes_per_s, server.publish_burst, "publishes")
+        yield from _within(taken, sizes_taken, server.publish_bytes_per_s, server.publish_bytes_burst, "bytes")
 
 
-def _lives(trace_index: TraceIndex) -> Iterator[list[int]]:
-    """When publishes of one client were taken, in one life of the server with one clock."""
-    taken: dict[str, list[int]] = {}
+def _within(taken: list[PublishTaken], costs: list[int], per_s: float, burst: int, unit: str) -> Findings:
+    """Whether a token bucket has enough for each, if it costs so much."""
+    spent = [0, *accumulate(costs)]
+    for later, record in enumerate(taken):
+        left = min(
+            (record.at - each.at) / NS_PER_S * per_s - (spent[later + 1] - spent[first])
+            for first, each in enumerate(taken[: later + 1])
+        )
+        what = f"a client had {spent[later + 1]} {unit} taken, more than {per_s:g} per second allow"
+        yield None if left + burst >= -1e-6 else f"{when(record.at)} {what}"
+
+
+def _lives(trace_index: TraceIndex) -> Iterator[list[PublishTaken]]:
+    """The publishes of one client that were taken, in one life of the server with one clock."""
+    taken: dict[str, list[PublishTaken]] = {}
     for record in trace_index.served:
         if isinstance(record, PublishTaken):
-            taken.setdefault(record.client_id, []).append(record.at)
+            taken.setdefault(record.client_id, []).append(record)
         elif isinstance(record, ServerStarted | ServerKilled | ClockStepped):
             yield from taken.values()
             taken = {}

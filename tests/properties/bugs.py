@@ -39,11 +39,11 @@ BUGS: tuple[Bug, ...] = (
     Bug('a restart folds events into a snapshot that has them', 'protocol.server.sequencer:Sequencer.__init__', 'number is not None and number > stored.snapshot.sequence_number', 'number is not None'),
     Bug('what waits for the store has no limit', 'protocol.server.sequencer:Sequencer._put_off', 'self._events_pending >= config.appends_pending_max', 'False'),
     Bug('answers are kept for ever', 'protocol.server.sequencer:Sequencer._settle', 'len(publisher.answers) > ANSWERS_KEPT', 'False', net='long'),
-    Bug('prunes are not folded', 'protocol.server.fold:Fold.apply', 'self._prunes[step] = None', 'pass'),
-    Bug('the first graft wins', 'protocol.server.fold:Fold.apply', 'self._grafts[position] = data', 'self._grafts.setdefault(position, data)'),
+    Bug('prunes are not folded', 'protocol.server.sequencer:Fold.apply', 'self._prunes[step] = None', 'pass'),
+    Bug('the first graft wins', 'protocol.server.sequencer:Fold.apply', 'self._grafts[position] = data', 'self._grafts.setdefault(position, data)'),
     # Sessions and presence.
-    Bug('generations are ignored', 'protocol.server.session_table:SessionTable.claim', 'generation < session.generation', 'False'),
-    Bug('the old connection keeps the session', 'protocol.server.session_table:SessionTable.claim', 'superseded, session.connection_id = session.connection_id, None', 'superseded, session.connection_id = None, None'),
+    Bug('generations are ignored', 'protocol.server.sessions:Sessions.claim', 'generation < session.generation', 'False'),
+    Bug('the old connection keeps the session', 'protocol.server.sessions:Sessions.claim', 'superseded, session.connection_id = session.connection_id, None', 'superseded, session.connection_id = None, None'),
     Bug('a second tab that leaves takes the user along', 'protocol.server.sessions:Attendance.leave', 'self._sessions[user_id] -= 1', 'self._sessions[user_id] = 0', design=True),
     Bug('a pong goes to the whole run', 'protocol.server.run:Run._receive', 'self._context.send((connection.connection_id,), frames.Pong(nonce=nonce, server_time=now // NS_PER_MS))', 'self._context.send(tuple(self._connections), frames.Pong(nonce=nonce, server_time=now // NS_PER_MS))', design=True),
     Bug('the cursor of who left stays', 'protocol.server.sessions:Attendance.leave', 'self._forget_cursor(user_id)', 'pass', net='presence'),
@@ -149,6 +149,6 @@ BUGS: tuple[Bug, ...] = (
     Bug('presence waits for four times its interval', 'protocol.server.sessions:Sessions._presence_changed', 'ns(self._context.config.presence_interval_s)', '4 * ns(self._context.config.presence_interval_s)'),
     Bug('cursors wait for ten times their interval', 'protocol.server.sessions:Sessions.move_cursor', 'ns(self._context.config.cursor_interval_s)', '10 * ns(self._context.config.cursor_interval_s)'),
     Bug('presence goes to one reader', 'protocol.server.run:Run._fire', 'self._sessions.send_presence(self._fan_out.current, now)', 'self._sessions.send_presence(self._fan_out.current[:1], now)'),
-    Bug('who comes by polling is named to nobody', 'protocol.server.sessions:Sessions.claim', 'is_new and self.attendance.arrive(user_id)', 'is_new and self.attendance.arrive(user_id) and transport is Transport.WEBSOCKET'),
+    Bug('who comes by polling is named to nobody', 'protocol.server.sessions:Sessions.claim', 'self.attendance.arrive(user_id)', 'self.attendance.arrive(user_id) and transport is Transport.WEBSOCKET'),
     Bug('a new token puts the next probe off', 'protocol.client.connectivity:Connectivity._fall_back', 'probe_at is None', 'True'),
 )

@@ -4,10 +4,10 @@ import pytest
 
 from reference.protocol import frames
 from reference.protocol.actions import Close, Open, RefreshToken, Send
-from reference.protocol.client.outcomes import SessionEnded
+from reference.protocol.client.outcomes import NotConnected, SessionEnded
 from reference.protocol.client.session import ClientSession
 from reference.protocol.config import ClientConfig
-from reference.protocol.errors import CloseCode
+from reference.protocol.errors import CloseCode, RemoteError
 from reference.protocol.policies.catalogue import Fixed
 from reference.protocol.policies.fallback import AfterFailures
 from reference.protocol.states import ClientState, Transport
@@ -94,6 +94,16 @@ def test_a_poll_without_an_answer_is_given_up_and_the_lane_begins_anew() -> None
     assert len(polling.polls) == 1
     polling.at(17)
     assert polling.polls[1].generation > polling.polls[0].generation
+
+
+def test_the_application_gets_the_reason_why_an_answer_counts_for_nothing() -> None:
+    polling = OpenPolling(request_timeout_s=10, poll_interval_s=2)
+    polling.session.take_outcomes()
+    polling.session.receive_malformed(polling.number, RemoteError(CloseCode.BAD_FRAME, "not JSON"), seconds(1))
+    polling.look()
+    polling.at(13)
+    reported = [outcome for outcome in polling.session.take_outcomes() if isinstance(outcome, NotConnected)]
+    assert reported == [NotConnected(None, "not JSON"), NotConnected(None, "request timeout: no answer within 10 s")]
 
 
 def test_bytes_of_a_large_answer_give_it_time_each_request_its_own() -> None:

@@ -294,6 +294,12 @@ def too_many_publishes() -> Records:
     return after(taken, *[taken] * (SERVER.publish_burst + 1))
 
 
+def too_many_bytes() -> Records:
+    taken = all_of(PublishTaken)[0]
+    stored = all_of(EntryStored, client_id=taken.client_id, client_sequence=taken.client_sequence)[0]
+    return exchanged(stored, changed(stored, data={"text": "x" * SERVER.publish_bytes_burst}))
+
+
 def gone_before_the_grace() -> Records:
     left = next(one for one in all_of(SessionLeft) if one.connection_id == 1)
     return after(left, SessionDeparted(at=left.at, client_id="client0", session_id=left.session_id))
@@ -417,6 +423,7 @@ BROKEN: list[tuple[str, str, Callable[[], Records]]] = [
     ("G7", "tokens", token_outlived),
     ("G7", "tokens", token_cut_short),
     ("G7", "rates", too_many_publishes),
+    ("G7", "rates", too_many_bytes),
     ("G8", "in_order_in_the_end", out_of_order),
     ("G9", "ownership", given_to_the_old_one),
     ("G9", "ownership", taken_from_the_old_one),

@@ -255,7 +255,7 @@ class ClientSession:
         if connection_id == self._connectivity.websocket:
             self._connectivity.leave(error.code, error.message, now)
         elif connection_id == self._connectivity.polling.connection_id:
-            self._connectivity.polling_timed_out(now)
+            self._connectivity.abandon_polling(error.message, now)
         self._send_waiting(now)
         self.handle_timeout(now)
 
@@ -513,7 +513,8 @@ class ClientSession:
             case Timer.POLL:
                 self._connectivity.polling.poll(*self.position, self.session_id, self.queued_messages, now)
             case Timer.POLL_LIMIT | Timer.PUBLISH_LIMIT:
-                self._connectivity.polling_timed_out(now)
+                reason = f"request timeout: no answer within {self.config.request_timeout_s:g} s"
+                self._connectivity.abandon_polling(reason, now)
             case Timer.PATIENCE:
                 self._lose_patience(now)
             case Timer.REFRESH:

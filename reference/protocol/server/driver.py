@@ -17,7 +17,7 @@ from reference.protocol.records import Append
 from reference.protocol.server.connection import Identity
 from reference.protocol.server.observations import Observation
 from reference.protocol.server.outgoing import CONTROL_FRAMES_MAX, Outgoing, Socket
-from reference.protocol.server.run import GOING_AWAY, Run
+from reference.protocol.server.run import Run
 from reference.protocol.states import Transport
 from reference.protocol.statistics import Held
 
@@ -170,7 +170,12 @@ class RunDriver(Generic[T]):
     # The operator, and time.
 
     def go_away(
-        self, *, retry_after_ms: int, spread_ms: int, of: Sequence[int] | None = None, code: CloseCode = GOING_AWAY
+        self,
+        *,
+        retry_after_ms: int,
+        spread_ms: int,
+        of: Sequence[int] | None = None,
+        code: CloseCode = CloseCode.GOING_AWAY,
     ) -> None:
         """As Run.go_away."""
         self.run.go_away(self._io.now(), retry_after_ms=retry_after_ms, spread_ms=spread_ms, of=of, code=code)

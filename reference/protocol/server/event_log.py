@@ -11,7 +11,7 @@ from itertools import accumulate
 
 from reference.protocol.codec import encoded_bytes
 from reference.protocol.events import Event
-from reference.protocol.frames import Outcome, ResetReason, Start
+from reference.protocol.frames import Outcome, ResetReason, SnapshotFrame, Start
 from reference.protocol.records import LogEntry, Snapshot, retention
 
 TRIM_AT = 256  # drop trimmed events in pieces of this size: cheap per event
@@ -25,6 +25,11 @@ class ReadPosition:
     reason: ResetReason | None
     after: int
     snapshot: Snapshot | None
+
+    @property
+    def first_frame(self) -> SnapshotFrame | None:
+        """The snapshot to send before the first event, if there is one."""
+        return None if self.snapshot is None else SnapshotFrame(self.snapshot.sequence_number, self.snapshot.state)
 
 
 class EventLog:

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 from reference.protocol.actions import Deliver
 from reference.protocol.config import ServerConfig
-from reference.protocol.errors import CloseCode, RemoteError
 from reference.protocol.frames import Events
 from reference.protocol.server.context import RunContext, RunTimer
 from reference.protocol.server.event_log import EventLog
@@ -170,12 +169,6 @@ class Readers:
         """The socket has sent some bytes: the reader is slow, but not stalled."""
         if (RunTimer.STALLED, connection_id) in self._context.timers:
             self._watch(connection_id, now)
-
-    def acknowledged(self, number: int, head: int) -> None:
-        """The client has delivered everything up to `number` to its application. Raises RemoteError for a number above the
-        head."""
-        if number > head:
-            raise RemoteError(CloseCode.BAD_FRAME, f"ack of {number}; the head is {head}")
 
     def _watch_lag(self, connection_id: int, now: int) -> None:
         if (RunTimer.STALLED, connection_id) not in self._context.timers and self._fan_out.is_lagging(connection_id):

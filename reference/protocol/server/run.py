@@ -37,9 +37,6 @@ from reference.protocol.states import ConnectionState, Transport
 from reference.protocol.statistics import Held, RunStatistics
 from reference.protocol.timers import ENTRIES_LEFT_MAX, NS_PER_MS, ns
 
-GOING_AWAY = CloseCode.GOING_AWAY
-
-
 COME_BACK_MS = 1000
 """The wait that a client is asked for when there is no room for it."""
 COME_BACK_SPREAD_MS = 5000
@@ -104,10 +101,6 @@ class Run:
     def receive_frame(self, connection_id: int, frame: frames.Frame, now: int) -> None:
         """A complete frame has arrived; see `receive_frames`."""
         self.receive_frames(connection_id, (frame,), now)
-
-    def receive_malformed(self, connection_id: int, error: RemoteError, now: int) -> None:
-        """A message arrived that is not a frame."""
-        self.receive_frames(connection_id, (error,), now)
 
     def receive_frames(
         self, connection_id: int, messages: Sequence[frames.Frame | RemoteError], now: int, others: int = 0
@@ -226,7 +219,13 @@ class Run:
     # Inputs from the operator.
 
     def go_away(
-        self, now: int, *, retry_after_ms: int, spread_ms: int, of: Sequence[int] | None = None, code: CloseCode = GOING_AWAY
+        self,
+        now: int,
+        *,
+        retry_after_ms: int,
+        spread_ms: int,
+        of: Sequence[int] | None = None,
+        code: CloseCode = CloseCode.GOING_AWAY,
     ) -> None:
         """Ask every client, or those on these connections, to reconnect later (8.40, 8.44)."""
         leaving = [c for c in map(self._connections.get, self._connections if of is None else of) if c is not None]
@@ -342,7 +341,8 @@ class Run:
                 session = session_of(connection)
                 self._sequencer.publish(session.client_id, session.user_id, frame, connection.connection_id, now)
             case frames.Ack(sequence_number=number):
-                self._readers.acknowledged(number, self._log.head)
+                if number > self._log.head:  # 4.5
+                    raise RemoteError(CloseCode.BAD_FRAME, f"ack of {number}; the head is {self._log.head}")
             case frames.Ping(nonce=nonce):
                 self._context.send((connection.connection_id,), frames.Pong(nonce=nonce, server_time=now // NS_PER_MS))
                 self._context.pinged(session_of(connection), frame)

@@ -13,6 +13,8 @@ could make the server forget an earlier publish, although the client believes th
 Each program that starts uses a new client id, so a run would run out of places for them. When a new one needs a place, the ids
 that have published nothing for `clients_kept_s` are forgotten (8.3); the store forgets them with the next batch.
 
+`Fold` is the state of the run: an event that would exceed its limits is refused before it is numbered.
+
 `Appending` gives events to the store, one batch at a time. Everything published while a batch is being stored becomes the next
 batch, so a busy run stores, encodes and pushes larger batches without a setting for it. A quiet run never waits.
 """
@@ -22,14 +24,14 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from reference.protocol import events
 from reference.protocol.codec import encoded_bytes
 from reference.protocol.config import ServerConfig
 from reference.protocol.errors import InvalidEvent, RejectCode
-from reference.protocol.events import Event, EventClass, EventRegistry
+from reference.protocol.events import Data, Event, EventClass, EventRegistry, key_of
 from reference.protocol.frames import Accepted, Message, Publish, Rejected
 from reference.protocol.rate_limit import TokenBucket
-from reference.protocol.records import ANSWERS_KEPT, Append, LogEntry, Snapshot, StoredClient, StoredRun, retention
-from reference.protocol.server.fold import Fold
+from reference.protocol.records import ANSWERS_KEPT, Append, LogEntry, RunState, Snapshot, StoredClient, StoredRun, retention
 from reference.protocol.statistics import Held
 from reference.protocol.timers import NS_PER_MS, ns
 
@@ -368,6 +370,87 @@ def _of_a_copy(answer: Answer) -> Answer:
     if isinstance(answer, Rejected):
         return answer
     return Accepted(client_sequence=answer.client_sequence, sequence_number=answer.sequence_number, duplicate=True)
+
+
+class Fold:
+    """The state of a run: the fold of its critical events (1.7), and its limits.
+
+    Graft: the last write wins at each position. Prune: a set of steps. Flag: append-only. Events of other types do not change it.
+    """
+
+    def __init__(self, state: RunState) -> None:
+        self._grafts: dict[str, Data] = dict(state.grafts)
+        self._prunes: dict[str, None] = dict.fromkeys(state.prunes)
+        self._flags: list[Data] = list(state.flags)
+        self._graft_bytes = {position: _graft_bytes(position, data) for position, data in state.grafts.items()}
+        self._entries_bytes = (
+            sum(self._graft_bytes.values()) + sum(map(encoded_bytes, state.prunes)) + sum(map(encoded_bytes, state.flags))
+        )
+
+    @property
+    def entries(self) -> int:
+        return len(self._grafts) + len(self._prunes) + len(self._flags)
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of the state as JSON, as in a snapshot (1.8)."""
+        commas = sum(max(0, len(entries) - 1) for entries in (self._grafts, self._prunes, self._flags))
+        return _EMPTY_BYTES + self._entries_bytes + commas
+
+    def apply(self, event_type: str, data: Data) -> None:
+        """Apply one event (1.7). Its data has passed EventRegistry.check_publish."""
+        match event_type:
+            case events.GRAFT:
+                position = key_of(event_type, data)
+                size_bytes = _graft_bytes(position, data)
+                self._entries_bytes += size_bytes - self._graft_bytes.get(position, 0)
+                self._graft_bytes[position] = size_bytes
+                self._grafts[position] = data
+            case events.PRUNE:
+                step = key_of(event_type, data)
+                if step not in self._prunes:
+                    self._prunes[step] = None
+                    self._entries_bytes += encoded_bytes(step)
+            case events.FLAG:
+                self._flags.append(data)
+                self._entries_bytes += encoded_bytes(data)
+            case _:
+                pass
+
+    def has_room(self, event_type: str, data: Data, entries_max: int, bytes_max: int) -> bool:
+        """Whether the event may be applied (1.8). An event that replaces an entry needs no new one, and an event that does not
+        enlarge the state always has room: so a full state can be made smaller."""
+        match event_type:
+            case events.GRAFT:
+                position = key_of(event_type, data)
+                replaced_bytes = self._graft_bytes.get(position)
+                grows_bytes = _graft_bytes(position, data) - (replaced_bytes or 0)
+                is_new = replaced_bytes is None
+            case events.PRUNE:
+                step = key_of(event_type, data)
+                is_new = step not in self._prunes
+                grows_bytes = encoded_bytes(step) if is_new else 0
+            case events.FLAG:
+                is_new, grows_bytes = True, encoded_bytes(data)
+            case _:
+                return True
+        if not is_new:
+            return grows_bytes <= 0 or self.size_bytes + grows_bytes <= bytes_max
+        return self.entries < entries_max and self.size_bytes + grows_bytes + 1 <= bytes_max
+
+    def state(self) -> RunState:
+        """A frozen copy."""
+        return RunState(dict(self._grafts), tuple(sorted(self._prunes)), tuple(self._flags))
+
+    def snapshot(self, sequence_number: int) -> Snapshot:
+        return Snapshot(sequence_number, self.state())
+
+
+_EMPTY_BYTES = encoded_bytes(RunState())
+
+
+def _graft_bytes(position: str, data: Data) -> int:
+    return encoded_bytes(position) + len(":") + encoded_bytes(data)
 
 
 class Appending:
