@@ -2,7 +2,7 @@
 
 connect     one nursery for all tasks of the client, until the block ends; exceptions of the block are raised unchanged
 leaving     at the end of the block: wait for open answers (`drain_s`), send `bye`, close
-result      publishes that were given up, and whose result no task has awaited, are raised, or logged if the block itself has raised
+result      publishes that were given up, and whose result no task has awaited, are raised; logged if the block itself has raised
 cancelled   the connection is cut at once; the server notices, and ends the user's presence after the grace period
 """
 

@@ -252,9 +252,7 @@ def test_a_poll_that_the_server_holds_goes_on_while_another_request_is_asked_to_
 
 
 def test_a_rejection_names_a_time_for_what_a_failed_request_carried_too() -> None:
-    polling = OpenPolling(
-        poll_interval_s=2, request_timeout_s=100, probe_interval_s=1, probe_interval_max_s=1, probe_jitter=0
-    )
+    polling = OpenPolling(poll_interval_s=2, request_timeout_s=100, probe_interval_s=1, probe_interval_max_s=1, probe_jitter=0)
     session = polling.session
     polling.answer(0.5)
     session.publish("CHAT", {}, seconds(0.6))

@@ -304,9 +304,7 @@ def test_the_clock_of_an_event_is_in_milliseconds() -> None:
 
 def test_each_message_of_a_request_takes_its_bytes_from_the_rate() -> None:
     site = Site(frame_bytes_max=1024, publish_bytes_burst=1024, publish_bytes_per_s=500)
-    messages = tuple(
-        frames.Message(client_sequence=number, event_type="CHAT", data={"text": "x" * 1000}) for number in (1, 2)
-    )
+    messages = tuple(frames.Message(client_sequence=number, event_type="CHAT", data={"text": "x" * 1000}) for number in (1, 2))
     assert site.ask(frames.PublishRequest(client_id="client-1", messages=messages)) == []
     append = site.run.events_to_append()
     assert append is not None

@@ -31,7 +31,7 @@ from reference.protocol.errors import InvalidEvent, RejectCode
 from reference.protocol.events import Data, Event, EventClass, EventRegistry, key_of
 from reference.protocol.frames import Accepted, Message, Publish, Rejected
 from reference.protocol.rate_limit import TokenBucket
-from reference.protocol.records import ANSWERS_KEPT, Append, LogEntry, RunState, Snapshot, StoredClient, StoredRun, retention
+from reference.protocol.records import ANSWERS_KEPT, Append, LogEntry, RunState, Snapshot, StoredRun, retention
 from reference.protocol.statistics import Held
 from reference.protocol.timers import NS_PER_MS, ns
 

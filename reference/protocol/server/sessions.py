@@ -204,7 +204,7 @@ class Sessions:
         now: int,
     ) -> Session:
         """Make a connection of that generation the owner of the client's session; `take_superseded` returns the WebSocket that
-        lost it. Raises RemoteError FORBIDDEN (another user's client id), SUPERSEDED (a newer connection owns it) or OVERLOADED."""
+        lost it. Raises RemoteError: FORBIDDEN (another user's client id), SUPERSEDED (a newer one owns it) or OVERLOADED."""
         self.check_owner(client_id, user_id)
         session = self._sessions.get(client_id)
         if session is None:
