@@ -111,7 +111,7 @@ BUGS: tuple[Bug, ...] = (
     Bug('a return does not end the grace', 'protocol.server.sessions:Sessions.claim', 'self._context.timers.cancel((RunTimer.GRACE, client_id))', 'pass'),
     Bug('the rate is ten times what it says', 'protocol.server.sequencer:Sequencer._new_publisher', 'config.publishes_per_s', '10 * config.publishes_per_s'),
     Bug('the burst is ten times what it says', 'protocol.server.sequencer:Sequencer._new_publisher', 'config.publish_burst', '10 * config.publish_burst'),
-    Bug('publishes have no rate', 'protocol.server.sequencer:Sequencer._put_off', 'publisher.publishes_left.spend(now)', '0'),
+    Bug('publishes have no rate', 'protocol.server.sequencer:Sequencer._put_off', 'publisher.rate_limit.spend(now, charged_bytes)', '(0, 0)'),
     Bug('heartbeats stop after the first', 'protocol.server.run:Run._fire', 'self._context.timers.set((RunTimer.HEARTBEAT, THE_RUN), now + self._heartbeat_ns)', 'pass'),
     Bug('heartbeats come at half of their rate', 'protocol.server.run:Run._fire', 'now + self._heartbeat_ns', 'now + 2 * self._heartbeat_ns'),
     Bug('a heartbeat goes to one reader', 'protocol.server.run:Run._fire', 'self._context.send(self._fan_out.current, frames.Heartbeat(self._log.head))', 'self._context.send(self._fan_out.current[:1], frames.Heartbeat(self._log.head))'),

@@ -30,7 +30,7 @@ from reference.protocol.config import ServerConfig
 from reference.protocol.errors import InvalidEvent, RejectCode
 from reference.protocol.events import Data, Event, EventClass, EventRegistry, key_of
 from reference.protocol.frames import Accepted, Message, Publish, Rejected
-from reference.protocol.rate_limit import TokenBucket
+from reference.protocol.rate_limit import PublishRate, TokenBucket
 from reference.protocol.records import ANSWERS_KEPT, Append, LogEntry, RunState, Snapshot, StoredRun, retention
 from reference.protocol.statistics import Held
 from reference.protocol.timers import NS_PER_MS, ns
@@ -44,11 +44,10 @@ Answer = Accepted | Rejected
 
 @dataclass(slots=True)
 class _Publisher:
-    """The deduplication memory of one client, and its rate limits: of publishes, and of their bytes."""
+    """The deduplication memory of one client, and its rate limit."""
 
     user_id: str
-    publishes_left: TokenBucket
-    bytes_left: TokenBucket
+    rate_limit: PublishRate
     used_at: int
     """When it published last, in ns."""
     last: int = 0
@@ -248,8 +247,9 @@ class Sequencer:
     def _new_publisher(self, user_id: str, used_at: int) -> _Publisher:
         """A publisher with full buckets (8.6)."""
         config = self._config
-        publishes_left = TokenBucket(config.publishes_per_s, config.publish_burst)
-        return _Publisher(user_id, publishes_left, TokenBucket(config.publish_bytes_per_s, config.publish_bytes_burst), used_at)
+        publishes = TokenBucket(config.publishes_per_s, config.publish_burst)
+        data_bytes = TokenBucket(config.publish_bytes_per_s, config.publish_bytes_burst)
+        return _Publisher(user_id, PublishRate(publishes, data_bytes), used_at)
 
     def _answer_again(self, publisher: _Publisher, number: int, connection_id: int) -> None:
         pending = publisher.pending.get(number)
@@ -274,15 +274,12 @@ class Sequencer:
         if self._events_pending >= config.appends_pending_max:
             reason = f"{self._events_pending} events wait to be stored"
             return _rejected(number, RejectCode.OVERLOADED, reason, _OVERLOAD_RETRY_MS)
-        wait_ms = publisher.publishes_left.spend(now)
-        if wait_ms:
-            reason = f"more than {config.publishes_per_s:g} publishes per second"
-            return _rejected(number, RejectCode.RATE, reason, wait_ms)
         # What is too large for any frame comes through, so that it is refused for good and not put off for ever.
-        wait_ms = publisher.bytes_left.spend(now, min(size_bytes, config.frame_bytes_max))
-        if wait_ms:
-            reason = f"more than {config.publish_bytes_per_s} bytes of publishes per second"
-            return _rejected(number, RejectCode.RATE, reason, wait_ms)
+        charged_bytes = size_bytes if size_bytes < config.frame_bytes_max else config.frame_bytes_max
+        wait_ms, bytes_wait_ms = publisher.rate_limit.spend(now, charged_bytes)
+        if wait_ms or bytes_wait_ms:
+            what = f"{config.publishes_per_s:g} publishes" if wait_ms else f"{config.publish_bytes_per_s} bytes of publishes"
+            return _rejected(number, RejectCode.RATE, f"more than {what} per second", max(wait_ms, bytes_wait_ms))
         return None
 
     def _take(
