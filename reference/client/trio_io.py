@@ -99,7 +99,8 @@ class TrioIO:
         """Publish; the ticket exists before the outcomes of this input are delivered."""
         now = self.now()
         ticket = self.tickets.issue(self.session.publish(event_type, data, now))
-        self._notify_taps(now, QueuedPublish(ticket.number, event_type, data))
+        if self._taps:
+            self._notify_taps(now, QueuedPublish(ticket.number, event_type, data))
         self._driver.drain()
         return ticket
 

@@ -6,13 +6,13 @@ __all__ = ["BUGS", "Bug", "applied", "fits"]
 
 BUGS: tuple[Bug, ...] = (
     # The outbox.
-    Bug('the newest is sent first', 'protocol.client.outbox:Outbox.take_sendable', 'next(iter(self._queue.values()))', 'next(reversed(self._queue.values()))'),
-    Bug('a number that was given up is not declared', 'protocol.client.outbox:Outbox._send', 'None if follows else before', 'None'),
-    Bug('what was sent counts as delivered', 'protocol.client.outbox:Outbox.connection_lost', 'message.in_flight = False', 'pass', design=True),
-    Bug('copies on their way are not counted', 'protocol.client.outbox:Outbox._send', 'message.copies_out += 1', 'pass'),
-    Bug('the outbox forgets its bytes', 'protocol.client.outbox:Outbox.add', 'self._bytes += size_bytes', 'pass', net='outbox'),
-    Bug('the outbox has no limit', 'protocol.client.outbox:Outbox._make_room', 'len(self) - len(dropped) >= self._messages_max', 'False'),
-    Bug('everything is sent at once', 'protocol.client.outbox:Outbox.take_sendable', 'len(self._unanswered) < self._unanswered_max', 'True'),
+    Bug('the newest is sent first', 'protocol.client.publishing:Outbox.take_sendable', 'next(iter(self._queue.values()))', 'next(reversed(self._queue.values()))'),
+    Bug('a number that was given up is not declared', 'protocol.client.publishing:Outbox._send', 'None if follows else before', 'None'),
+    Bug('what was sent counts as delivered', 'protocol.client.publishing:Outbox.connection_lost', 'message.in_flight = False', 'pass', design=True),
+    Bug('copies on their way are not counted', 'protocol.client.publishing:Outbox._send', 'message.copies_out += 1', 'pass'),
+    Bug('the outbox forgets its bytes', 'protocol.client.publishing:Outbox.add', 'self._bytes += size_bytes', 'pass', net='outbox'),
+    Bug('the outbox has no limit', 'protocol.client.publishing:Outbox._make_room', 'len(self) - len(dropped) >= self._messages_max', 'False'),
+    Bug('everything is sent at once', 'protocol.client.publishing:Outbox.take_sendable', 'len(self._unanswered) < self._unanswered_max', 'True'),
     # The inbox and what a client receives.
     Bug('gaps are delivered', 'protocol.client.delivery:Inbox.receive', 'number == self.last + 1', 'number > self.last'),
     Bug('duplicates are delivered, and the cursor moves back', 'protocol.client.delivery:Inbox.receive', 'number == self.last + 1', 'True', design=True),
@@ -23,11 +23,11 @@ BUGS: tuple[Bug, ...] = (
     Bug('a snapshot does not move the cursor', 'protocol.client.delivery:EventDelivery._take_snapshot', 'self.inbox.start_at(announced.epoch, frame.sequence_number)', 'self.inbox.epoch = announced.epoch'),
     Bug('the position is forgotten with the connection', 'protocol.client.delivery:EventDelivery.disconnected', 'self._passed_over = False', 'self.inbox.last = 0', design=True),
     # The log and its readers.
-    Bug('a replay is cut without a notification', 'protocol.server.fan_out:FanOut.next_batch', 'reader.after = batch.last', 'reader.after = self._log.head', design=True),
+    Bug('a replay is cut without a notification', 'protocol.server.event_log:FanOut.next_batch', 'reader.after = batch.last', 'reader.after = self._log.head', design=True),
     Bug('a replay is newest first', 'protocol.server.event_log:EventLog.read', 'return tuple(events)', 'return tuple(events[::-1])', design=True),
     Bug('a position of another history is resumed', 'protocol.server.event_log:EventLog.place', 'epoch is not None and epoch != self.epoch', 'False'),
     Bug('a resume begins one event too late', 'protocol.server.event_log:EventLog.place', 'ReadPosition("resumed", None, after, None)', 'ReadPosition("resumed", None, min(after + 1, self.head), None)'),
-    Bug('what a socket refused counts as delivered', 'protocol.server.fan_out:FanOut.took_nothing_of', 'batch.first - 1', 'batch.last', net='fan out', design=True),
+    Bug('what a socket refused counts as delivered', 'protocol.server.event_log:FanOut.took_nothing_of', 'batch.first - 1', 'batch.last', net='fan out', design=True),
     # The sequencer and the state.
     Bug('no dedupe: a retry doubles a graft', 'protocol.server.sequencer:Sequencer.publish', 'number <= publisher.last', 'False', design=True),
     Bug('acknowledged before it is stored', 'protocol.server.sequencer:Sequencer._take', 'type(answer) is Rejected and not self._pending', 'not self._pending'),
@@ -85,7 +85,7 @@ BUGS: tuple[Bug, ...] = (
     Bug('a position that is no longer kept is resumed', 'protocol.server.event_log:EventLog.place', 'not self.holds(after)', 'False'),
     Bug('the log is trimmed past its newest snapshot', 'protocol.server.event_log:EventLog.oldest', 'self.snapshot.sequence_number', 'self.head', net='place'),
     Bug('a reader that fell out of the log is not notified', 'protocol.server.run:Run.handle_appended', 'self._fan_out.fallen_out()', '()'),
-    Bug('a reader that takes nothing is kept', 'protocol.server.fan_out:Readers._watch_lag', '(RunTimer.STALLED, connection_id) not in self._context.timers', 'False'),
+    Bug('a reader that takes nothing is kept', 'protocol.server.event_log:Readers._watch_lag', '(RunTimer.STALLED, connection_id) not in self._context.timers', 'False'),
     Bug('two batches are with the store at once', 'protocol.server.sequencer:Appending.has_next', 'self._under_way is None', 'True'),
     # The shells, and what lies between a machine and a socket.
     Bug('the session does not get the close code', 'client.websocket:WebSocketTransport.run', 'self._end.code', 'None', net='never'),
@@ -93,12 +93,12 @@ BUGS: tuple[Bug, ...] = (
     Bug('the run is not notified that a connection is lost', 'server.connection:Upgrades._serve', 'live.lost(number, peer_code)', 'pass', net='half closed'),
     Bug('a socket that takes nothing counts as moving', 'server.peers:WebSocketPeer._flush', 'self._websocket.statistics().bytes_out > bytes_out', 'True', net='deaf reader'),
     Bug('a replay is dropped between the run and the socket', 'protocol.server.driver:RunDriver._catch_up', 'outgoing.push(self._replay(batch))', 'self._replay(batch)', net='slow reader'),
-    Bug('a reader whose socket is full counts as served', 'protocol.server.outgoing:Outgoing.offer', 'return False', 'return True', net='busy reader'),
+    Bug('a reader whose socket is full counts as served', 'protocol.server.driver:Outgoing.offer', 'return False', 'return True', net='busy reader'),
     Bug('the run is not notified that a socket refused a batch', 'protocol.server.driver:RunDriver._deliver', 'run.handle_refused(connection_id, batch, now)', 'pass', net='busy reader'),
     # The operator's side.
     Bug('an alert on a series that does not exist', 'infra.websocket-alerts', 'orchestrator_websocket_fallback_http_total', 'orchestrator_websocket_fallbacks_total', net='alerts', design=True, suffix='yml'),
     # The shell of the server.
-    Bug('live events overtake a replay', 'protocol.server.fan_out:FanOut.add', 'self._lagging[connection_id] = Lagging(after, seen)', 'self._current[connection_id] = None', design=True),
+    Bug('live events overtake a replay', 'protocol.server.event_log:FanOut.add', 'self._lagging[connection_id] = Lagging(after, seen)', 'self._current[connection_id] = None', design=True),
     Bug('a commit that failed counts as stored', 'server.live_run:LiveRun._stored', 'error is None', 'True', net='bad disk'),
     Bug('the user is the one that a header names', 'server.access.admission:AccessControl.identify_upgrade', 'return None if token is None else self._identify(token, run_id)', "user = head.header(b'x-user-id'); return Identity(user.decode()) if user else (None if token is None else self._identify(token, run_id))", net='wire', design=True),
     # Nothing before its time or after it, and nobody in another's name.

@@ -12,8 +12,7 @@ from reference.protocol.errors import CloseCode, RemoteError
 from reference.protocol.rate_limit import TokenBucket
 from reference.protocol.server.connection import Connection, Identity, Session, session_of
 from reference.protocol.server.context import RunContext, RunTimer
-from reference.protocol.server.event_log import EventLog, ReadPosition
-from reference.protocol.server.fan_out import FanOut
+from reference.protocol.server.event_log import EventLog, FanOut, ReadPosition
 from reference.protocol.server.observations import Joined
 from reference.protocol.server.sequencer import Sequencer
 from reference.protocol.server.sessions import Sessions
