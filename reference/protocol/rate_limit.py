@@ -32,7 +32,7 @@ class TokenBucket:
     def take(self, now: int, tokens: int) -> int:
         """Take up to that many tokens; returns how many were taken."""
         self._refill(now)
-        taken = min(tokens, max(0, int(self._left)))
+        taken = tokens if self._left >= tokens else max(0, int(self._left))
         self._left -= taken
         return taken
 

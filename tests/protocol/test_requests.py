@@ -1,5 +1,7 @@
 """The run over HTTP: the answers to polls and their times, the sessions that polls keep, and the answers to publish requests."""
 
+from typing import Any
+
 import pytest
 
 from reference.protocol import frames
@@ -244,11 +246,13 @@ def test_two_messages_of_one_number_are_refused() -> None:
     assert site.run.events_to_append() is None
 
 
-def test_a_request_that_is_a_bad_frame_takes_nothing_over() -> None:
+@pytest.mark.parametrize("bad", [{"messages": (message(1), message(1))}, {"cursor": {"text": "x" * 600}}])
+def test_a_request_that_is_a_bad_frame_takes_nothing_over(bad: dict[str, Any]) -> None:
     site = Site()
     go_live(site.run, 50, "client-1", "ann")
-    site.ask(frames.PublishRequest(client_id="client-1", generation=2, messages=(message(1), message(1))))
+    site.ask(frames.PublishRequest(client_id="client-1", generation=2, **bad))
     assert closes(site.actions) == [(1, CloseCode.BAD_FRAME)]
+
 
 
 def test_a_publish_request_of_an_older_generation_is_refused_and_one_of_a_newer_takes_over() -> None:

@@ -59,13 +59,12 @@ class HttpRequests:
         if len(set(connection.expected)) < len(connection.expected):  # 8.24
             raise RemoteError(CloseCode.BAD_FRAME, SAME_NUMBER)
         session = self._sessions.session_of(request.client_id)
-        if session is not None:
-            if request.generation < session.generation:
-                raise RemoteError(CloseCode.SUPERSEDED, "a newer connection owns this session")
-            if request.generation > session.generation:
-                self._claim(connection, request.client_id, user_id, None, request.generation, 0, None, now)
+        if session is not None and request.generation < session.generation:
+            raise RemoteError(CloseCode.SUPERSEDED, "a newer connection owns this session")
         if request.cursor is not None:
             self._sessions.move_cursor(user_id, request.cursor, now)
+        if session is not None and request.generation > session.generation:
+            self._claim(connection, request.client_id, user_id, None, request.generation, 0, None, now)
         for message in request.messages:
             self._sequencer.publish(request.client_id, user_id, message, connection.connection_id, now)
         return None if request.messages else frames.PublishAnswer((), self._log.epoch)
