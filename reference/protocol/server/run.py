@@ -14,7 +14,7 @@ and for every lagging reader, whenever its socket has room, sends `next_batch(re
 A run that was idle for a while asks to be dropped (`Retire`); it is loaded again for the next client.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 from reference.protocol import frames
 from reference.protocol.actions import Close, Deliver, ServerAction
@@ -76,10 +76,10 @@ class Run:
         self._sessions = Sessions(self._context, self._sequencer.user_of, now)
         self._readers = Readers(self._context, self._fan_out, self._sessions.attendance)
         self._idling = Idling(self._context)
-        self._parts = (self._context, self._log, self._sequencer, self._sessions)
-        self._requests = HttpRequests(self.run_id, *self._parts)
+        parts = (self._context, self._log, self._sequencer, self._sessions)
+        self._requests = HttpRequests(self.run_id, *parts)
         self._connections = ConnectionTable(self._context, self._fan_out, self._requests, self._sequencer, self._sessions)
-        self._admission = Handshake(*self._parts, self._fan_out, self._connections.close_superseded)
+        self._admission = Handshake(*parts, self._fan_out, self._connections.close_superseded)
         self._heartbeat_ns, self._silence_ns = ns(config.heartbeat_interval_s), ns(config.silence_max_s)
         self._context.timers.set((RunTimer.HEARTBEAT, THE_RUN), now + self._heartbeat_ns)
         self._idling.watch(self.is_idle, now)
@@ -342,7 +342,34 @@ class Run:
 
     def statistics(self) -> RunStatistics:
         """The sizes and limits of everything the run holds, as a frozen value."""
-        return _statistics_of(*self._parts, self._appending, self._fan_out, self._requests, self._connections)
+        config, log, timers, fan_out = self.config, self._log, self._context.timers, self._fan_out
+        connections = len(self._connections)
+        present, orphans = self._sessions.count(self._connections)
+        timers_max = OF_RUN + len(OF_CONNECTION) * connections + present
+        in_memory_max = config.events_kept_max + config.snapshot_interval_events + TRIM_AT + config.appends_pending_max
+        return RunStatistics(
+            epoch=log.epoch,
+            head=log.head,
+            oldest=log.oldest,
+            snapshot_at=log.snapshot.sequence_number,
+            connections=connections,
+            sessions=present,
+            current=len(fan_out) - fan_out.behind,
+            lagging=fan_out.behind,
+            publishers=self._sequencer.publishers,
+            held=(
+                Held("connections", connections, config.connections_per_run_max),
+                Held("readers", len(fan_out), connections),
+                Held("polls that wait", self._requests.waiting, connections),
+                Held("sessions", present, config.sessions_per_run_max),
+                Held("sessions that point to a connection which is gone", orphans, 0),
+                Held("events under way to the store", self._appending.events_in_flight, config.appends_pending_max),
+                Held("events in memory", log.in_memory, in_memory_max),
+                Held("timers", len(timers), timers_max),
+                Held("entries of timers", timers.entries, 2 * timers_max + ENTRIES_LEFT_MAX),
+                *self._sequencer.held(),
+            ),
+        )
 
     # Frames.
 
@@ -503,42 +530,3 @@ class ConnectionTable(dict[int, Connection]):
             self._context.ended(connection_id, session, code, peer_code)
             if session is not None and session.connection_id == connection_id:
                 self._sessions.disconnected(session, now)
-
-
-def _statistics_of(
-    context: RunContext,
-    log: EventLog,
-    sequencer: Sequencer,
-    sessions: Sessions,
-    appending: Appending,
-    fan_out: FanOut,
-    requests: HttpRequests,
-    connections: Collection[int],
-) -> RunStatistics:
-    config = context.config
-    present, orphans = sessions.count(connections)
-    timers_max = OF_RUN + len(OF_CONNECTION) * len(connections) + present
-    in_memory_max = config.events_kept_max + config.snapshot_interval_events + TRIM_AT + config.appends_pending_max
-    return RunStatistics(
-        epoch=log.epoch,
-        head=log.head,
-        oldest=log.oldest,
-        snapshot_at=log.snapshot.sequence_number,
-        connections=len(connections),
-        sessions=present,
-        current=len(fan_out) - fan_out.behind,
-        lagging=fan_out.behind,
-        publishers=sequencer.publishers,
-        held=(
-            Held("connections", len(connections), config.connections_per_run_max),
-            Held("readers", len(fan_out), len(connections)),
-            Held("polls that wait", requests.waiting, len(connections)),
-            Held("sessions", present, config.sessions_per_run_max),
-            Held("sessions that point to a connection which is gone", orphans, 0),
-            Held("events under way to the store", appending.events_in_flight, config.appends_pending_max),
-            Held("events in memory", log.in_memory, in_memory_max),
-            Held("timers", len(context.timers), timers_max),
-            Held("entries of timers", context.timers.entries, 2 * timers_max + ENTRIES_LEFT_MAX),
-            *sequencer.held(),
-        ),
-    )
