@@ -11,7 +11,6 @@ A ticket is the handle of one publish that is not settled yet.
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import trio
 
@@ -149,18 +148,20 @@ class Ticket:
         return f"Ticket({self.number}, {'waiting' if self._result is None else self._result})"
 
 
-@dataclass(slots=True)
 class Tickets:
     """The unsettled tickets of one client. Bounded by the outbox: a publish that is not in it is settled."""
 
-    waiting: dict[int, Ticket]
+    def __init__(self) -> None:
+        self._unsettled: dict[int, Ticket] = {}
 
     def issue(self, number: int) -> Ticket:
-        ticket = self.waiting[number] = Ticket(number)
+        """The ticket of a publish that is in the outbox under this number."""
+        ticket = self._unsettled[number] = Ticket(number)
         return ticket
 
     def settle(self, result: PublishAccepted | PublishFailed) -> Ticket | None:
-        ticket = self.waiting.pop(result.ticket, None)
+        """Give the ticket its result, and return it; None if it was not issued here."""
+        ticket = self._unsettled.pop(result.ticket, None)
         if ticket is not None:
             ticket.settle(result)
         return ticket

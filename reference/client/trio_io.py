@@ -68,7 +68,7 @@ class TrioIO:
         self._clock = SessionClock()
         self._now = self._clock.now()
         self._has_reported = False  # whether the log has a line that the session is not connected
-        self.tickets = Tickets({})
+        self.tickets = Tickets()
         self.unseen: list[Ticket] = []
         """Publishes that failed at the end of the session without being awaited; bounded by the outbox."""
         self._logged_failures: dict[str, None] = {}

@@ -180,7 +180,8 @@ class ClientSession:
         if self.state is ClientState.CLOSED:
             ended = self._connectivity.ended
             assert ended is not None, "a closed session has ended"
-            raise session_closed(ended)
+            code = "" if ended.code is None else f" [{ended.code}]"
+            raise SessionClosed(f"the session has ended: {ended.message}{code}", ended.code)
         if self.state is ClientState.NEW:
             raise LocalError("start the session first")
 
@@ -550,9 +551,3 @@ class ClientSession:
                 self._connectivity.end(CloseCode.TOKEN, "the application supplied no token in time", now)
             case _:
                 assert_never(timer)
-
-
-def session_closed(ended: SessionEnded) -> SessionClosed:
-    """The exception for a session that has ended."""
-    code = "" if ended.code is None else f" [{ended.code}]"
-    return SessionClosed(f"the session has ended: {ended.message}{code}", ended.code)
