@@ -10,7 +10,7 @@ from reference.protocol.config import ServerConfig
 from reference.protocol.errors import CloseCode, ConfigError, InvalidEvent, Reaction, RejectCode, RemoteError, reaction_to
 from reference.protocol.events import DEFAULT_REGISTRY, EventClass, EventRegistry
 from reference.protocol.limits import Limit
-from reference.protocol.rate_limit import TokenBucket
+from reference.protocol.rate_limit import PublishRate, TokenBucket
 from reference.protocol.server.connection import USER_ID_CHARACTERS_MAX, Connection, Identity, too_many_frames
 from reference.protocol.server.context import RunContext
 from reference.protocol.server.observations import Answered, LimitReached
@@ -37,6 +37,16 @@ def test_a_wait_is_at_least_a_millisecond_and_at_most_a_day() -> None:
     assert [quick.spend(0), quick.spend(0)] == [0, 1]
     slow = TokenBucket(0.000001, 1)
     assert [slow.spend(0), slow.spend(0)] == [0, frames.MILLISECONDS_MAX]
+
+
+def test_a_publish_takes_from_both_buckets_or_from_none() -> None:
+    rate_limit = PublishRate(TokenBucket(1, 2), TokenBucket(100, 150))
+    assert rate_limit.spend(0, 100) == (0, 0)
+    assert rate_limit.spend(0, 100) == (0, 500)
+    assert rate_limit.spend(0, 50) == (0, 0), "what the bytes put off took no publish"
+    assert rate_limit.spend(0, 50) == (1000, 500)
+    assert rate_limit.spend(seconds(0.5), 50) == (500, 0)
+    assert rate_limit.spend(seconds(1), 100) == (0, 0)
 
 
 # One connection.
