@@ -66,9 +66,10 @@ class Handshake:
         if hello.token is None and connection.identity is not None:  # 8.35
             self._greet(connection, connection.identity, now)  # the token came with the upgrade and was checked then
         else:
-            self.ask_whose(connection, hello.token)
+            self.authenticate(connection, hello.token)
 
-    def ask_whose(self, connection: Connection, token: str | None) -> None:
+    def authenticate(self, connection: Connection, token: str | None) -> None:
+        """Ask the driver whose token this is; `authenticated` gets the answer."""
         self._context.actions.append(Authenticate(connection.connection_id, token))
 
     def authenticated(self, connection: Connection, identity: Identity, now: int) -> None:

@@ -79,7 +79,7 @@ class Run:
         parts = (self._context, self._log, self._sequencer, self._sessions)
         self._requests = HttpRequests(self.run_id, *parts)
         self._connections = ConnectionTable(self._context, self._fan_out, self._requests, self._sequencer, self._sessions)
-        self._admission = Handshake(*parts, self._fan_out, self._connections.close_superseded)
+        self._handshake = Handshake(*parts, self._fan_out, self._connections.close_superseded)
         self._heartbeat_ns, self._silence_ns = ns(config.heartbeat_interval_s), ns(config.silence_max_s)
         self._context.timers.set((RunTimer.HEARTBEAT, THE_RUN), now + self._heartbeat_ns)
         self._idling.watch(self.is_idle, now)
@@ -90,7 +90,7 @@ class Run:
         self, connection_id: int, transport: Transport, identity: Identity | None, new_session_id: str, now: int
     ) -> None:
         """A WebSocket is open, or an HTTP request has arrived. An HTTP request is authenticated before."""
-        connection = self._admission.opened(connection_id, transport, identity, new_session_id, now)
+        connection = self._handshake.opened(connection_id, transport, identity, new_session_id, now)
         self._connections[connection_id] = connection
         self._idling.watch(False, now)
         if len(self._connections) > self.config.connections_per_run_max:  # 8.27
@@ -152,7 +152,7 @@ class Run:
         try:
             if isinstance(identity, RemoteError):
                 raise identity
-            self._admission.authenticated(connection, identity, now)
+            self._handshake.authenticated(connection, identity, now)
         except RemoteError as error:
             self._connections.close(connection, error.code, error.message, now, limit=error.limit)
         self.handle_timeout(now)
@@ -387,9 +387,9 @@ class Run:
             case frames.Cursor(data=data):
                 self._sessions.move_cursor(session_of(connection).user_id, data, now)
             case frames.Hello():
-                self._admission.hello(connection, frame, now)
+                self._handshake.hello(connection, frame, now)
             case frames.Auth(token=token):
-                self._admission.ask_whose(connection, token)
+                self._handshake.authenticate(connection, token)
             case frames.Bye():
                 self._connections.close(connection, 1000, "bye", now)  # 8.31
                 if connection.session is not None:
@@ -432,7 +432,7 @@ class Run:
     def _fire_of_connection(self, timer: RunTimer, connection: Connection, now: int) -> None:
         match timer:
             case RunTimer.EXPIRING:
-                self._admission.warn(connection, now)
+                self._handshake.warn(connection, now)
             case RunTimer.LONG_POLL:
                 self._answer(connection, self._requests.take_expired(connection.connection_id, now), now)
             case _:
