@@ -254,7 +254,6 @@ def test_a_request_that_is_a_bad_frame_takes_nothing_over(bad: dict[str, Any]) -
     assert closes(site.actions) == [(1, CloseCode.BAD_FRAME)]
 
 
-
 def test_a_publish_request_of_an_older_generation_is_refused_and_one_of_a_newer_takes_over() -> None:
     site = Site()
     go_live(site.run, 50, "client-1", "ann")
