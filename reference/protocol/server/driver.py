@@ -81,7 +81,7 @@ class RunIO(Protocol[Out]):
 
 
 class Outgoing(Generic[T]):
-    """The frames waiting for one WebSocket: they are pushed while its socket takes them, and kept within a limit while it does not.
+    """The frames for one WebSocket: pushed while its socket takes them, and kept within a limit while it does not.
 
     There are two kinds of frames. *Control frames* (answers, pongs, presence) are for this connection alone, and wait here when
     its socket is full, at most `CONTROL_FRAMES_MAX` of them: above that the reader is too slow (8.18). *Batches* of the log never

@@ -464,8 +464,8 @@ class Run:
 class ConnectionTable(dict[int, Connection]):
     """Connections by number, in the order in which they were opened, and the steps that end each.
 
-    Whether we close a connection or the peer is gone, the same is removed: its cursor in the log, its requests, its timers, and its
-    ownership of the session. The session itself stays for the grace period.
+    Whether we close a connection or the peer is gone, the same is removed: its cursor in the log, its requests, its timers, and
+    its ownership of the session. The session itself stays for the grace period.
     """
 
     def __init__(
