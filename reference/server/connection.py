@@ -23,9 +23,8 @@ from reference.server.access.admission import AccessControl
 from reference.server.live_run import LiveRun
 from reference.server.monitoring.monitor import Monitor
 from reference.server.registry import RunRegistry, canonical_run_id
-from reference.server.wire.framing import Read, frame_text
 from reference.server.wire.request_head import HttpRefusal, RequestHead
-from reference.server.wire.websocket import Accept, ServerWebSocket, WebSocketClosed
+from reference.server.wire.websocket import Accept, Read, ServerWebSocket, WebSocketClosed, frame_text
 
 _PASSING = (Limit.LOADED_RUNS, Limit.USER_CONNECTIONS, Limit.UNAUTHENTICATED)
 """Limits that may be free again a little later."""
@@ -75,7 +74,7 @@ class Upgrades:
             websocket.forget_beginning()
             live = await self._runs.open(run_id)
             self._admission.check_still_open()
-            number = live.reserve(identity)
+            number = live.connect(websocket, identity)
         except WebSocketClosed:
             return
         except RemoteError as error:
@@ -85,7 +84,6 @@ class Upgrades:
             return
         peer_code = None
         try:
-            live.connect(number, websocket, identity)
             while hello:
                 self._pass_on(live, number, hello.pop(0))  # not kept: there is a token in it
             while True:

@@ -22,7 +22,7 @@ from reference.protocol.server.run import Run
 from reference.server.context import ServerContext
 from reference.server.live_run import LEASE_LOST, LiveRun
 from reference.store import EventStore, StoreError, StoreUnavailable
-from reference.store.place import ProcessAddress
+from reference.store.base import ProcessAddress
 
 PLACES_REMEMBERED_MAX = 10_000
 """How many runs of other processes are cached with their owner."""
@@ -71,13 +71,12 @@ class _Leaving:
 
 
 class RunRegistry:
-    """All runs that this server has in memory. Their alarms and loads are tasks in `nursery`."""
+    """All runs that this server has in memory. Their alarms and loads are tasks in the server's nursery."""
 
     def __init__(
         self,
         store: EventStore,
         shared: ServerContext,
-        nursery: trio.Nursery,
         *,
         config: ServerConfig,
         events: EventRegistry,
@@ -88,7 +87,6 @@ class RunRegistry:
         """`limits`: as `welcome` reports them."""
         self._store = store
         self._shared = shared
-        self._nursery = nursery
         self._config = config
         self._events = events
         self._limits = limits
@@ -107,6 +105,10 @@ class RunRegistry:
     def runs(self) -> tuple[LiveRun, ...]:
         """The runs in memory, in the order in which they were loaded."""
         return tuple(self._live.values())
+
+    def get(self, run_id: str) -> LiveRun | None:
+        """The run if it is in memory."""
+        return self._live.get(run_id)
 
     async def create(self, run_id: str) -> bool:
         """Create a run, durably. False: it existed. Raises RemoteError."""
@@ -204,7 +206,7 @@ class RunRegistry:
     def _begin_to_load(self, run_id: str) -> _Loading:
         self._make_room()
         loading = self._loading[run_id] = _Loading()
-        self._nursery.start_soon(self._load, run_id, loading)
+        self._shared.nursery.start_soon(self._load, run_id, loading)
         return loading
 
     async def _load(self, run_id: str, loading: _Loading) -> None:
@@ -222,7 +224,7 @@ class RunRegistry:
             now = self._shared.clock.now()
             run = Run(stored, config=self._config, now=now, registry=self._events, limits=self._limits)
             live = loading.live = self._live[run_id] = LiveRun(run, self._shared, self._forget)
-            self._nursery.start_soon(live.watch)
+            self._shared.nursery.start_soon(live.watch)
         except RemoteError as error:
             loading.error = error
         except StoreUnavailable as error:
@@ -238,7 +240,7 @@ class RunRegistry:
         del self._live[live.run_id]
         if self._owners is not None or not live.settled.is_set():
             leaving = self._leaving[live.run_id] = _Leaving(live)
-            self._nursery.start_soon(self._let_go, leaving)
+            self._shared.nursery.start_soon(self._let_go, leaving)
 
     async def _let_go(self, leaving: _Leaving) -> None:
         run_id = leaving.live.run_id

@@ -2,9 +2,8 @@
 URL.
 
 Read `base` for the guarantees, `position` for the rule that keeps them, then `memory`. A store on disk is `sql` with `changes`,
-`statements`, `sqlite` and `postgresql` (commits), `worker` (its thread), `tables` and `migrations`, and `history` (detects that a
-database is older than it was). A server uses a store through `writer.GroupCommit`; `ownership` decides which of several servers
-serves which run.
+`sqlite` and `postgresql` (commits), `tables` and `migrations`, and `history` (detects that a database is older than it was).
+A server uses a store through `writer.GroupCommit`; `ownership` decides which of several servers serves which run.
 """
 
 import re

@@ -24,6 +24,8 @@ import re
 from collections.abc import Sequence
 from typing import Protocol
 
+import msgspec
+
 from reference.protocol.errors import LocalError, SteadywireError
 from reference.protocol.records import Append, StoredRun
 
@@ -44,6 +46,15 @@ class StoreUnavailable(StoreError):
 
 class StoreOverloaded(StoreError):
     """More batches wait to be written than the limit allows; this batch was not taken."""
+
+
+class ProcessAddress(msgspec.Struct, frozen=True):
+    """A server process, for the others that share its database. A request with `secret` comes from one of them."""
+
+    process_id: int
+    host: str
+    port: int
+    secret: str
 
 
 class EventStore(Protocol):

@@ -33,8 +33,7 @@ from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from reference.protocol.timers import NS_PER_S
-from reference.store.base import StoreUnavailable
-from reference.store.place import ProcessAddress
+from reference.store.base import ProcessAddress, StoreUnavailable
 from reference.store.postgresql import advice, postgresql_engine
 from reference.store.tables import owners, processes, runs
 

@@ -24,8 +24,7 @@ import trio
 from reference.protocol.config import ServerConfig
 from reference.protocol.errors import ConfigError, SteadywireError
 from reference.protocol.server.observations import Observation
-from reference.server.app import open_server
-from reference.server.server import Server
+from reference.server.app import Server, open_server
 from reference.server.settings import ServerSettings
 from reference.store import StoreUnavailable, hide_password, open_store
 from simulation.trace.trace import QueueSampled, Trace

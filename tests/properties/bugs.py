@@ -91,7 +91,7 @@ BUGS: tuple[Bug, ...] = (
     Bug('the session does not get the close code', 'client.websocket:WebSocketTransport.run', 'self._end.code', 'None', net='never'),
     Bug('the session is not notified that its connection is lost', 'client.trio_io:TrioIO.lost', 'self.feed(self.session.connection_lost, connection_id, code, now, message=message, retry_after_ms=retry_after_ms)', 'pass', net='half closed'),
     Bug('the run is not notified that a connection is lost', 'server.connection:Upgrades._serve', 'live.lost(number, peer_code)', 'pass', net='half closed'),
-    Bug('a socket that takes nothing counts as moving', 'server.peers:WebSocketPeer._flush', 'self._websocket.statistics().bytes_out > bytes_out', 'True', net='deaf reader'),
+    Bug('a socket that takes nothing counts as moving', 'server.run_output:WebSocketPeer._flush', 'self._websocket.statistics().bytes_out > bytes_out', 'True', net='deaf reader'),
     Bug('a replay is dropped between the run and the socket', 'protocol.server.driver:RunDriver._catch_up', 'outgoing.push(self._replay(batch))', 'self._replay(batch)', net='slow reader'),
     Bug('a reader whose socket is full counts as served', 'protocol.server.outgoing:Outgoing.offer', 'return False', 'return True', net='busy reader'),
     Bug('the run is not notified that a socket refused a batch', 'protocol.server.driver:RunDriver._deliver', 'run.handle_refused(connection_id, batch, now)', 'pass', net='busy reader'),

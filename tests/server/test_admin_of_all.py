@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import trio
 
-from reference.server.cluster.peer_processes import ANSWER_S_MAX
+from reference.server.cluster.admin import ANSWER_S_MAX
 from reference.server.cluster.router import RELAYED
 from reference.store import parse_url
 from reference.store.ownership import Ownership
@@ -44,6 +44,13 @@ async def test_either_process_tells_of_both(postgres_url: str) -> None:
                 assert (await reported(house, "/metrics"))["totalSessions"] == 3
             assert await reported(two, "/cleanup-stale?maxAgeMs=0", "POST") == {"removed": 3, "remaining": 0}
             assert (await reported(one, "/metrics"))["totalSessions"] == 0
+
+
+async def test_a_body_that_nobody_reads_does_not_silence_the_others(postgres_url: str) -> None:
+    with trio.fail_after(30):
+        async with street(postgres_url) as (one, _):
+            answer = await one.ask("POST", f"{ADMIN}/cleanup-stale", b"{}", token="dev-admin:root")
+            assert json.loads(answer.body) == {"removed": 0, "remaining": 0}
 
 
 async def test_paging_shows_everything_once(postgres_url: str) -> None:

@@ -17,8 +17,8 @@ from postgres_server import execute
 from reference.protocol.config import ServerConfig
 from reference.protocol.frames import SUBPROTOCOL
 from reference.server.cluster import request_relay
+from reference.store.base import ProcessAddress
 from reference.store.ownership import SEEN_INTERVAL_S, Ownership
-from reference.store.place import ProcessAddress
 
 from .processes import serving
 from .streets import house_in, street

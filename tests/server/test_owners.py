@@ -138,6 +138,7 @@ async def test_an_owner_that_cannot_be_reached(postgres_url: str, monkeypatch: p
                 answer = await house.ask("GET", f"{POLL}?afterSequence=0")
                 assert (answer.status, json.loads(answer.body)["code"]) == (503, 4030)
                 assert b"cannot be reached" in answer.body
+                assert answer.headers["access-control-allow-origin"] == "*", "or a page of another origin cannot read it"
                 sent_away = f"/api/admin/websocket/runs/{RUN}/send-away"
                 assert (await house.ask("POST", sent_away, b"{}", token="dev-admin:root")).status == 503
                 body = json.dumps({"clientId": "ada", "messages": [chat(1)]}).encode()

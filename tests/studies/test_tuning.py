@@ -97,7 +97,7 @@ def test_the_answer_repeats_and_goes_on_from_a_folder(tuned: Tuned, folder: Path
 
 
 def test_the_answer_is_written_as_settings_that_are_read_back(tuned: Tuned, tmp_path: Path) -> None:
-    from reference.server.settings_file import load_settings
+    from reference.server.settings import load_settings
 
     paths = write(tuned, tmp_path)
     assert {path.name for path in paths} == {"report.html", "trials.parquet", "finalists.parquet", "client.toml", "server.toml"}

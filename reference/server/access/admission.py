@@ -4,7 +4,7 @@ the page     the origin, if a web page sent it (`origins`)
 the moment   everything is refused when the server is about to stop
 the run id   in its canonical form
 the token    the user, and whether the user may enter that run, or is an admin (`auth`)
-the rate     of requests about runs, by user (`user_limits`)
+the rate     of requests about runs, by user (`users`)
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from reference.protocol.limits import Limit
 from reference.protocol.server.connection import Identity
 from reference.server.access.auth import Authenticator, bearer_token, identify
 from reference.server.access.origins import OriginPolicy
-from reference.server.access.user_limits import UserRates
+from reference.server.access.users import UserRates
 from reference.server.clock import ServerClock
 from reference.server.registry import canonical_run_id
 from reference.server.wire.request_head import HttpRefusal, RequestHead

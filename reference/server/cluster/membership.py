@@ -13,7 +13,7 @@ import trio
 
 from reference.server.monitoring.logs import OnFault
 from reference.store import EventStore, StoreError, StoreUnavailable, shared_url
-from reference.store.place import ProcessAddress
+from reference.store.base import ProcessAddress
 
 if TYPE_CHECKING:
     from reference.store.ownership import Ownership

@@ -10,16 +10,14 @@ from collections.abc import Callable, MutableMapping
 from typing import Any
 
 import httpcore
-import msgspec
 import trio
 
-from reference.protocol.errors import HttpProblem
-from reference.server.cluster.router import MISDIRECTED, Routes, come_back, forwarded
+from reference.server.cluster.router import HOP_BY_HOP, MISDIRECTED, Routes, come_back, forwarded
 from reference.server.cluster.upgrade_relay import CONNECT_S_MAX, REACH_PAUSE_S, REACH_S_MAX
 from reference.server.http.request import head_of
 from reference.server.wire.exchange import AsgiApp, Receive, Send
 from reference.server.wire.request_head import HttpRefusal, RequestHead
-from reference.store.place import ProcessAddress
+from reference.store.base import ProcessAddress
 
 CONNECTIONS_MAX = 256
 """To all other processes together, for requests that are answered at once."""
@@ -34,7 +32,6 @@ READ_S_MAX = 60.0
 POOL_S_MAX = 5.0
 
 _WAIT = re.compile(rb"(?<=[?&])waitMs=0*[1-9][0-9]*(?=&|$)")
-_HOP_BY_HOP = (b"connection", b"keep-alive", b"transfer-encoding", b"te", b"trailer", b"upgrade", b"expect")
 _NOT_REACHED = (httpcore.ConnectError, httpcore.ConnectTimeout)
 _TIMEOUTS = {"connect": CONNECT_S_MAX, "read": READ_S_MAX, "write": CONNECT_S_MAX, "pool": POOL_S_MAX}
 
@@ -136,7 +133,7 @@ class RequestRelay:
         answer: "_Answer",
     ) -> None:
         url = httpcore.URL(scheme=b"http", host=place.host.encode(), port=place.port, target=target)
-        headers = forwarded(head, place, without=_HOP_BY_HOP)
+        headers = forwarded(head, place, without=HOP_BY_HOP)
         extensions = {"timeout": _TIMEOUTS}
         async with pool.stream(head.method, url, headers=headers, content=body or None, extensions=extensions) as response:
             if response.status == MISDIRECTED:
@@ -161,7 +158,7 @@ class _Answer:
     async def begin(self, response: httpcore.Response) -> None:
         self.has_begun = True
         headers = [(name.lower(), value) for name, value in response.headers]
-        headers = [(name, value) for name, value in headers if name not in _HOP_BY_HOP]
+        headers = [(name, value) for name, value in headers if name not in HOP_BY_HOP]
         await self._send({"type": "http.response.start", "status": response.status, "headers": headers})
 
     async def go_on(self, piece: bytes) -> None:
@@ -172,11 +169,7 @@ class _Answer:
 
 
 async def _refuse(refusal: HttpRefusal, send: Send) -> None:
-    problem = HttpProblem(code=refusal.code, message=refusal.message, retry_after_ms=refusal.retry_after_ms)
-    body = msgspec.json.encode(problem)
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    if refusal.retry_after_ms is not None:
-        headers.append((b"retry-after", str(-(-refusal.retry_after_ms // 1000)).encode()))
+    headers, body = refusal.answer()
     await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 

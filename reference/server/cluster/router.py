@@ -16,13 +16,15 @@ from reference.server.cluster.membership import Membership
 from reference.server.registry import RunRegistry, canonical_run_id
 from reference.server.wire.request_head import HttpRefusal, RequestHead
 from reference.store import StoreUnavailable
-from reference.store.place import ProcessAddress
+from reference.store.base import ProcessAddress
 
 RELAYED = b"x-steadywire-relayed"
 """The header of relayed requests: the secret of the process that they are for."""
 RETRY_AFTER_MS = 500
 MISDIRECTED = 421
 """The HTTP status (RFC 9110) with which a process refuses a request relayed to it by mistake."""
+HOP_BY_HOP = (b"connection", b"keep-alive", b"transfer-encoding", b"te", b"trailer", b"upgrade", b"expect")
+"""Headers that concern one connection only (RFC 9110, section 7.6.1)."""
 
 _OF_A_RUN = re.compile(
     r"/(?:ws|api)/runs/([^/]*)/collaboration(?:/[^/]*)?"

@@ -13,15 +13,15 @@ from reference.protocol.errors import CloseCode, RemoteError
 from reference.protocol.limits import Limit
 from reference.protocol.server.http_requests import SAME_NUMBER
 from reference.server.access.admission import AccessControl
-from reference.server.access.user_limits import UserRates
+from reference.server.access.users import UserRates
 from reference.server.clock import ServerClock
 from reference.server.http.answers import Answer, RequestRefused, json_answer
 from reference.server.http.description import get, post, put
 from reference.server.http.replay import HistoryRequest, ReplayAnswer, ReplayRequest, history, replay
 from reference.server.http.request import Request, wait_until_gone
 from reference.server.live_run import LiveRun
-from reference.server.peers import RequestPeer
 from reference.server.registry import RunRegistry
+from reference.server.run_output import RequestPeer
 
 PIECE_BYTES_MAX = 256 * 1024
 """Of events, encoded, that one turn of a run takes from a request: the costliest take 2 ms for 64 KiB."""

@@ -24,11 +24,10 @@ import trio
 from reference.protocol.errors import CloseCode
 from reference.protocol.limits import Limit
 from reference.server.wire.exchange import AsgiApp, Exchange
-from reference.server.wire.framing import INTERNAL_ERROR
 from reference.server.wire.http_wire import HttpWire
 from reference.server.wire.limits import DoorLimits, WebSocketLimits
 from reference.server.wire.push_stream import Address, PushStream
-from reference.server.wire.request_head import HttpRefusal, RequestHead
+from reference.server.wire.request_head import INTERNAL_ERROR, HttpRefusal, RequestHead
 from reference.server.wire.websocket import Accept, ServerWebSocket
 
 
@@ -99,6 +98,7 @@ class FrontDoor:
         self._requests_total = 0
         self._refusals_total = 0
         self._problems_total = 0
+        self._websocket_ended = trio.lowlevel.ParkingLot()
 
     def statistics(self) -> DoorStatistics:
         return DoorStatistics(
@@ -109,6 +109,11 @@ class FrontDoor:
             refusals_total=self._refusals_total,
             problems_total=self._problems_total,
         )
+
+    async def no_websockets(self) -> None:
+        """Wait until there is no WebSocket."""
+        while self._websockets:
+            await self._websocket_ended.park()
 
     async def serve(self, stream: PushStream) -> None:
         """Serve one connection to its end and close `stream`. Raises nothing but cancellation."""
@@ -222,14 +227,18 @@ class FrontDoor:
         except Exception as error:
             self._report(Problem("the WebSocket handler failed", error, stream.peer, f"GET {websocket.path}"))
         finally:
-            self._websockets -= 1
+            self._websocket_closed()
 
     async def _is_served_elsewhere(self, elsewhere: Elsewhere, wire: HttpWire, head: RequestHead) -> bool:
         self._websockets += 1
         try:
             return await elsewhere(head, wire)
         finally:
-            self._websockets -= 1
+            self._websocket_closed()
+
+    def _websocket_closed(self) -> None:
+        self._websockets -= 1
+        self._websocket_ended.unpark_all()
 
     def _come_back(self, why: str, code: CloseCode = CloseCode.OVERLOADED) -> HttpRefusal:
         return HttpRefusal(503, code, why, retry_after_ms=self._limits.retry_after_ms)

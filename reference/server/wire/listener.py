@@ -20,8 +20,7 @@ from reference.protocol.errors import SteadywireError
 from reference.server.wire.front_door import OnProblem, Problem, ignore_problem
 from reference.server.wire.limits import ListenLimits
 from reference.server.wire.memory_stream import MemoryPushStream, memory_pair
-from reference.server.wire.push_stream import Address, PushStream
-from reference.server.wire.socket_stream import SocketPushStream
+from reference.server.wire.push_stream import Address, PushStream, SocketPushStream
 
 _NO_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _NOT_A_LISTENER = (errno.EBADF, errno.EINVAL, errno.ENOTSOCK, errno.EOPNOTSUPP)

@@ -8,15 +8,21 @@ from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
 import h11
+import msgspec
 
-from reference.protocol.errors import CloseCode, SteadywireError
+from reference.protocol.errors import CloseCode, HttpProblem, SteadywireError
 from reference.protocol.limits import Limit
-from reference.server.wire.framing import UPGRADE_LOST
 from reference.server.wire.push_stream import Address
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
 WEBSOCKET_VERSION = b"13"
+
+UPGRADE_LOST = 1002
+"""Code in HTTP answers to a broken upgrade: a proxy has removed the headers that make it an upgrade. The protocol has no code for
+that; one of 44xx would mean that the client is at fault, and it would never reconnect."""
+INTERNAL_ERROR = 1011
+"""Code of a fault of this server: a close code, and in HTTP answers with status 500."""
 
 
 class HttpRefusal(SteadywireError):
@@ -42,6 +48,29 @@ class HttpRefusal(SteadywireError):
         self.retry_after_ms = retry_after_ms
         """Milliseconds to wait before the next try."""
         self.headers = headers
+
+    def answer(self) -> tuple[Headers, bytes]:
+        """Headers and body of the answer.
+
+        Any web page may read it: it has no data of a user, and else a page would see neither its status nor the time to wait.
+        """
+        problem = HttpProblem(code=self.code, message=self.message, retry_after_ms=self.retry_after_ms)
+        body = msgspec.json.encode(problem)
+        headers: Headers = (
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(body)).encode()),
+            (b"access-control-allow-origin", b"*"),
+            (b"access-control-expose-headers", b"retry-after"),
+            *self.headers,
+        )
+        if self.retry_after_ms is None:
+            return headers, body
+        return (*headers, (b"retry-after", retry_after(self.retry_after_ms).encode())), body
+
+
+def retry_after(wait_ms: int) -> str:
+    """The value of the header Retry-After: whole seconds, rounded up, because a retry must not come too early."""
+    return str(-(-wait_ms // 1000))
 
 
 @dataclass(frozen=True, slots=True)

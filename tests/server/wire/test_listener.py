@@ -12,12 +12,11 @@ import trio
 import trio_websocket
 
 from reference.server.wire.exchange import Receive, Send
-from reference.server.wire.framing import frame_text
 from reference.server.wire.front_door import FrontDoor, Problem
 from reference.server.wire.limits import DoorLimits, ListenLimits
 from reference.server.wire.listener import ListenError, Listening, Serve, listen, open_sockets
 from reference.server.wire.push_stream import PushStream
-from reference.server.wire.websocket import ServerWebSocket, WebSocketClosed
+from reference.server.wire.websocket import ServerWebSocket, WebSocketClosed, frame_text
 
 from .helpers import UPGRADE, accept_all, app, echo, read_close, read_frame, read_to_end, read_until, socket_pair, text
 

@@ -10,8 +10,7 @@ import trio
 from trio.testing import check_half_closeable_stream, wait_all_tasks_blocked
 
 from reference.server.wire.memory_stream import memory_pair
-from reference.server.wire.push_stream import RECEIVE_BYTES_MAX, PushStream
-from reference.server.wire.socket_stream import SocketPushStream
+from reference.server.wire.push_stream import RECEIVE_BYTES_MAX, PushStream, SocketPushStream
 
 from .helpers import read_to_end, socket_pair
 
