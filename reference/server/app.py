@@ -283,6 +283,7 @@ def _assemble(
     on_problem = monitor.and_count(faults.problem)
     writer = GroupCommit(store, on_fault=on_fault)
     nursery.start_soon(writer.run)
+    membership = None if ownership is None else Membership(ownership, on_fault)
     shared = ServerContext(
         clock=clock,
         writer=writer,
@@ -292,11 +293,10 @@ def _assemble(
         new_id=new_id,
         next_connection_id=itertools.count(1).__next__,
         on_fault=on_fault,
-        holds_runs=(lambda: True) if ownership is None else (lambda: ownership.is_held),
+        owners=membership,
         nursery=nursery,
         control_frames_max=settings.control_frames_max,
     )
-    membership = None if ownership is None else Membership(ownership, shared.on_fault)
     runs = RunRegistry(
         store,
         shared,
@@ -304,7 +304,6 @@ def _assemble(
         events=EventRegistry(settings.event_types),
         limits=settings.limits,
         loaded_runs_max=settings.loaded_runs_max,
-        owners=membership,
     )
     nursery.start_soon(watch_place, store, runs.drop)
     _show_gauges(monitor.metrics, runs, writer)

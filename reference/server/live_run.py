@@ -266,7 +266,7 @@ class LiveRun:
     # The turn.
 
     def _turn(self, handle: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
-        if self.ended.is_set() or self._is_dropped_for_lease():
+        if self.ended.is_set() or self.is_dropped_for_lease():
             return
         try:
             handle(*args, **kwargs)
@@ -308,13 +308,14 @@ class LiveRun:
     def _log_bug(self, error: Exception) -> None:
         self._shared.on_fault(f"run {self.run_id} failed and is loaded anew", error)
 
-    def _is_dropped_for_lease(self) -> bool:
-        """End the run if another process may serve it by now: its answers might be outdated."""
-        if self._output.failure is not None or self._shared.holds_runs():
+    def is_dropped_for_lease(self) -> bool:
+        """End the run if another process may serve it by now: its answers might be outdated. Returns whether that was so."""
+        owners = self._shared.owners
+        if owners is None or self._output.failure is not None or owners.is_held:
             return False
         self.drop(LEASE_LOST)
         return True
 
     def _check_live(self) -> None:
-        if self.ended.is_set() or self._is_dropped_for_lease():
+        if self.ended.is_set() or self.is_dropped_for_lease():
             raise RemoteError(CloseCode.OVERLOADED, "this run is no longer in memory; reconnect")

@@ -9,7 +9,6 @@ process owns is not loaded.
 """
 
 import re
-from typing import Protocol
 
 import trio
 
@@ -20,7 +19,7 @@ from reference.protocol.frames import Limits
 from reference.protocol.limits import Limit
 from reference.protocol.server.run import Run
 from reference.server.context import ServerContext
-from reference.server.live_run import LEASE_LOST, LiveRun
+from reference.server.live_run import LiveRun
 from reference.store import EventStore, StoreError, StoreUnavailable
 from reference.store.base import ProcessAddress
 
@@ -34,23 +33,6 @@ def canonical_run_id(text: str) -> str:
     if _RUN_ID.fullmatch(text) is None:
         raise RemoteError(CloseCode.NO_SUCH_RUN, "a run id is a UUID, like 01234567-89ab-cdef-0123-456789abcdef")
     return text.lower()
-
-
-class Owners(Protocol):
-    """Which process serves which run; see store.ownership."""
-
-    @property
-    def is_held(self) -> bool:
-        """Whether this process certainly still owns its runs."""
-
-    async def claim(self, run_id: str) -> ProcessAddress | None:
-        """The owner of the run; None: this process owns it from now on. Raises StoreUnavailable."""
-
-    async def find(self, run_id: str) -> ProcessAddress | None:
-        """The other process that serves the run, None if there is none. Raises StoreUnavailable."""
-
-    async def release(self, run_id: str) -> None:
-        """This process no longer serves the run. Raises nothing."""
 
 
 class _Loading:
@@ -82,7 +64,6 @@ class RunRegistry:
         events: EventRegistry,
         limits: Limits,
         loaded_runs_max: int,
-        owners: Owners | None = None,
     ) -> None:
         """`limits`: as `welcome` reports them."""
         self._store = store
@@ -91,7 +72,7 @@ class RunRegistry:
         self._events = events
         self._limits = limits
         self._loaded_runs_max = loaded_runs_max
-        self._owners = owners
+        self._owners = shared.owners
         self._live: dict[str, LiveRun] = {}
         self._loading: dict[str, _Loading] = {}
         self._leaving: dict[str, _Leaving] = {}
@@ -198,10 +179,7 @@ class RunRegistry:
     def _live_here(self, run_id: str) -> LiveRun | None:
         """The run if it is in memory and this process certainly still owns it."""
         live = self._live.get(run_id)
-        if live is not None and not self._shared.holds_runs():
-            live.drop(LEASE_LOST)
-            return None
-        return live
+        return None if live is not None and live.is_dropped_for_lease() else live
 
     def _begin_to_load(self, run_id: str) -> _Loading:
         self._make_room()
