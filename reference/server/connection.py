@@ -56,7 +56,7 @@ class Upgrades:
         match = _PATH.fullmatch(head.path)
         if match is None:
             raise HttpRefusal(404, CloseCode.NO_SUCH_RUN, "WebSockets are at /ws/runs/{runId}/collaboration")
-        self._admission.check(head.header(b"origin"), head.header(b"host"))
+        self._admission.check(head)
         subprotocol = head.choose_subprotocol((frames.SUBPROTOCOL,))
         return Accept(partial(self._serve, match[1]), subprotocol)
 
@@ -116,7 +116,7 @@ class Upgrades:
             if not isinstance(message, frames.Hello):
                 raise RemoteError(CloseCode.BAD_FRAME, "the first frame is hello")
             try:
-                self._admission.identify_hello(message.token, run_id)
+                self._admission.identify(message.token, run_id)
             except RemoteError:
                 check_version(message)  # a client of another version may send its token elsewhere
                 raise

@@ -100,7 +100,7 @@ BUGS: tuple[Bug, ...] = (
     # The shell of the server.
     Bug('live events overtake a replay', 'protocol.server.fan_out:FanOut.add', 'self._lagging[connection_id] = Lagging(after, seen)', 'self._current[connection_id] = None', design=True),
     Bug('a commit that failed counts as stored', 'server.live_run:LiveRun._stored', 'error is None', 'True', net='bad disk'),
-    Bug('the user is the one that a header names', 'server.access.admission:AccessControl.identify_upgrade', 'return None if token is None else self._identify(token, run_id)', "user = head.header(b'x-user-id'); return Identity(user.decode()) if user else (None if token is None else self._identify(token, run_id))", net='wire', design=True),
+    Bug('the user is the one that a header names', 'server.access.admission:AccessControl.identify_upgrade', 'return None if token is None else self.identify(token, run_id)', "user = head.header(b'x-user-id'); return Identity(user.decode()) if user else (None if token is None else self.identify(token, run_id))", net='wire', design=True),
     # Nothing before its time or after it, and nobody in another's name.
     Bug('the policy is not asked for its wait', 'protocol.policies.reconnect:Reconnector.next_attempt_at', 'max(now, self.not_before) + ns(wait)', 'max(now, self.not_before)'),
     Bug('probes are spread twice as widely', 'protocol.client.connectivity:Probes.schedule', 'config.probe_jitter * (2 * self._random_source.uniform("probe", self._index) - 1)', '2 * config.probe_jitter * (2 * self._random_source.uniform("probe", self._index) - 1)'),

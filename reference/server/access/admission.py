@@ -77,9 +77,9 @@ class AccessControl:
             finally:
                 self._awaiting.discard(scope)
 
-    def check(self, origin: bytes | None, host: bytes | None) -> None:
+    def check(self, head: RequestHead) -> None:
         """Check the origin, and whether the server is about to stop. Raises HttpRefusal."""
-        self._origins.check(origin, host)
+        self.check_origin(head)
         if self._is_going_away:
             wait_ms = self._retry_after_ms
             raise HttpRefusal(503, CloseCode.GOING_AWAY, "the server is going away", retry_after_ms=wait_ms)
@@ -102,17 +102,13 @@ class AccessControl:
     def identify_upgrade(self, head: RequestHead, run_id: str) -> Identity | None:
         """The user of the token that came with an upgrade; None if none came, and hello has to bring one. Raises RemoteError."""
         token = bearer_token(head.headers)
-        return None if token is None else self._identify(token, run_id)
-
-    def identify_hello(self, token: str | None, run_id: str) -> Identity:
-        """The user of the token that came with hello. Raises RemoteError."""
-        return self._identify(token, run_id)
+        return None if token is None else self.identify(token, run_id)
 
     def admit_request(self, head: RequestHead, run_id_text: str) -> tuple[str, Identity]:
         """The run of a request, and its user. Raises HttpRefusal, RemoteError or RequestRefused."""
-        self.check(head.header(b"origin"), head.header(b"host"))
+        self.check(head)
         run_id = canonical_run_id(run_id_text)
-        identity = self._identify(bearer_token(head.headers), run_id)
+        identity = self.identify(bearer_token(head.headers), run_id)
         self._requests.spend(identity.user_id, self._clock.now())
         return run_id, identity
 
@@ -122,7 +118,7 @@ class AccessControl:
 
     def admit_admin(self, head: RequestHead) -> Identity:
         """The admin who sent the request. Raises HttpRefusal or RemoteError."""
-        self.check(head.header(b"origin"), head.header(b"host"))
+        self.check(head)
         holder = self._authenticator.holder(bearer_token(head.headers), self._clock.wall())
         if isinstance(holder, RemoteError):
             raise holder
@@ -130,7 +126,8 @@ class AccessControl:
             raise RemoteError(CloseCode.FORBIDDEN, "this needs a token with the role admin")
         return Identity(holder.user_id, holder.expires_at, holder.issued_at)
 
-    def _identify(self, token: str | None, run_id: str) -> Identity:
+    def identify(self, token: str | None, run_id: str) -> Identity:
+        """The user of a token that grants access to the run. Raises RemoteError."""
         identity = identify(self._authenticator, token, run_id, self._clock.wall())
         if isinstance(identity, RemoteError):
             raise identity

@@ -53,7 +53,7 @@ class Membership:
 
     @property
     def is_held(self) -> bool:
-        """As Ownership.is_held."""
+        """Whether this process certainly still owns its runs; checked before each answer."""
         return self._ownership.is_held
 
     async def join(self, host: str, port: int) -> None:

@@ -12,9 +12,9 @@ from typing import Any
 import httpcore
 import trio
 
-from reference.server.cluster.router import HOP_BY_HOP, MISDIRECTED, Routes, come_back, forwarded
+from reference.server.cluster.router import HOP_BY_HOP, MISDIRECTED, Router, come_back, forwarded
 from reference.server.cluster.upgrade_relay import CONNECT_S_MAX, REACH_PAUSE_S, REACH_S_MAX
-from reference.server.http.request import head_of
+from reference.server.http.request import head_of, wait_until_gone, whole_body
 from reference.server.wire.exchange import AsgiApp, Receive, Send
 from reference.server.wire.request_head import HttpRefusal, RequestHead
 from reference.store.base import ProcessAddress
@@ -50,11 +50,11 @@ class RequestRelay:
     """The relayed requests of one process."""
 
     def __init__(
-        self, app: AsgiApp, routes: Routes, pool: httpcore.AsyncConnectionPool, count_failure: Callable[[], None]
+        self, app: AsgiApp, router: Router, pool: httpcore.AsyncConnectionPool, count_failure: Callable[[], None]
     ) -> None:
         """`pool`: for requests that are answered at once; its owner closes it."""
         self._app = app
-        self._routes = routes
+        self._router = router
         self._count_failure = count_failure
         self._pool = pool
         self._waiting_pool = connection_pool(WAITING_MAX)
@@ -67,19 +67,19 @@ class RequestRelay:
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         head = head_of(scope)
         try:
-            place = await self._routes.place_of(head)
+            place = await self._router.place_of(head)
         except HttpRefusal as refusal:
             await _refuse(refusal, send)
             return
         if place is None:
             await self._app(scope, receive, send)
             return
-        body = await _whole_body(receive)
+        body = await whole_body(receive)
         if body is None:
             return
         refusal_or_ours: HttpRefusal | bool = False
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_cancel_when_gone, receive, nursery.cancel_scope)
+            nursery.start_soon(wait_until_gone, receive, nursery.cancel_scope)
             refusal_or_ours = await self._carry(head, place, body, send)
             nursery.cancel_scope.cancel()
         if isinstance(refusal_or_ours, HttpRefusal):
@@ -97,16 +97,16 @@ class RequestRelay:
                 await self._ask(head, place, body, answer)
                 return False
             except (*_NOT_REACHED, _MisdirectedError):
-                self._routes.forget(head)
+                self._router.forget(head)
                 if trio.current_time() >= give_up_at:
                     return come_back("the process that serves this run cannot be reached")
             except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException):
-                self._routes.forget(head)
+                self._router.forget(head)
                 # The answer has begun and cannot be replaced; the front door cuts the connection.
                 return False if answer.has_begun else come_back("the process that serves this run did not answer")
             await trio.sleep(REACH_PAUSE_S)
             try:
-                place = await self._routes.place_of(head)
+                place = await self._router.place_of(head)
             except HttpRefusal as refusal:
                 return refusal
         return True
@@ -172,24 +172,6 @@ async def _refuse(refusal: HttpRefusal, send: Send) -> None:
     headers, body = refusal.answer()
     await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
-
-
-async def _whole_body(receive: Receive) -> bytes | None:
-    """The body of a request; None if the client has disconnected meanwhile."""
-    pieces = []
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        pieces.append(message.get("body", b""))
-        if not message.get("more_body", False):
-            return b"".join(pieces)
-
-
-async def _cancel_when_gone(receive: Receive, scope: trio.CancelScope) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    scope.cancel()
 
 
 def _again(body: bytes, receive: Receive) -> Receive:

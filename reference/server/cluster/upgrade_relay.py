@@ -21,7 +21,7 @@ import trio
 
 from reference.protocol import codec, frames
 from reference.protocol.errors import CloseCode, RemoteError
-from reference.server.cluster.router import MISDIRECTED, RELAYED, Routes, come_back, forwarded
+from reference.server.cluster.router import MISDIRECTED, RELAYED, Router, come_back, forwarded
 from reference.server.wire.http_wire import HttpWire
 from reference.server.wire.push_stream import PushStream, SocketPushStream
 from reference.server.wire.request_head import HttpRefusal, RequestHead
@@ -51,8 +51,8 @@ _CLOSE = 0x8
 class UpgradeRelay:
     """The relayed WebSockets of one process."""
 
-    def __init__(self, routes: Routes, count_failure: Callable[[], None]) -> None:
-        self._routes = routes
+    def __init__(self, router: Router, count_failure: Callable[[], None]) -> None:
+        self._router = router
         self._count_failure = count_failure
         self._relayed: dict[_Relayed, None] = {}
 
@@ -61,7 +61,7 @@ class UpgradeRelay:
 
     async def serve(self, head: RequestHead, wire: HttpWire) -> bool:
         """Serve the whole connection if it is for another process; False if it is for this one. Raises HttpRefusal."""
-        reached = await self._reach(head, partial(self._routes.place_of, head))
+        reached = await self._reach(head, partial(self._router.place_of, head))
         if reached is None:
             return False
         onward, answer = reached
@@ -77,7 +77,7 @@ class UpgradeRelay:
         if head.header(RELAYED) is not None:  # another process sent it to us, and was believed
             return False
         try:
-            reached = await self._reach(head, partial(self._routes.place_of_run, run_id))
+            reached = await self._reach(head, partial(self._router.place_of_run, run_id))
         except HttpRefusal as refusal:
             raise RemoteError(CloseCode.OVERLOADED, refusal.message) from None
         if reached is None:
@@ -125,7 +125,7 @@ class UpgradeRelay:
                 if answer and not answer.startswith(_MISDIRECTED):
                     return onward, answer
                 onward.abort()
-            self._routes.forget(head)
+            self._router.forget(head)
             if trio.current_time() >= give_up_at:
                 self._count_failure()
                 raise come_back("the process that serves this run cannot be reached")

@@ -85,8 +85,6 @@ class HttpApi:
         return self._find(path)[0]
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return
         head = head_of(scope)
         answer = self._with_cors(head, await self._answer(head, receive))
         content = [] if answer.content_type is None else [(b"content-type", answer.content_type.encode())]

@@ -48,14 +48,10 @@ class Request:
 
     async def body(self) -> bytes:
         """The whole body, whose size the front door limits. Raises RequestRefused if the client disconnects before its end."""
-        pieces: list[bytes] = []
-        while True:
-            message = await self.receive()
-            if message["type"] == "http.disconnect":
-                raise RequestRefused(CloseCode.TOO_SLOW, "the client went away before its request was complete")
-            pieces.append(message.get("body", b""))
-            if not message.get("more_body", False):
-                return b"".join(pieces)
+        body = await whole_body(self.receive)
+        if body is None:
+            raise RequestRefused(CloseCode.TOO_SLOW, "the client went away before its request was complete")
+        return body
 
 
 def head_of(scope: Any) -> RequestHead:
@@ -71,9 +67,21 @@ def head_of(scope: Any) -> RequestHead:
     )
 
 
-async def wait_until_gone(request: Request, scope: trio.CancelScope) -> None:
+async def whole_body(receive: Receive) -> bytes | None:
+    """The body of a request; None if the client disconnects before its end."""
+    pieces: list[bytes] = []
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        pieces.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            return b"".join(pieces)
+
+
+async def wait_until_gone(receive: Receive, scope: trio.CancelScope) -> None:
     """Cancel `scope` when the client disconnects."""
-    while (await request.receive())["type"] != "http.disconnect":
+    while (await receive())["type"] != "http.disconnect":
         pass
     scope.cancel()
 

@@ -119,7 +119,7 @@ class RunApi:
                 peers.append((live, live.request(frame, request.caller)))
             if not all(peer.settled.is_set() for _, peer in peers):
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(wait_until_gone, request, nursery.cancel_scope)
+                    nursery.start_soon(wait_until_gone, request.receive, nursery.cancel_scope)
                     for _, peer in peers:
                         await peer.settled.wait()
                     nursery.cancel_scope.cancel()
