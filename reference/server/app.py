@@ -144,7 +144,7 @@ class Server:
             connections=self._parts.door.statistics().connections,
             websockets=sum(live.websockets for live in self._parts.runs.runs),
             runs_loaded=len(self._parts.runs),
-            appends_waiting=self._parts.writer.statistics().appends_waiting,
+            appends_waiting=self._parts.writer.appends_waiting,
         )
 
     def held(self, run_id: str) -> tuple[Held, ...]:
@@ -321,7 +321,7 @@ def _assemble(
         unauthenticated_max=settings.unauthenticated_max,
     )
     pool = connection_pool()  # opens no connection before it is used
-    parts = (runs, store, monitor, admission, clock, lambda: writer.statistics().appends_waiting)
+    parts = (runs, store, monitor, admission, clock, lambda: writer.appends_waiting)
     acting = (runs, monitor, clock, refused, shared.user_connections)
     if membership is None:
         admin, actions = AdminApi(*parts), AdminActions(*acting)
@@ -363,7 +363,7 @@ def _show_gauges(shown: MetricSet, runs: RunRegistry, writer: GroupCommit) -> No
     shown.show(metrics.LAGGING, lambda: sum(live.lagging for live in runs.runs))
     shown.show(metrics.LAG, lambda: max((live.lag for live in runs.runs), default=0))
     shown.show(metrics.CONTROL_QUEUE, lambda: sum(live.control_frames for live in runs.runs))
-    shown.show(metrics.STORE_QUEUE, lambda: writer.statistics().appends_waiting)
+    shown.show(metrics.STORE_QUEUE, lambda: writer.appends_waiting)
 
 
 async def serve(settings: ServerSettings, *, task_status: "trio.TaskStatus[Server]" = trio.TASK_STATUS_IGNORED) -> None:

@@ -63,7 +63,7 @@ class Upgrades:
     async def _serve(self, run_id_text: str, websocket: ServerWebSocket) -> None:
         try:
             if websocket.subprotocol is None:
-                raise RemoteError(CloseCode.VERSION, f"this server speaks the subprotocol {frames.SUBPROTOCOL} only")
+                raise RemoteError(CloseCode.VERSION, f"this server supports the subprotocol {frames.SUBPROTOCOL} only")
             run_id = canonical_run_id(run_id_text)
             identity = self._admission.identify_upgrade(websocket.head, run_id)
             hello: list[Read] = []

@@ -16,7 +16,7 @@ import trio
 from reference.protocol.errors import ConfigError
 from reference.store.base import EventStore, StoreConflict, StoreError, StoreOverloaded, StoreUnavailable
 from reference.store.memory import MemoryStore
-from reference.store.writer import GroupCommit, WriterStatistics
+from reference.store.writer import GroupCommit
 
 if TYPE_CHECKING:
     from sqlalchemy import URL
@@ -29,7 +29,6 @@ __all__ = [
     "StoreError",
     "StoreOverloaded",
     "StoreUnavailable",
-    "WriterStatistics",
     "hide_password",
     "open_store",
     "parse_url",

@@ -16,7 +16,7 @@ it carries one event or two hundred. A batch that does not fit fails alone; the 
 as if it did not exist.
 
 `StoreUnavailable` for a batch means "not confirmed", not "not stored": a connection that dies during COMMIT
-leaves both possible; `load_run` tells. Sending such a batch again is safe: it gives
+leaves both possible; `load_run` shows which. Sending such a batch again is safe: it gives
 `StoreConflict` if the first one had arrived.
 """
 

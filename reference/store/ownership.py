@@ -245,13 +245,11 @@ class Ownership:
 
 def _clock_that_counts_sleep() -> int:
     # CLOCK_MONOTONIC stops while the machine is suspended; other processes do not wait for it.
-    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic_ns()
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
 
 def _hang_up_seen(descriptor: int) -> Callable[[], bool]:
-    """A function that tells whether the peer of this socket has closed the connection. Costs a microsecond."""
-    if not hasattr(select_module, "POLLRDHUP"):  # pragma: no cover - only Linux tells this apart from bytes that wait
-        return lambda: False
+    """A function that returns whether the peer of this socket has closed the connection. Costs a microsecond."""
     poll = select_module.poll()
     poll.register(descriptor, select_module.POLLRDHUP)
     return lambda: bool(poll.poll(0))

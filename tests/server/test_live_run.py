@@ -1,4 +1,4 @@
-"""The guarantees of the pump: time, and a bug of ours that ends one run only."""
+"""One run in memory: its clock, and a bug of ours that ends one run only."""
 
 from typing import Any
 

@@ -62,7 +62,7 @@ async def test_a_long_poll_waits_at_the_owner_and_is_forgotten_when_its_client_g
 
 
 async def until_connections(house: House, count: int) -> None:
-    while house.server.statistics().connections != count:  # noqa: ASYNC110 - nobody tells of it
+    while house.server.statistics().connections != count:  # noqa: ASYNC110 - nothing reports it
         await trio.sleep(0.01)
 
 

@@ -49,7 +49,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Case:
-    """`limit` is reached by `reach`, once, when the server has these settings and tells `value`."""
+    """`limit` is reached by `reach`, once, when the server has these settings and reports `value`."""
 
     limit: Limit
     value: float

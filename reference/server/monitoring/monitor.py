@@ -169,10 +169,6 @@ class Totals:
         self._scored = 0
 
     @property
-    def carried(self) -> int:
-        return self.by_transport.total()
-
-    @property
     def score(self) -> float | None:
         """The mean of the sessions that have a score."""
         return self._score_millionths / self._scored / 1e6 if self._scored else None

@@ -49,9 +49,8 @@ _NOTHING = memoryview(b"")
 
 @dataclass(frozen=True, slots=True)
 class StreamStatistics:
-    """Bytes transferred by one stream so far; `tail_bytes` is what waits to be sent."""
+    """Bytes that one stream has sent so far; `tail_bytes` is what waits to be sent."""
 
-    bytes_in: int
     bytes_out: int
     tail_bytes: int
 
@@ -60,7 +59,6 @@ class PushStream(trio.abc.HalfCloseableStream):
     """A two-way byte stream with a non-blocking `push` beside trio's own methods."""
 
     __slots__ = (
-        "_bytes_in",
         "_bytes_out",
         "_is_broken",
         "_is_closed",
@@ -82,7 +80,6 @@ class PushStream(trio.abc.HalfCloseableStream):
         self._is_broken = False
         self._is_closed = False
         self._is_eof_sent = False
-        self._bytes_in = 0
         self._bytes_out = 0
 
     @property
@@ -197,7 +194,6 @@ class PushStream(trio.abc.HalfCloseableStream):
                 # The system reports a reset once; a push has received it, and now it looks like an end.
                 raise trio.BrokenResourceError("the peer is gone")
             if data is not None:
-                self._bytes_in += len(data)
                 # Shielded: bytes that have left the socket must reach the caller, cancelled or not.
                 await trio.lowlevel.cancel_shielded_checkpoint()
                 return data
@@ -207,7 +203,6 @@ class PushStream(trio.abc.HalfCloseableStream):
         """Let the next `receive_some` return `data` first: bytes that were read but belong to the next
         protocol.
         """
-        self._bytes_in -= len(data)
         self._put_back = data + self._put_back
 
     def close(self) -> None:
@@ -224,7 +219,7 @@ class PushStream(trio.abc.HalfCloseableStream):
         self._end(by_force=True)
 
     def statistics(self) -> StreamStatistics:
-        return StreamStatistics(self._bytes_in, self._bytes_out, len(self._tail))
+        return StreamStatistics(self._bytes_out, len(self._tail))
 
     # ---- internal ----
 

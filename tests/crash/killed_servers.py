@@ -1,7 +1,7 @@
 """Server processes that are killed again and again while clients work, and a record of it all.
 
-Processes, clients and record are those of a rehearsal; there is no emulator, because here the servers are what
-fails. Each life of a server ends at a random moment; with several of them, one after the other is killed, and its
+Processes, clients and record are those of a run of real processes (`simulation.processes`); there is no emulator, because here
+the servers are what fails. Each life of a server ends at a random moment; with several of them, one after the other is killed, and its
 clients find another. Then everybody has a bounded time to come to rest, and what the store holds is read.
 """
 
@@ -64,7 +64,7 @@ class Played:
     """What the store holds in the end."""
     gaps_s: list[float] = field(default_factory=list)
     """For each kill: how long it took until as many publishes were accepted as had been made before it, and one more. The answers
-    alone would not tell: some that the dead server gave are still on their way."""
+    alone would not show it: some that the dead server gave are still on their way."""
 
 
 async def crash(store: str, directory: Path, *, ports: list[int], kills: int, seed: int) -> Played:
@@ -145,7 +145,7 @@ async def kill_again_and_again(
         async with trio.open_nursery() as nursery:
             nursery.start_soon(come_back, server, fault, recorder)
             with trio.fail_after(ANSWER_S_MAX):
-                while recorder.counts["accepted"] <= published:  # noqa: ASYNC110 - a record tells nobody that it grows
+                while recorder.counts["accepted"] <= published:  # noqa: ASYNC110 - a record reports to nobody that it grows
                     await trio.sleep(0.005)
             played.gaps_s.append(recorder.now_s - killed_s)
 
