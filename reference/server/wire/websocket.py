@@ -28,7 +28,7 @@ from reference.protocol.errors import CloseCode, RemoteError, SteadywireError
 from reference.protocol.limits import Limit
 from reference.server.wire.limits import WebSocketLimits
 from reference.server.wire.push_stream import PushStream, StreamStatistics
-from reference.server.wire.request_head import INTERNAL_ERROR, Headers, RequestHead
+from reference.server.wire.request_head import INTERNAL_ERROR, RequestHead
 
 NORMAL = 1000
 """Close code: the purpose of the connection is fulfilled."""
@@ -187,8 +187,6 @@ class Accept:
 
     handler: Handler
     subprotocol: str | None = None
-    headers: Headers = field(default=())
-    """More headers for the 101 answer."""
 
 
 class ServerWebSocket:
@@ -413,7 +411,6 @@ def _switching(key: bytes, accept: Accept) -> bytes:
         b"Connection: Upgrade",
         b"Sec-WebSocket-Accept: " + generate_accept_token(key),
         *([] if accept.subprotocol is None else [b"Sec-WebSocket-Protocol: " + accept.subprotocol.encode()]),
-        *(name + b": " + value for name, value in accept.headers),
     ]
     return b"\r\n".join(lines) + b"\r\n\r\n"
 
