@@ -40,10 +40,10 @@ class AccessControl:
         unauthenticated_max: int,
     ) -> None:
         """`requests_per_s_max` is for one user; twice as many may come at once. `unauthenticated_max`: WebSockets that have not
-        shown a token."""
+        sent a token."""
         self._unauthenticated_max = unauthenticated_max
         self._awaiting: set[trio.CancelScope] = set()
-        self._requests = UserRates(Limit.REQUEST_RATE, "asks", requests_per_s_max, 2 * requests_per_s_max)
+        self._requests = UserRates(Limit.REQUEST_RATE, "sends requests", requests_per_s_max, 2 * requests_per_s_max)
         self._authenticator = authenticator
         self._clock = clock
         self._origins = origins
@@ -68,7 +68,7 @@ class AccessControl:
         Raises RemoteError.
         """
         if len(self._awaiting) >= self._unauthenticated_max:
-            reason = f"{self._unauthenticated_max} connections have not shown a token yet, the limit; try again later"
+            reason = f"{self._unauthenticated_max} connections have not sent a token yet, the limit; try again later"
             raise RemoteError(CloseCode.OVERLOADED, reason, Limit.UNAUTHENTICATED)
         with trio.move_on_after(timeout_s) as scope:
             self._awaiting.add(scope)

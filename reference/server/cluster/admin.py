@@ -136,10 +136,10 @@ class AdminOfAll(AdminApi):
         found += others
         if not found:
             missing = f"; {', '.join(silent)} did not answer" if silent else ""
-            raise RemoteError(CloseCode.NO_SUCH_RUN, f"no session of this id is known; it may have been forgotten{missing}")
+            raise RemoteError(CloseCode.NO_SUCH_RUN, f"no session with this id is known; it may have expired{missing}")
         found = [one for one in found if one.is_connected] or found
         if len({(one.run_id, one.client_id) for one in found}) > 1:
-            raise RequestRefused(CloseCode.SUPERSEDED, "several sessions go by this id; add runId and clientId")
+            raise RequestRefused(CloseCode.SUPERSEDED, "several sessions have this id; add runId and clientId")
         return max(found, key=lambda one: one.last_activity_at)
 
     async def clean_up(self, request: Request, query: CleanupRequest) -> CleanedUp:

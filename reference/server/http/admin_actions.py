@@ -104,7 +104,7 @@ class AdminActions:
         ADMIN + "/sessions/{sessionId}/close",
         "admin",
         "Close a session",
-        "Its client comes back, unless isFinal says that it must not. 409: it has no WebSocket now, or several go by this id.",
+        "Its client reconnects, unless isFinal is set. 409: the session has no WebSocket now, or several sessions have this id.",
         refuses=(404, 409),
     )
     async def close_session(self, request: Request, query: CloseSessionRequest) -> ClosedConnections:
@@ -122,8 +122,8 @@ class AdminActions:
     @post(
         ADMIN + "/runs/{runId}/send-away",
         "admin",
-        "Ask every client of a run to leave and to reconnect later",
-        "They resume where they were; nothing is lost.",
+        "Ask every client of a run to reconnect later",
+        "They resume from their positions; nothing is lost.",
         name="sendRunAway",
         refuses=(404,),
     )
@@ -135,7 +135,7 @@ class AdminActions:
         log_event("admin sent run away", admin=request.user_id, run=run_id, retry_after_ms=wait_ms, connections=closed)
         return ClosedConnections(closed=closed)
 
-    @get(ADMIN + "/refused-users", "admin", "Users who are turned away", "As this process knows them.")
+    @get(ADMIN + "/refused-users", "admin", "Refused users", "Of this process only.")
     async def refused_users(self, request: Request) -> RefusedUsersAnswer:
         listed = self._refused.listed(self._clock.now())
         return RefusedUsersAnswer(users=tuple(RefusedUser(one.user_id, one.until // NS_PER_MS, one.refused_by) for one in listed))
@@ -143,7 +143,7 @@ class AdminActions:
     @put(
         ADMIN + "/refused-users",
         "admin",
-        "Turn a user away from every run, for a time",
+        "Refuse a user in every run, for a time",
         "All connections of the user are closed. Admins are not refused. A restart of the server forgets it.",
         name="refuseUser",
     )
@@ -158,7 +158,7 @@ class AdminActions:
         log_event("admin refused user", admin=request.user_id, user=user_id, for_ms=query.for_ms, connections=closed)
         return ClosedConnections(closed=closed)
 
-    @delete(ADMIN + "/refused-users", "admin", "Let a refused user in again", name="allowUser")
+    @delete(ADMIN + "/refused-users", "admin", "Cancel the refusal of a user", name="allowUser")
     async def allow(self, request: Request, query: AllowRequest) -> AllowedUser:
         user_id = query.user_id
         was_refused = self._refused.allow(user_id)

@@ -193,7 +193,7 @@ class AdminApi:
         self._appends_waiting = appends_waiting
         self._started_at = clock.now()
 
-    @get(ADMIN + "/connections", "admin", "All connections", "A session that was dropped is no connection.")
+    @get(ADMIN + "/connections", "admin", "All connections", "Disconnected sessions are not listed.")
     async def connections(self, request: Request, query: Page) -> ConnectionsAnswer:
         self._sessions.expire(self._clock.now())
         totals = self._sessions.totals
@@ -228,7 +228,7 @@ class AdminApi:
         ADMIN + "/metrics",
         "admin",
         "Metrics of all sessions",
-        "Those that are gone are shown until they expire.",
+        "Disconnected sessions are listed until they expire.",
         name="metrics",
         refuses=(404,),
     )
@@ -247,7 +247,7 @@ class AdminApi:
         ADMIN + "/metrics/{sessionId}",
         "admin",
         "Metrics of one session",
-        "409: several sessions go by this id, which a client may choose; add runId and clientId.",
+        "409: several sessions have this id, which a client may choose; add runId and clientId.",
         name="sessionMetrics",
         refuses=(404, 409),
     )
@@ -255,7 +255,7 @@ class AdminApi:
         self._sessions.expire(self._clock.now())
         return metrics_of(find_session(self._sessions, request.path_parameters["sessionId"], query))
 
-    @get(ADMIN + "/health", "admin", "How the server and its connections do", "Of this process alone.")
+    @get(ADMIN + "/health", "admin", "Health of the server and its connections", "Of this process only.")
     async def health(self, request: Request) -> ServerHealth:
         self._sessions.expire(self._clock.now())
         is_writable = await self._is_store_writable()
@@ -281,8 +281,8 @@ class AdminApi:
     @post(
         ADMIN + "/cleanup-stale",
         "admin",
-        "Forget sessions that have been gone for long",
-        "They also expire by themselves. Connected sessions are never forgotten.",
+        "Remove sessions that ended long ago",
+        "They also expire by themselves. Connected sessions are never removed.",
         name="cleanUpStale",
     )
     async def clean_up(self, request: Request, query: CleanupRequest) -> CleanedUp:
@@ -304,13 +304,13 @@ class AdminApi:
 
 
 def find_session(sessions: MonitoredSessions, session_id: str, query: SessionRequest) -> SessionRecord:
-    """The session that goes by this id. Raises RemoteError or RequestRefused if there is none, or more than one."""
+    """The session with this id. Raises RemoteError or RequestRefused if there is none, or more than one."""
     of_runs = sessions if query.run_id is None else sessions.of_run(canonical_run_id(query.run_id))
     found = [one for one in of_runs if one.session_id == session_id and query.client_id in (None, one.client_id)]
     if not found:
-        raise RemoteError(CloseCode.NO_SUCH_RUN, "no session of this id is known here; it may have been forgotten")
+        raise RemoteError(CloseCode.NO_SUCH_RUN, "no session with this id is known here; it may have expired")
     if len(found) > 1:
-        reason = f"{len(found)} sessions go by this id; add runId and clientId, which /api/admin/websocket/metrics shows"
+        reason = f"{len(found)} sessions have this id; add runId and clientId, which /api/admin/websocket/metrics shows"
         raise RequestRefused(CloseCode.SUPERSEDED, reason)
     return found[0]
 

@@ -20,9 +20,9 @@ Tag = Literal["runs", "admin", "operation"]
 Method = Literal["get", "put", "post", "delete"]
 
 TAGS: dict[Tag, str] = {
-    "runs": "Runs over HTTP: for clients without a WebSocket, for tools and for people. Needs a token that allows the run.",
-    "admin": "Who is connected, and how it goes; of all processes on one database. Needs a token with the role admin.",
-    "operation": "For operators of the server. Needs no token.",
+    "runs": "Runs over HTTP: for clients without a WebSocket, and for tools. Needs a token that grants access to the run.",
+    "admin": "Connections, session metrics and an operator's actions, over all processes on one database. Needs the role admin.",
+    "operation": "Probes, metrics and documentation. Needs no token.",
 }
 _OF_ALL = (400, 408, 413, 431, 500, 503)
 _WITH_TOKEN = (*_OF_ALL, 401, 403)

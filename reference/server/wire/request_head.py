@@ -124,14 +124,14 @@ class RequestHead:
         """The client's key, after checking everything else that RFC 6455, section 4.2.1, asks of the head.
 
         Raises HttpRefusal with 400; or with 426 if only the WebSocket version is wrong, or if a proxy has removed hop-by-hop
-        headers or speaks HTTP/1.0 to us.
+        headers or uses HTTP/1.0.
         """
         if self.http_version != "1.1" or "upgrade" not in (item.lower() for item in self.tokens(b"connection")):
             why = "a WebSocket needs HTTP/1.1 and the header Connection: Upgrade; does a proxy pass them on?"
             raise HttpRefusal(426, UPGRADE_LOST, why, headers=((b"upgrade", b"websocket"),))
         if self.header(b"sec-websocket-version") != WEBSOCKET_VERSION:
             headers = ((b"sec-websocket-version", WEBSOCKET_VERSION), (b"upgrade", b"websocket"))
-            raise HttpRefusal(426, CloseCode.VERSION, "only version 13 of WebSocket is spoken here", headers=headers)
+            raise HttpRefusal(426, CloseCode.VERSION, "this server supports only version 13 of WebSocket", headers=headers)
         key = self.header(b"sec-websocket-key") or b""
         try:
             is_key = len(base64.b64decode(key, validate=True)) == 16
@@ -190,7 +190,7 @@ def read_head(request: h11.Request, client: Address | None, server: Address | No
         server=server,
     )
     if not head.http_version.startswith("1."):
-        raise HttpRefusal(505, CloseCode.VERSION, "only HTTP/1.0 and HTTP/1.1 are spoken here")
+        raise HttpRefusal(505, CloseCode.VERSION, "this server supports only HTTP/1.0 and HTTP/1.1")
     if head.header(b"transfer-encoding") is not None and head.header(b"content-length") is not None:
         # Two conflicting lengths are used to smuggle requests past a proxy (RFC 9112, section 6.3).
         raise HttpRefusal(400, CloseCode.BAD_FRAME, "Transfer-Encoding and Content-Length exclude each other")
