@@ -56,7 +56,7 @@ from reference.server.settings import ServerSettings, split_address
 from reference.server.wire.front_door import FrontDoor, OnProblem
 from reference.server.wire.listener import Listening, connect_in_memory, listen
 from reference.server.wire.memory_stream import MemoryPushStream
-from reference.server.wire.push_stream import Address, PushStream
+from reference.server.wire.push_stream import Address
 from reference.store import EventStore, GroupCommit, open_store, watch_place
 from reference.web.files import WebSettings
 
@@ -204,15 +204,12 @@ class Server:
             await listen(
                 self.settings.host,
                 self.settings.port,
-                self._take,
+                self._parts.door.serve,
                 limits=self.settings.listening,
                 on_problem=self._parts.on_problem,
+                nursery=self._nursery,  # a connection may outlive the listener
                 task_status=task_status,
             )
-
-    async def _take(self, stream: PushStream) -> None:
-        """Serve a connection in a task of the server's nursery: it may outlive the listener."""
-        self._nursery.start_soon(self._parts.door.serve, stream, name="connection")  # trio would make a name for each of its own
 
 
 def new_secret_id() -> str:
