@@ -175,7 +175,7 @@ class Server:
                 self._parts.cluster.upgrades.go_away(retry_after_ms, spread_ms)
             await self._parts.runs.stored()
             if self._parts.cluster is not None:
-                await self._parts.cluster.part()
+                await self._parts.cluster.leave()
             await self._parts.exchanges.none_left()
             await self._parts.door.no_websockets()
 
@@ -189,7 +189,7 @@ class Server:
         """Begin to accept connections. Raises ListenError."""
         self._listening = await self._nursery.start(self._listen)
 
-    async def join_the_others(self) -> None:
+    async def join_cluster(self) -> None:
         """Join the other processes, if the database may be shared. Raises ConfigError, StoreUnavailable."""
         cluster = self._parts.cluster
         if cluster is not None:
@@ -252,7 +252,7 @@ async def open_server(
             try:
                 if listening:
                     await server.listen()
-                    await server.join_the_others()
+                    await server.join_cluster()
                 yield server
             except Exception as error:
                 failure = error  # raised unchanged below: our nursery would put it into a group

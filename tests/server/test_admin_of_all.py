@@ -90,7 +90,7 @@ async def test_a_process_that_does_not_answer_is_named_and_not_waited_for(postgr
                 await ownership.aclose()
                 for listener in listeners:
                     await listener.aclose()
-            assert "processesSilent" not in await reported(one, "/connections"), "it has parted"
+            assert "processesSilent" not in await reported(one, "/connections"), "it has left"
 
 
 async def test_who_asks_on_behalf_of_another_process_has_to_know_our_secret(postgres_url: str) -> None:

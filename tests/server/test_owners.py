@@ -152,7 +152,7 @@ async def test_an_owner_that_cannot_be_reached(postgres_url: str, monkeypatch: p
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(publish)  # looks for the owner, until we are it
                     await trio.sleep(0.1)
-                    await other.part()
+                    await other.leave()
                 assert published is not None
                 assert published.status == 200
             finally:

@@ -71,11 +71,11 @@ async def test_a_run_that_was_released_is_free(url: str) -> None:
 async def test_a_process_that_leaves_owns_nothing(url: str) -> None:
     async with joined(url, 2) as (one, two):
         assert [await one.claim(RUN), await one.claim(OTHER_RUN)] == [None, None]
-        await one.part()
+        await one.leave()
         assert [await two.claim(RUN), await two.claim(OTHER_RUN)] == [None, None]
         with pytest.raises(StoreUnavailable, match="not connected to the others"):
             await one.claim(RUN)
-        await one.part()
+        await one.leave()
         await one.join("again", 1)
         assert await one.claim(RUN) == two.place
 
@@ -152,7 +152,7 @@ async def test_after_a_sleep_nothing_is_held_until_it_is_known_that_nobody_took_
             while not one.is_held:  # nobody wanted its runs meanwhile
                 await trio.lowlevel.checkpoint()
             nursery.cancel_scope.cancel()
-    await one.part()
+    await one.leave()
     assert not one.is_held
     await one.aclose()
 

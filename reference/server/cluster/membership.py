@@ -61,7 +61,7 @@ class Membership:
         await self._ownership.join(host, port)
 
     async def run(self, host: str, port: int, on_lost: Callable[[StoreError], None]) -> None:
-        """Stay a member after `join`, until cancelled or `part`. `on_lost` is called when other processes may own this process's
+        """Stay a member after `join`, until cancelled or `leave`. `on_lost` is called when other processes may own this process's
         runs."""
         while True:
             try:
@@ -71,15 +71,15 @@ class Membership:
                     return
                 on_lost(error)
                 self._on_fault("cut off from the database that is shared; all runs are dropped", error)
-            await self._ownership.part()
+            await self._ownership.leave()
             await self._rejoin(host, port)
             if self._has_left:
                 return
 
-    async def part(self) -> None:
+    async def leave(self) -> None:
         """Leave for good: give all runs to the other processes."""
         self._has_left = True
-        await self._ownership.part()
+        await self._ownership.leave()
 
     async def claim(self, run_id: str) -> ProcessAddress | None:
         """As Ownership.claim."""
@@ -110,5 +110,5 @@ class Membership:
                 await trio.sleep(REJOIN_PAUSE_S)
             else:
                 break
-        if self._has_left:  # `part` was called meanwhile
-            await self._ownership.part()
+        if self._has_left:  # `leave` was called meanwhile
+            await self._ownership.leave()

@@ -2,7 +2,7 @@
 
 The client's upgrade is sent to the owner unchanged, and from then on every byte in both directions. So the owner sees the client
 as if it had connected directly: its frames, its close, its slowness (while the client takes nothing, nothing is read from the
-owner). When either side ends, the other is notified in the same way, and has `PART_S_MAX` to end too.
+owner). When either side ends, the other is notified in the same way, and has `END_S_MAX` to end too.
 
 A browser sends its token in hello. Its upgrade is accepted here, and hello is read; if the token allows the run, the owner gets
 the upgrade and all bytes from the client, and the owner's own acceptance is left out.
@@ -35,7 +35,9 @@ ANSWER_S_MAX = 5.0
 REACH_S_MAX = 3.0
 """How long to look for an owner that cannot be reached, before the client is asked to retry."""
 REACH_PAUSE_S = 0.05
-PART_S_MAX = 5.0
+"""Between two tries to reach it."""
+END_S_MAX = 5.0
+"""For one side to end after the other has."""
 _SILENCE_S_MAX = 15
 """How long a process may transfer no bytes, while its machine does not answer either, until it counts as gone."""
 _MISDIRECTED = b"HTTP/1.1 %d " % MISDIRECTED
@@ -174,7 +176,7 @@ class _Relayed:
             self._life.cancel()
             return
         if await _send(self._onward, None):
-            self._life.deadline = trio.current_time() + PART_S_MAX
+            self._life.deadline = trio.current_time() + END_S_MAX
 
     async def _carry_back(self, data: bytes) -> None:
         """Relay from the owner to the client."""
@@ -201,7 +203,7 @@ class _Relayed:
             await _send(self._client, self._goodbye)
         if is_reset or not await _send(self._client, None):
             self._life.cancel()
-        self._life.deadline = trio.current_time() + PART_S_MAX
+        self._life.deadline = trio.current_time() + END_S_MAX
         self._is_owner_done = True
         self._end_if_done()
 

@@ -139,7 +139,7 @@ class FrontDoor:
                 head = await wire.read_head()
             if head is not None and not head.wants_websocket and self._is_for_operators(head):
                 await Exchange(wire, head, self._limits).run(self._app, self._reporter("the application failed", stream, head))
-                await wire.part()
+                await wire.close()
                 return
             self._on_limit(Limit.DOOR_CONNECTIONS)
             raise self._come_back("too many connections")
@@ -163,13 +163,13 @@ class FrontDoor:
                 if not await wire.next_cycle():
                     break
                 idle_s = self._limits.keep_alive_timeout_s
-            await wire.part()
+            await wire.close()
         except HttpRefusal as refusal:
             if refusal.limit is not None:
                 self._on_limit(refusal.limit)
             await wire.refuse(refusal)
         except trio.Cancelled:
-            wire.farewell(self._come_back("the server is going down", CloseCode.GOING_AWAY))
+            wire.push_refusal(self._come_back("the server is going down", CloseCode.GOING_AWAY))
             raise
         return None
 

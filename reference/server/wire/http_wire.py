@@ -2,7 +2,7 @@
 
 Two things are subtle. The first is closing after an error. If we close while the client is still sending, it gets a
 reset, and the reset may destroy our answer before the client has read it. So after its last answer a connection closes
-its own half, and discards input until the client closes too, or for a bounded time and number of bytes (`part`).
+its own half, and discards input until the client closes too, or for a bounded time and number of bytes (`close`).
 
 The second is reading ahead. While an answer is awaited we read in order to learn whether the client has disconnected;
 its next request may arrive instead. At most one piece of it is kept, and then nothing more is read until the answer is
@@ -127,9 +127,9 @@ class HttpWire:
             return
         with trio.move_on_after(self._limits.drain_timeout_s):
             await self.stream.send_all(self._refusal_bytes(refusal))
-        await self.part()
+        await self.close()
 
-    def farewell(self, refusal: HttpRefusal) -> None:
+    def push_refusal(self, refusal: HttpRefusal) -> None:
         """The same without waiting, for a server that is stopping: what does not fit is lost."""
         if self._h11.our_state is h11.SEND_RESPONSE:
             self.stream.push(self._refusal_bytes(refusal))
@@ -150,7 +150,7 @@ class HttpWire:
         self._h11.start_next_cycle()
         return True
 
-    async def part(self) -> None:
+    async def close(self) -> None:
         """Close our half, discard input for a bounded time and number of bytes, and close."""
         with trio.move_on_after(self._limits.drain_timeout_s):
             await self.stream.send_eof()
