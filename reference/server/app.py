@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from reference.store.ownership import Ownership
 
 SUSPEND_CHECK_S = 1.0
+"""Between two checks whether the machine was suspended."""
 
 
 @dataclass(frozen=True, slots=True)

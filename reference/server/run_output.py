@@ -37,6 +37,7 @@ from reference.store import StoreError
 WRITING_S_MAX = 0.005
 """How long a turn writes to sockets before other tasks run, by trio's clock."""
 _PEERS_BETWEEN_LOOKS = 16
+"""Sockets written to between two looks at the clock."""
 BATCHES_KEPT_MAX = 4
 """Framed batches cached per run, in addition to the newest snapshot."""
 PROGRESS_S = 1.0

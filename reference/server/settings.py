@@ -46,6 +46,7 @@ from reference.tables import guess, value_of
 from reference.toml_files import read_toml
 
 _S_MAX = 86_400
+"""The longest time that a setting may be: a day."""
 _COUNTS = (
     "control_frames_max",
     "loaded_runs_max",

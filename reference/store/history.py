@@ -24,6 +24,7 @@ from reference.store.base import StoreUnavailable
 
 _DIGITS = 20
 _CONFIRMED_MAX = 20_000
+"""Runs whose last confirmed head is remembered."""
 
 
 class CommitsFile:

@@ -48,6 +48,7 @@ SILENCE_S_MAX = 15.0
 LEASE_S = SILENCE_S_MAX - 1.0
 """How long after its last report a process may answer for its runs; the difference is for clocks that differ."""
 CLAIM_THREADS_MAX = 2
+"""Threads that ask the database about owners, each with a connection."""
 _TRIES_MAX = 5
 """How often the row of a run may change while this process claims it."""
 

@@ -42,6 +42,7 @@ from reference.store.tables import answers, clients, messages, runs, snapshots
 T = TypeVar("T")
 
 READ_THREADS_MAX = 4
+"""Threads that load runs, each with a connection."""
 CLOSE_S_MAX = 30.0
 """How long `aclose` waits for a commit that hangs, in seconds, before it leaves it to the end of the
 process.

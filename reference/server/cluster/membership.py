@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from reference.store.ownership import Ownership
 
 REJOIN_PAUSE_S = 1.0
+"""Between two tries to join again."""
 RELEASE_S_MAX = 10.0
+"""For the database to release one run; after that the run stays ours."""
 
 
 @asynccontextmanager

@@ -25,11 +25,13 @@ WAITING_MAX = 1024
 """Polls that wait at other processes, each on its own connection in addition to those. Further polls are relayed as polls that do
 not wait, so that they never block a publish."""
 IDLE_CONNECTIONS_MAX = 32
+"""Connections kept open for later requests."""
 IDLE_S_MAX = 20.0
 """Less than the time for which the other side keeps an idle connection."""
 READ_S_MAX = 60.0
 """Between two pieces of an answer; long polls take less."""
 POOL_S_MAX = 5.0
+"""For a request to get a connection when all are in use."""
 
 _WAIT = re.compile(rb"(?<=[?&])waitMs=0*[1-9][0-9]*(?=&|$)")
 _NOT_REACHED = (httpcore.ConnectError, httpcore.ConnectTimeout)

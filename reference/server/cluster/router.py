@@ -20,6 +20,7 @@ from reference.store.base import ProcessAddress
 RELAYED = b"x-steadywire-relayed"
 """The header of relayed requests: the secret of the process that they are for."""
 RETRY_AFTER_MS = 500
+"""The wait that a client is asked for while the owner of a run changes."""
 MISDIRECTED = 421
 """The HTTP status (RFC 9110) with which a process refuses a request relayed to it by mistake."""
 HOP_BY_HOP = (b"connection", b"keep-alive", b"transfer-encoding", b"te", b"trailer", b"upgrade", b"expect")

@@ -30,6 +30,7 @@ from reference.store import EventStore, StoreError
 
 ADMIN = "/api/admin/websocket"
 PAGE_MAX = 1000
+"""Items in one answer."""
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
