@@ -157,7 +157,7 @@ async def test_a_deleted_run_is_gone_for_everyone(autojump_clock: MockClock) -> 
 
 
 async def test_any_process_acts_for_all(postgres_url: str) -> None:
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         async with street(postgres_url) as (one, two):
             await two.server.create_run(OTHER_RUN)
             async with one.guest("ada") as ada, two.guest("bob", OTHER_RUN) as bob, two.guest("carol") as carol:
