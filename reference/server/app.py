@@ -173,7 +173,7 @@ class Server:
             for live in self._parts.runs.runs:
                 await live.send_away(retry_after_ms, spread_ms)
             if self._parts.cluster is not None:
-                self._parts.cluster.upgrades.go_away(retry_after_ms, spread_ms)
+                self._parts.cluster.go_away(retry_after_ms, spread_ms)
             await self._parts.runs.stored()
             if self._parts.cluster is not None:
                 await self._parts.cluster.leave()

@@ -12,7 +12,7 @@ from reference.server.settings import ServerSettings, split_address
 from .streets import house_in, street
 from .test_http import POLL, PUBLISH, REPLAY, chat
 from .visitors import RUN, House, request_bytes
-from .wire.helpers import read_answer
+from .wire.helpers import Answer, read_answer
 
 
 async def test_events_and_presence_cross_in_both_directions(postgres_url: str) -> None:
@@ -59,6 +59,26 @@ async def test_a_long_poll_waits_at_the_owner_and_is_forgotten_when_its_client_g
                 await until_connections(one, 2)
                 await ada.publish(1)
             assert [event["sequenceNumber"] for event in answers[0]["events"]] == [1]
+
+
+async def test_a_process_that_stops_does_not_wait_for_polls_at_others(postgres_url: str) -> None:
+    with trio.fail_after(60):
+        async with house_in(postgres_url) as one:
+            await one.server.create_run(RUN)
+            async with one.guest("ada"), house_in(postgres_url, stop_timeout_s=30.0) as two, trio.open_nursery() as nursery:
+                answers: list[Answer] = []
+
+                async def poll() -> None:
+                    path = f"{POLL}?afterSequence=0&waitMs=25000"
+                    answers.append(await two.ask("GET", path, token="dev:carol"))
+
+                nursery.start_soon(poll)
+                await until_connections(one, 2)
+                began_at = trio.current_time()
+                await two.server.stop()
+                assert trio.current_time() - began_at < 10
+        assert [(answer.status, answer.problem["code"]) for answer in answers] == [(503, 4001)]
+        assert "retry-after" in answers[0].headers
 
 
 async def until_connections(house: House, count: int) -> None:

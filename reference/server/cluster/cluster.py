@@ -40,6 +40,11 @@ class Cluster:
         await self._membership.join(host, port)
         nursery.start_soon(self._live, host, port)
 
+    def go_away(self, retry_after_ms: int, spread_ms: int) -> None:
+        """Ask every relayed client to reconnect later."""
+        self.upgrades.go_away(retry_after_ms, spread_ms)
+        self.app.go_away(retry_after_ms)
+
     async def leave(self) -> None:
         """Leave: give all runs to the other processes."""
         for live in self._runs.runs:

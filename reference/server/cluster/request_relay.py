@@ -12,6 +12,7 @@ from typing import Any
 import httpcore
 import trio
 
+from reference.protocol.errors import CloseCode
 from reference.server.cluster.router import HOP_BY_HOP, MISDIRECTED, Router, come_back, forwarded
 from reference.server.cluster.upgrade_relay import CONNECT_S_MAX, REACH_PAUSE_S, REACH_S_MAX
 from reference.server.http.request import head_of, wait_until_gone, whole_body
@@ -60,11 +61,19 @@ class RequestRelay:
         self._count_failure = count_failure
         self._pool = pool
         self._waiting_pool = connection_pool(WAITING_MAX)
-        self._waiting = 0
+        self._waiting: dict[_Answer, trio.CancelScope] = {}
+        self._going_away: HttpRefusal | None = None
 
     async def aclose(self) -> None:
         """Close the connections of polls that wait."""
         await self._waiting_pool.aclose()
+
+    def go_away(self, retry_after_ms: int) -> None:
+        """Answer the polls that wait at other processes: their clients are asked to retry."""
+        self._going_away = HttpRefusal(503, CloseCode.GOING_AWAY, "the server is going away", retry_after_ms=retry_after_ms)
+        for answer, scope in self._waiting.items():
+            if not answer.has_begun:
+                scope.cancel()
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         head = head_of(scope)
@@ -85,7 +94,8 @@ class RequestRelay:
             refusal_or_ours = await self._carry(head, place, body, send)
             nursery.cancel_scope.cancel()
         if isinstance(refusal_or_ours, HttpRefusal):
-            self._count_failure()
+            if refusal_or_ours is not self._going_away:
+                self._count_failure()
             await _refuse(refusal_or_ours, send)
         elif refusal_or_ours:
             await self._app(scope, _again(body, receive), send)
@@ -94,10 +104,12 @@ class RequestRelay:
         """Let the owner answer the request. True if this process is the owner by now, a refusal if no process can be reached."""
         give_up_at = trio.current_time() + REACH_S_MAX
         while place is not None:
+            if self._going_away is not None:
+                return self._going_away
             answer = _Answer(send)
             try:
                 await self._ask(head, place, body, answer)
-                return False
+                return False if answer.has_begun else self._going_away or False
             except (*_NOT_REACHED, _MisdirectedError):
                 self._router.forget(head)
                 if trio.current_time() >= give_up_at:
@@ -116,14 +128,15 @@ class RequestRelay:
     async def _ask(self, head: RequestHead, place: ProcessAddress, body: bytes, answer: "_Answer") -> None:
         if _WAIT.search(head.target) is None:
             await self._ask_over(self._pool, head, head.target, place, body, answer)
-        elif self._waiting >= WAITING_MAX:
+        elif len(self._waiting) >= WAITING_MAX:
             await self._ask_over(self._pool, head, _WAIT.sub(b"waitMs=0", head.target), place, body, answer)
         else:
-            self._waiting += 1
-            try:
-                await self._ask_over(self._waiting_pool, head, head.target, place, body, answer)
-            finally:
-                self._waiting -= 1
+            with trio.CancelScope() as scope:
+                self._waiting[answer] = scope
+                try:
+                    await self._ask_over(self._waiting_pool, head, head.target, place, body, answer)
+                finally:
+                    del self._waiting[answer]
 
     async def _ask_over(
         self,
