@@ -183,6 +183,7 @@ class SqlStore:
         self._read_limiter = trio.CapacityLimiter(READ_THREADS_MAX)
         self._is_closed = False
         self._checked_at = -math.inf
+        self._checking = trio.Lock()
         self._worker = Worker("steadywire store")
         self._commits: CommitConnection | None = None
         self._witness: CommitsFile | None = None
@@ -252,13 +253,14 @@ class SqlStore:
         """As EventStore.check. Writes as much as a publish, at most once in `CHECK_INTERVAL_S`."""
         if self._is_closed:
             raise closed()
-        if trio.current_time() < self._checked_at + CHECK_INTERVAL_S:
-            await self._check_place()
-            return
         with trio.move_on_after(CHECK_S_MAX):
-            await self._in_worker(self._check)
-            self._checked_at = trio.current_time()
-            return
+            async with self._checking:  # of several at the same moment only the first writes
+                if trio.current_time() < self._checked_at + CHECK_INTERVAL_S:
+                    await self._check_place()
+                    return
+                await self._in_worker(self._check)
+                self._checked_at = trio.current_time()
+                return
         raise StoreUnavailable(f"the database did not answer within {CHECK_S_MAX:g} s; see what holds it")
 
     @property
