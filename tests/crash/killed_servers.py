@@ -1,8 +1,8 @@
 """Server processes that are killed again and again while clients work, and a record of it all.
 
 Processes, clients and record are those of a run of real processes (`simulation.processes`); there is no emulator, because here
-the servers are what fails. Each life of a server ends at a random moment; with several of them, one after the other is killed, and its
-clients find another. Then everybody has a bounded time to come to rest, and what the store holds is read.
+the servers are what fails. Each life of a server ends at a random moment; with several of them, one after the other is killed,
+and its clients find another. Then everybody has a bounded time to come to rest, and what the store holds is read.
 """
 
 from collections.abc import AsyncIterator
