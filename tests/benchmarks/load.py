@@ -311,9 +311,7 @@ class Load:
 
     @staticmethod
     def _is_ack_due(reader: Reader) -> bool:
-        return (
-            reader.delivered - reader.acknowledged >= ACK_EVENTS or time.monotonic() - reader.acknowledged_at >= ACK_INTERVAL_S
-        )
+        return reader.delivered - reader.acknowledged >= ACK_EVENTS or time.monotonic() - reader.acknowledged_at >= ACK_INTERVAL_S
 
     def _check_order(self, reader: Reader, found: "Found") -> None:
         step, next_numbers, numbers = self.publishers, reader.next_numbers, found.numbers

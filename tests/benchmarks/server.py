@@ -248,10 +248,7 @@ def rows_of(results: Results) -> list[Row]:
             name: [each[work.measure] for each in results[work.arguments, name] if work.measure in each] for name in work.peers
         }
         medians = {name: statistics.median(those) for name, those in values.items() if those}
-        ratios, also = (
-            tuple(ours / theirs for ours, theirs in zip(values.get(work.subject, ()), values.get(base, ()), strict=False) if theirs)
-            for base in (work.base, work.also)
-        )
+        ratios, also = (_ratios(values.get(work.subject, []), values.get(base, [])) for base in (work.base, work.also))
         rows.append(Row(work, medians, ratios, also))
     return rows
 
@@ -271,6 +268,10 @@ def markdown(rows: list[Row], rounds: int) -> str:
         met = {True: "yes", False: "no", None: "-"}[row.is_met]
         lines.append(f"| {work.name} | {_spread(row.ratios)} | {_spread(row.also)} | {work.goal} | {met} | {medians} |")
     return "\n".join(lines) + "\n"
+
+
+def _ratios(ours: list[float], theirs: list[float]) -> tuple[float, ...]:
+    return tuple(our / their for our, their in zip(ours, theirs, strict=False) if their)
 
 
 def _spread(ratios: tuple[float, ...]) -> str:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from simulation.cli.bench import bench_command
-from tests.benchmarks.machine import publishes, seconds_of
 from tests.benchmarks.load import Load, Reader
+from tests.benchmarks.machine import publishes, seconds_of
 from tests.benchmarks.server import BEGIN, END, WORKS, markdown, rows_of, write_into
 from tests.benchmarks.simulation import FULL, QUICK, Figure, Size, figures_of, idle, measure_storm, steady, storm, table
 
