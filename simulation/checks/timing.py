@@ -13,12 +13,12 @@ from reference.protocol.states import ClientState, Transport
 from reference.protocol.timers import NS_PER_MS, NS_PER_S, ns
 from simulation.checks.verdicts import SLACK_NS, Findings, when
 from simulation.trace.index import ClientIndex, TraceIndex
-from simulation.trace.records import ClientRecord
 from simulation.trace.trace import (
     AcceptedRecord,
     AlarmServed,
     AttemptMade,
     ByeTaken,
+    ClientRecord,
     ClockStepped,
     ConnectionLeft,
     ConnectionLost,
