@@ -1,8 +1,8 @@
 """Capacity of a server machine: the rate of accepting connections, and one queue of jobs for its processors.
 
-    Cost      the processor time of one kind of job, by a distribution
-    Listener  accepts connections at its rate; the others wait in the kernel's backlog
-    Work      jobs in one queue, first come first served, for so many equal processors
+    Cost            the processor time of one kind of job, by a distribution
+    Listener        accepts connections at its rate; the others wait in the kernel's backlog
+    ProcessorQueue  jobs in one queue, first come first served, for so many equal processors
 
 A job is a call and its processor time. It takes effect when that time is over. Frames that it then sends cost time as well
 (`spend`): the processor is busy with them before it takes the next job, and the n-th frame of a fan-out is sent when n of them

@@ -411,16 +411,16 @@ class Repair:
         self.corrections.clear()
         self._opens_at = None
 
-    def send(self, transit: DelayModel, size_bytes: int, index: int, sent_at: int) -> int:
+    def send(self, delay: DelayModel, size_bytes: int, index: int, sent_at: int) -> int:
         direction = self._direction
         self._missing = [lost for lost in self._missing if lost.arrives_at > sent_at]
         chunk, travel, left_bytes = _Chunk(index), -1, size_bytes
         self.loss = ""
         while True:
             packet_bytes = min(left_bytes, direction.tcp.mss_bytes)
-            left_at = transit.left_at = self._leaves(transit, packet_bytes, sent_at)
+            left_at = delay.left_at = self._leaves(delay, packet_bytes, sent_at)
             if travel < 0 or direction.recorded is not None:
-                travel = transit.travel(index, left_at)
+                travel = delay.travel(index, left_at)
             packet = self.packets
             self.packets = packet + 1
             if self.losses.is_lost(packet, 0, left_at):
@@ -457,16 +457,16 @@ class Repair:
                 break
             lost.failures += 1
 
-    def _leaves(self, transit: DelayModel, packet_bytes: int, at: int) -> int:
+    def _leaves(self, delay: DelayModel, packet_bytes: int, at: int) -> int:
         """A packet enters the bottleneck's queue, or finds no room there."""
         if self._direction.queue_bytes is None:
-            return transit.leaves(packet_bytes, at)
-        backlog = transit.backlog_bytes(at)
+            return delay.leaves(packet_bytes, at)
+        backlog = delay.backlog_bytes(at)
         if self._opens_at is not None and not backlog and self._opens_at <= at:
             self._opens_at = None
         if self._opens_at is None and backlog + packet_bytes > self._direction.queue_bytes:
             self._opens_at = at + self.estimate.rto
-        return transit.leaves(packet_bytes, at if self._opens_at is None else max(at, self._opens_at))
+        return delay.leaves(packet_bytes, at if self._opens_at is None else max(at, self._opens_at))
 
     def _arrived_behind(self, at: int) -> None:
         """A later packet than all missing ones has arrived."""

@@ -4,25 +4,23 @@ A pipe is a first-in, first-out queue of items with their arrival times. `DelayM
 delivered when it and everything before it have arrived: nothing is reordered, as with TCP. The pipes of the simulator, the
 emulator and the parity test's bare world only wait, and call.
 
-    push, dial, dial_again         an item is sent; the SYN, which has its own schedule
-    push_reset                     a reset is sent: it is not retransmitted when it is lost, because its sender has forgotten the
-                                   connection and all its data
-    a congestion window            if TCP has one, items wait for acknowledgements, and are sent in parts
-    hold / release                 the access link is down in this direction. Data on their way are lost, and sent again after the
-    last                                release: in order, and in their full time. With `resumes = "rto"` not at that moment, but
-    at the                                next retransmission, whose timeout has been doubling since the silence began
-    hold_acks / release_acks       the link is down in the other direction only. Items arrive, but the sender gets no
-    acknowledgement:                                they stay in the send buffer
-    change_path                    the path is another one from now on; the emulator's paths change while connections exist
-    stall / unstall                the far end is blocked. Items wait in front of the far end and arrive at once when the
-                                   last stall is over
-    wake_at, pop                   when to call next, and what has arrived
-    resumes_at, resume_if_due      the retransmission that ends a silence
-    gives_up_at                    when the sender's kernel gives the connection up, if nothing changes
-    late_until                     an item takes until then, longer than the path's declared bound; the caller clears it
+    push, dial, dial_again      an item is sent; the SYN, which has its own schedule
+    push_reset                  a reset is sent. It is not retransmitted when it is lost, because its sender has forgotten the
+                                connection and all its data
+    hold, release               the access link is down in this direction. Data on their way are lost, and sent again after the
+                                last release, in order and in their full time: at that moment, or with `resumes = "rto"` at the
+                                next retransmission, whose timeout has been doubling since the silence began
+    hold_acks, release_acks     the link is down in the other direction. Items arrive, but the sender gets no acknowledgement:
+                                they stay in the send buffer
+    stall, unstall              the far end is blocked. Items wait in front of it and arrive at once when the last stall is over
+    change_path                 the path is another one from now on; the emulator's paths change while connections exist
+    wake_at, pop                when to call next, and what has arrived
+    resumes_at, resume_if_due   the retransmission that ends a silence
+    gives_up_at                 when the sender's kernel gives the connection up, if nothing changes
+    late_until                  an item takes until then, longer than the path's declared bound; the caller clears it
 
-A hold or stall does not stop items that arrive at the same instant. All times are ns on any clock that does not
-go backwards.
+With a congestion window, items wait for acknowledgements and are sent in parts. A hold or stall does not stop items that arrive
+at the same instant. All times are ns on any clock that does not go backwards.
 """
 
 from collections.abc import Callable
@@ -39,13 +37,14 @@ PART_EVERY = NS_PER_S
 _IN_CELL = NEVER + 2  # in a shared bottleneck; when it leaves is not known yet
 _LOST = NEVER + 1  # on its way when the link went down; arrives when it has been sent again
 
-_TOGETHER_MAX = 1 << 20
+_TOGETHER_MAX = 1 << 20  # packets: any number
 _SENT_MAX = 4096
 """How many passage times a middlebox may need: those sent within one latency, and the one before."""
 
 CellToken = tuple[int, int, int]
+"""Of a piece in a shared bottleneck: its index, its bytes, and how often the contents of the bottleneck had been lost."""
 EnterCell = Callable[[int, CellToken], None]
-"""The size of the pieces that enter the cell."""
+"""Called with the bytes and the token of a piece that enters; `Pipe.left_cell` gets the token back."""
 T = TypeVar("T")
 
 

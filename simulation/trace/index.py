@@ -286,14 +286,14 @@ def _take_measured(trace_index: TraceIndex, measured: MessagesMeasured) -> None:
     for name, place in measured.clients.items():
         client = trace_index.clients.get(name)
         if client is None:
-            raise ConfigError(f"the trace speaks of client {name!r}, which never started")
+            raise ConfigError(f"the trace has a record of client {name!r}, which never started")
         client.epoch, client.position, client.refused = place.epoch, place.position, place.refused
 
 
 def _take_of_client(trace_index: TraceIndex, record: ClientRecord) -> None:
     client = trace_index.clients.get(record.client)
     if client is None:
-        raise ConfigError(f"the trace speaks of client {record.client!r}, which never started")
+        raise ConfigError(f"the trace has a record of client {record.client!r}, which never started")
     client.records.append(record)
     match record:
         case Delivered(epoch=epoch, sequence_number=number):
