@@ -50,12 +50,15 @@ def due_at(trace_index: TraceIndex, client: ClientIndex) -> int:
 
 
 def bounds(trace_index: TraceIndex) -> Findings:
-    """Every sampled queue, log and table against its limit. Values between two samples are not seen."""
+    """Every queue, log and table against its limit: each sample, and the maximum, if the world recorded it where the queue grows.
+    Otherwise values between two samples are not seen."""
     for sample in trace_index.samples:
-        if sample.length <= sample.limit:
-            yield None
-        else:
-            yield f"{when(sample.at)} {sample.queue} of {sample.place} holds {sample.length}; its limit is {sample.limit}"
+        is_within = sample.length <= sample.limit
+        what = f"{sample.queue} of {sample.place} holds {sample.length}; its limit is {sample.limit}"
+        yield None if is_within else f"{when(sample.at)} {what}"
+    for peak in trace_index.peaks:
+        is_within = peak.length <= peak.limit
+        yield None if is_within else f"{peak.queue} of {peak.place} has held {peak.length}; its limit is {peak.limit}"
 
 
 def takeover(trace_index: TraceIndex) -> Findings:

@@ -17,7 +17,7 @@ from simulation.emulator.port import LOOPBACK, Door
 from simulation.emulator.statistics import Counters, FaultJournal, LineStatistics
 from simulation.emulator.streams import Connect, abort
 from simulation.emulator.verbs import FaultVerbs
-from simulation.network.delay import BandwidthQueue, PathDirections, bottleneck_of
+from simulation.network.delay import Bottlenecks, PathDirections, bottleneck_of, clear_after
 from simulation.network.link_state import LinkState
 from simulation.random import RandomStreams
 from simulation.scenario.faults import (
@@ -97,7 +97,7 @@ class EmulatedAccessLink(FaultVerbs):
         for connection in self._connections.values():
             connection.change_path(path, self._bottlenecks)
 
-    def _worked_out(self, path: Path) -> tuple[PathDirections, tuple[BandwidthQueue | None, BandwidthQueue | None]]:
+    def _worked_out(self, path: Path) -> tuple[PathDirections, Bottlenecks|Bottlenecks|Bottlenecks]:
         directions = PathDirections(path)
         up, down = (self._random_source.of(f"{self.client}/{way}") for way in ("up", "down"))
         return directions, (bottleneck_of(directions.up, up), bottleneck_of(directions.down, down))
@@ -159,10 +159,7 @@ class EmulatedAccessLink(FaultVerbs):
     def end(self, fault: Fault) -> None:
         """`fault`, which has begun, ends."""
         if isinstance(fault, Outage):
-            now = ns(trio.current_time() - self._journal.opened_at)
-            for bottleneck in self._bottlenecks:
-                if bottleneck is not None:
-                    bottleneck.clear(now)
+            clear_after(fault, self._bottlenecks, ns(trio.current_time() - self._journal.opened_at))
         if isinstance(fault, LineFault):
             self._state.end_fault(fault, tuple(self._connections.values()))
             self._set_door()

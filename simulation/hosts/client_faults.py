@@ -40,14 +40,14 @@ class ClientFaults:
                     client.begin_sleep(fault)
                 case BackgroundTab():
                     client.begin_background(fault)
-                case NetworkChange(path=path, is_told=is_told, duration_s=gap_s):
+                case NetworkChange(path=path, is_notified=is_notified, duration_s=gap_s):
                     if gap_s:
                         link.begin(_outage(fault))
-                    link.leave_network(path, is_told=is_told)
+                    link.leave_network(path, is_notified=is_notified)
                 case DnsFailure():
                     link.begin_dns_failure(fault)
                 case Failover(old_address=old_address):
-                    link.lose_address(is_told=old_address == "refuses")
+                    link.lose_address(is_notified=old_address == "refuses")
                 case _:
                     assert_never(fault)
 

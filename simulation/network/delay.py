@@ -31,7 +31,10 @@ from simulation.network.congestion import RepairedBy
 from simulation.network.loss import Fades, Losses, losses_of
 from simulation.network.tcp import DUPLICATES, RoundTripEstimate, gives_up_after, steady_rto, syn_schedule
 from simulation.random import EntityRandom
+from simulation.scenario.faults import Outage
 from simulation.scenario.path_bounds import (
+    HEAD_BYTES,
+    PACKET_BYTES,
     acknowledgement_s,
     delivery_gap_s,
     direction_max_s,
@@ -40,11 +43,6 @@ from simulation.scenario.path_bounds import (
     timeouts,
 )
 from simulation.scenario.paths import FadingLoss, Path
-
-PACKET_BYTES = 1500
-"""The payload of one delivery of a Mahimahi network trace, including headers."""
-HEAD_BYTES = 40
-"""The headers of IPv4 and TCP in every packet; they count for deliveries only: a bandwidth is that of the stream."""
 
 
 class RecordedLatency:
@@ -196,7 +194,19 @@ class BandwidthQueue:
 
     def clear(self, now: int) -> None:
         """The link was down: the contents of the queue are lost."""
-        self.left_at = min(self.left_at, now)
+        if self.left_at > now:
+            self.left_at, self.delivery, self.room = now, -1, PACKET_BYTES
+
+
+Bottlenecks = tuple[BandwidthQueue | None, BandwidthQueue | None]
+"""Of an access link: up, and down."""
+
+
+def clear_after(outage: Outage, bottlenecks: Bottlenecks, now: int) -> None:
+    """An outage of an access link is over: the queues in its direction are empty."""
+    for direction, bottleneck in zip(("up", "down"), bottlenecks, strict=True):
+        if bottleneck is not None and outage.direction in (direction, "both"):
+            bottleneck.clear(now)
 
 
 def bottleneck_of(direction: PathDirection, random_source: EntityRandom) -> BandwidthQueue | None:

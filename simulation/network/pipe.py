@@ -43,8 +43,8 @@ _SENT_MAX = 4096
 
 CellToken = tuple[int, int, int]
 """Of a piece in a shared bottleneck: its index, its bytes, and how often the contents of the bottleneck had been lost."""
-EnterCell = Callable[[int, CellToken], None]
-"""Called with the bytes and the token of a piece that enters; `Pipe.left_cell` gets the token back."""
+EnterCell = Callable[[int, CellToken, int], None]
+"""Called with the bytes and the token of a piece, and when it enters, in ns; `Pipe.left_cell` gets the token back."""
 T = TypeVar("T")
 
 
@@ -141,25 +141,23 @@ class Pipe(Generic[T]):
         whether more than the pipe's length has changed, so that the caller may have to wait for another time."""
         if self._is_closed:
             return False
+        self.bytes_held += size_bytes
+        self.pushed_at = now
+        is_held = self._holds > 0 or self.resumes_at is not None
+        if is_held:
+            if self.sent is not None and not self._delay.direction.is_up:
+                self.sent.append(now)  # the middlebox is on the server's side of the link
+            self._fall_silent(now)
         if self._window is not None:
-            self.bytes_held += size_bytes
-            self.pushed_at = now
             self._window.unsent.append((size_bytes, item))
-            if self._holds or self.resumes_at is not None:
-                self._fall_silent(now)
-            else:
+            if not is_held:
                 self._transmit(now, after)
             return True
         index = self._pushed
         self._pushed = index + 1
-        self.bytes_held += size_bytes
-        self.pushed_at = now
         things = self._things
-        if self._holds or self.resumes_at is not None:
+        if is_held:
             things.append((_LOST, size_bytes, index, item))
-            if self.sent is not None and not self._delay.direction.is_up:
-                self.sent.append(now)  # the middlebox is on the server's side of the link
-            self._fall_silent(now)
             return True
         if self._is_plain:  # as DelayModel.send, without the checks that most paths do not need
             delay = self._delay
@@ -196,7 +194,15 @@ class Pipe(Generic[T]):
         if at is None:
             self.hopeless_at = max(now, self._dialled_at + syn_schedule(tcp)[1])
             return
-        self._syns = self._pushed + 1
+        if self._is_closed:
+            return
+        index = self._pushed
+        self._syns = index + 1
+        if not self._holds and (self._enter_cell is not None or self._delay.direction.is_shared):
+            # It leaves at its time, and does not occupy before then what is shared with others.
+            self._pushed, self.pushed_at, self.resumes_at = index + 1, now, at
+            self._things.append((_LOST, 0, index, item))
+            return
         self._dials_at = at
         self.push(now, item, 0, at - now)
 
@@ -316,7 +322,7 @@ class Pipe(Generic[T]):
         if self._ack_holds:
             return False
         if not self._holds and self.resumes_at is None:
-            self._end_silence()
+            self.silent_since = None
         made_room = self._unacknowledged_bytes > 0
         self.bytes_held -= self._unacknowledged_bytes
         self._unacknowledged_bytes = 0
@@ -353,7 +359,7 @@ class Pipe(Generic[T]):
         if self._window is not None:
             self._window.unsent.clear()
             self._window.forget()
-        self._end_silence()
+        self.silent_since = None
         self.hopeless_at = None
         self.bytes_held = self._unacknowledged_bytes = 0
 
@@ -444,7 +450,7 @@ class Pipe(Generic[T]):
     def _resume(self, now: int) -> None:
         self.resumes_at = None
         was_silent = self.silent_since is not None
-        self._end_silence()
+        self.silent_since = None
         self.hopeless_at = None
         self._delay.restart(now)
         if self._ack_holds and self._unacknowledged_bytes:
@@ -509,7 +515,7 @@ class Pipe(Generic[T]):
 
     def _send(self, size_bytes: int, index: int, sent_at: int) -> int:
         if self._enter_cell is not None:
-            self._enter_cell(size_bytes, (index, size_bytes, self._in_cell))
+            self._enter_cell(size_bytes, (index, size_bytes, self._in_cell), sent_at)
             return _IN_CELL
         return self._leave(size_bytes, index, sent_at)
 
@@ -570,7 +576,7 @@ class Pipe(Generic[T]):
             arrived += 1
         while len(things) > arrived:
             self._forget_last()
-        self._end_silence()
+        self.silent_since = None
         self.hopeless_at = None
 
     def _forget_last(self) -> None:
@@ -581,9 +587,6 @@ class Pipe(Generic[T]):
         """Data are unacknowledged from now on; if that lasts, the kernel gives up eventually."""
         if self.silent_since is None:
             self.silent_since = now
-
-    def _end_silence(self) -> None:
-        self.silent_since = None
 
     def _note_late(self, until: int) -> None:
         repair = self._delay.repair

@@ -53,6 +53,7 @@ class LiveRecording:
             server=scenario.server.config,
             wait_max_s=longest_wait_s(scenario.client.policy, scenario.end_s),
             round_trip_max_s=scenario.round_trip_max_s + MACHINE_S_MAX,
+            heartbeat=scenario.client.heartbeat,
         )
         self._all_clients = ", ".join(scenario.client_names)
         self._expected = list(scenario.client_names)

@@ -233,12 +233,12 @@ class NetworkChange(_Fault, frozen=True, kw_only=True, tag="network_change"):
     """A client changes from one network to another, or its NAT gives it another address: existing connections are dead, and new
     ones work after a gap of `duration_s` seconds (0: at once).
 
-    is_told: the client's operating system closes its sockets at once (Android, iOS); otherwise they become silent without a
+    is_notified: the client's operating system closes its sockets at once (Android, iOS); otherwise they become silent without a
     notification. The server is never notified. path: the path from then on; None: one like the one before.
     """
 
     duration_s: Seconds = 0.0
-    is_told: bool = False
+    is_notified: bool = False
     path: Path | None = None
 
 
@@ -309,9 +309,9 @@ def describe(fault: Fault) -> str:
             return f"{whom}: the machine sleeps for {lasts_s:.1f} s{', and its clock stands still' if clock == 'stops' else ''}"
         case BackgroundTab(duration_s=lasts_s, timers_every_s=every_s):
             return f"{whom}: in the background for {lasts_s:.1f} s, with timers every {every_s:g} s"
-        case NetworkChange(duration_s=lasts_s, is_told=is_told):
+        case NetworkChange(duration_s=lasts_s, is_notified=is_notified):
             gap = f", {lasts_s:.1f} s without one" if lasts_s else ""
-            return f"{whom}: another network{gap}; the old connections {'end' if is_told else 'go silent'}"
+            return f"{whom}: another network{gap}; the old connections {'end' if is_notified else 'go silent'}"
         case DnsFailure(duration_s=lasts_s):
             return f"{whom}: no name is resolved for {lasts_s:.1f} s"
         case Failover(duration_s=lasts_s):

@@ -43,6 +43,7 @@ from simulation.scenario.drawn_faults import DrawnFaults, drawn
 from simulation.scenario.faults import DnsFailure, Failover, Fault, HalfOpen, NetworkChange, RollingDeploy
 from simulation.scenario.network_traces import read_in
 from simulation.scenario.path_bounds import round_trip_max_s as path_round_trip_max_s
+from simulation.scenario.path_bounds import transfer_max_s
 from simulation.scenario.paths import Availability, Path, PortPool, SharedBottleneck
 from simulation.scenario.population import CLIENTS_MAX, Arrivals, Stay, Uniformly, Visit, check_arrivals, visit_names, visits_of
 from simulation.scenario.presets import PresetFallback, PresetHeartbeat, PresetPolicy, find
@@ -444,10 +445,11 @@ class Scenario(_Part, frozen=True, kw_only=True):
     @property
     def _batch_max_s(self) -> float:
         """The longest time of one batch of events on the slowest link: a batch is delivered when all of it has arrived."""
-        rates = [path.bandwidth_bytes_per_s for group in self.groups for path in self.paths_of(group)]
+        batch_bytes = self.server.config.batch_bytes_max
         cells = [(group.shared_bottleneck, group.clients) for group in self.groups]
-        rates += [cell.bandwidth_bytes_per_s / clients for cell, clients in cells if cell is not None]
-        return max((self.server.config.batch_bytes_max / rate for rate in rates if rate is not None), default=0.0)
+        shared_s = [batch_bytes * clients / cell.bandwidth_bytes_per_s for cell, clients in cells if cell is not None]
+        own_s = [transfer_max_s(path, batch_bytes) for group in self.groups for path in self.paths_of(group)]
+        return max([*own_s, *shared_s])
 
     @property
     def _trouble_end_s(self) -> float:

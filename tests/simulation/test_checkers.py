@@ -21,6 +21,7 @@ from simulation.trace.trace import (
     EntryStored,
     LogStored,
     Published,
+    QueuePeaked,
     QueueSampled,
     Record,
     ServerKilled,
@@ -130,6 +131,11 @@ def overfill(records: Records) -> Records:
     return exchange(records, sample, changed(sample, length=sample.limit + 1))
 
 
+def overfill_between_samples(records: Records) -> Records:
+    peak = all_of(records, QueuePeaked)[0]
+    return exchange(records, peak, changed(peak, length=peak.limit + 1))
+
+
 def sequence_out_of_order(records: Records) -> Records:
     first, second = [entry for entry in all_of(records, EntryStored) if entry.client_id == "a-3"][2:4]
     swapped = exchange(records, first, changed(first, sequence_number=second.sequence_number))
@@ -184,6 +190,7 @@ BROKEN: list[tuple[str, Callable[[Records], Records]]] = [
     ("G6", stay_away),
     ("G6", return_late),
     ("G7", overfill),
+    ("G7", overfill_between_samples),
     ("G8", sequence_out_of_order),
     ("G9", keep_the_old_connection),
     ("G10", come_too_soon),

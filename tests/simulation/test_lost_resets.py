@@ -17,7 +17,7 @@ from simulation.scenario.population import FlashCrowd
 from simulation.scenario.scenario import ClientPart, Group, Scenario
 from simulation.trace.trace import ConnectionLost, StateTurned
 from simulation.world import run
-from tests.simulation.lanes import Owner, at
+from tests.simulation.pipes import Owner, at
 from tests.simulation.worlds import QUIET, calm
 
 LATENCY_S = 0.08

@@ -15,7 +15,7 @@ from simulation.scenario.scenario import ClientPart, Scenario, ServerPart
 from simulation.scenario.still_world import NEVER_S, PATIENT_CLIENT, still_world
 from simulation.trace.trace import ConnectionLost, PathTroubled
 from simulation.world import run
-from tests.simulation.lanes import at, lane_of
+from tests.simulation.pipes import at, pipe_of
 
 
 def pinging(ping_s: float, box: Middlebox, *, latency_s: float = 0.05, tcp: Tcp | None = None, **client: float) -> Scenario:
@@ -63,6 +63,15 @@ def test_what_an_outage_keeps_from_the_box_does_not_count_there() -> None:
     found = kills(scenario)
     assert found
     assert 115.0 < found[0] < 121.0
+
+
+@pytest.mark.parametrize("congestion", ["none", "linux"])
+def test_what_the_server_sends_in_an_outage_passes_a_box_beside_it(congestion: str) -> None:
+    """Its heartbeats keep the connection there, although they are lost on the link."""
+    scenario = pinging(5.0, Middlebox(idle_timeout_s=20.0), tcp=Tcp(congestion=congestion))  # type: ignore[arg-type]
+    scenario = scenario.replace(faults=(Outage(at_s=100.0, duration_s=40.0),), horizon_s=200.0)
+    config = {"client.config.ping_timeout_s": NEVER_S, "server.config.heartbeat_interval_s": 5.0}
+    assert kills(scenario.replace(config)) == []
 
 
 def test_keepalives_pass_the_box_and_keep_the_connection() -> None:
@@ -122,11 +131,11 @@ def test_late_timers_break_no_guarantee() -> None:
 
 def test_each_direction_has_its_own_recordings() -> None:
     path = Path(recorded_latency=((0.0, 0.3),), up_recorded_latency=((0.0, 0.1),), deliveries_ms=(10,), up_deliveries_ms=(1, 2))
-    clock, lane, seen = lane_of(path)
+    clock, lane, seen = pipe_of(path)
     at(clock, 0.0, lambda: lane.push(lambda _: seen.append(clock.now), None, 100))
     clock.run(ns(10))
     assert seen == [ns(0.31)]
-    clock, lane, seen = lane_of(path, is_up=True)
+    clock, lane, seen = pipe_of(path, is_up=True)
     at(clock, 0.0, lambda: lane.push(lambda _: seen.append(clock.now), None, 100))
     clock.run(ns(10))
     assert seen == [ns(0.101)]
