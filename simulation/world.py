@@ -7,6 +7,7 @@ Everything that happens is a function of the scenario, the seed and the replicat
 wall clock or another run, so equal arguments give byte-equal traces in any process.
 """
 
+from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
@@ -38,7 +39,7 @@ from simulation.scenario.faults import Fault, LineFault, ServerFault
 from simulation.scenario.scenario import Group, Scenario
 from simulation.trace.frames_seen import FrameRecorder
 from simulation.trace.index import TraceIndex, index_of
-from simulation.trace.trace import FaultHappened, FaultOver, PathTrouble, PathTroubled, QueueSampled, Trace
+from simulation.trace.trace import FaultHappened, FaultOver, PathTrouble, PathTroubled, QueuePeaked, QueueSampled, Trace
 from simulation.trace.wording import words_of
 from simulation.trace.writer import begin_trace, record_stored
 
@@ -123,12 +124,13 @@ class World:
         self._listen = listen
         self.clients: dict[str, ClientHost] = {}
         self._zone = Zone()
+        self._report = self._note_path_trouble  # one bound method for all links
         self._client_faults = ClientFaults(clock, self.clients, self.access_links, self._zone)
         self._ports: dict[str, Ports] = {}
         if self.server.balancer is not None:
             self._ports["balancer"] = self.server.balancer
         self._frames = FrameRecorder(self.trace.add, lambda: clock.now, words_of) if scenario.record_frames else None
-        self._last_sampled: dict[tuple[str, str], int] = {}
+        self._last_sampled: defaultdict[str, dict[str, int]] = defaultdict(dict)  # by queue and place
         self._epochs = 1
         with few_collections():
             for group in scenario.groups:
@@ -168,7 +170,7 @@ class World:
     def _add_client(self, name: str, group: Group, cells: tuple[SimulatedCell, SimulatedCell] | None, nat: Ports | None) -> None:
         scenario = self.scenario
         access_link: ClientAccessLink = AccessLink(
-            self.clock, name, group.path, self._random_source, self._note_path_trouble, cells, self._zone, nat
+            self.clock, name, group.path, self._random_source, self._report, cells, self._zone, nat
         )
         if self._frames is not None:
             access_link.watch = self._frames.watch
@@ -273,14 +275,17 @@ class World:
         """Record the exact maxima."""
         if self.server.process is not None:
             self.server.process.note_longest()
-        for client in self.clients.values():
-            client.note_longest(self.server.high_water)
-        for record in self.server.high_water.records(self.clock.now):
-            self.trace.add(record)
+        now = self.clock.now
+        for queue, length, limit in self.server.high_water:
+            self.trace.add(QueuePeaked(at=now, place="server", queue=queue, length=length, limit=limit))
+        for name, client in self.clients.items():
+            for queue, length, limit in client.longest():
+                self.trace.add(QueuePeaked(at=now, place=name, queue=queue, length=length, limit=limit))
 
     def _note(self, place: str, queue: str, length: int, limit: int) -> None:
-        if self._last_sampled.get((place, queue), 0) != length:
-            self._last_sampled[place, queue] = length
+        lengths = self._last_sampled[queue]
+        if lengths.get(place, 0) != length:
+            lengths[place] = length
             self.trace.add(QueueSampled(at=self.clock.now, place=place, queue=queue, length=length, limit=limit))
 
 

@@ -14,10 +14,9 @@ The ideas, one module each:
     upgrades     the middlebox that lets HTTP pass and blocks WebSockets
     connection   two pipes between two streams: handshake, close, half-close, reset
     port         a port that can be open or refuse
-    access_link  one client's access link: its connections, and the faults that hit them
+    access_link  one client's access link: its connections, and the faults that hit them; the faults as methods
     proxy        all access links, and the schedule
     errors       errors of its caller
-    verbs        the faults as methods, for one link or for all
     statistics   what happened, as frozen values
 
 `simulation.network.delay` computes when bytes arrive, as in the simulator: distributions, network traces, bottleneck, queue, and

@@ -5,8 +5,8 @@ import math
 import msgspec
 
 from reference.protocol.errors import ConfigError, LocalError
-from simulation.scenario.faults import DeviceFault, Fault, NameFault, Path
-from simulation.scenario.paths import Tcp
+from simulation.scenario.faults import DeviceFault, Fault, NameFault
+from simulation.scenario.paths import Path, Tcp
 
 
 class EmulatorError(LocalError):

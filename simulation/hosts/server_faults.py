@@ -45,9 +45,8 @@ class ServerFaults:
                 if process is not None:
                     process.work.pause()
                     Call(clock, clock.now + ns(duration_s), FAULT, self._resume, process)
-            case SlowStore(duration_s=duration_s, factor=factor):
+            case SlowStore(factor=factor):
                 host.store.slow(factor)
-                Call(clock, clock.now + ns(duration_s), FAULT, lambda _: host.store.recover(factor))
             case ClockStep(step_s=step_s):
                 host.wall_clock_ahead += round(step_s * 1e9)
             case _:
@@ -55,6 +54,8 @@ class ServerFaults:
 
     def end(self, fault: ServerFault) -> None:
         """The fault ends."""
+        if isinstance(fault, SlowStore):
+            self._host.store.recover(fault.factor)
         if not isinstance(fault, ServerRestart):
             self._on_over(fault)
             return

@@ -92,7 +92,7 @@ class AccessLink(LinkState, Generic[C]):
         """Called with every frame, if set."""
         self._report = report
         self._late_until = 0
-        self._connections: list[C] = []  # in the order in which they were opened; usually one
+        self._connections: tuple[C, ...] = ()  # in the order in which they were opened; usually one
         self._opened = 0
 
     def _take_path(self, path: Path) -> None:
@@ -140,12 +140,12 @@ class AccessLink(LinkState, Generic[C]):
     def add(self, connection: C) -> int:
         """A connection is being opened; returns its number on this link."""
         self._opened += 1
-        self._connections.append(connection)
+        self._connections = (*self._connections, connection)
         return self._opened
 
     def remove(self, connection: C) -> None:
         if connection in self._connections:
-            self._connections.remove(connection)
+            self._connections = without(self._connections, connection)
 
     def served(self) -> tuple[C, ...]:
         """The connections that have an endpoint at a server process."""
@@ -165,7 +165,7 @@ class AccessLink(LinkState, Generic[C]):
 
     def leave_network(self, path: Path | None, *, is_notified: bool) -> None:
         """The client is on another network from now on. `path`: the new path; None: the same as before."""
-        standing = tuple(self._connections)
+        standing = self._connections
         if path is not None:  # before anything is notified that might connect at once
             self.enter_cell_up = self.enter_cell_down = self.nat = None
             self.upgrades_normally = path.middlebox.upgrades
@@ -178,15 +178,15 @@ class AccessLink(LinkState, Generic[C]):
 
     def lose_address(self, *, is_notified: bool) -> None:
         """The address of the connections is gone, with the processes that served them."""
-        for connection in tuple(self._connections):
+        for connection in self._connections:
             connection.lose_server(is_notified=is_notified)
 
     def begin(self, fault: LineFault) -> None:
         """`fault` begins on this link now."""
-        self.begin_fault(fault, tuple(self._connections))
+        self.begin_fault(fault, self._connections)
 
     def end(self, fault: LineFault) -> None:
         """`fault`, which has begun, ends."""
         if isinstance(fault, Outage):
             clear_after(fault, (self.up, self.down), self.clock.now)
-        self.end_fault(fault, tuple(self._connections))
+        self.end_fault(fault, self._connections)

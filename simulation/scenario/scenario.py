@@ -31,8 +31,7 @@ import msgspec
 from reference.protocol.config import ClientConfig, ServerConfig, recovery_bound_s
 from reference.protocol.errors import ConfigError
 from reference.protocol.policies.catalogue import Policy
-from reference.protocol.policies.fallback import Disconnection as FallbackTrouble
-from reference.protocol.policies.fallback import Fallback, FallbackPolicy
+from reference.protocol.policies.fallback import Disconnection, Fallback, FallbackPolicy
 from reference.protocol.policies.keepalive import Heartbeat, HeartbeatPolicy
 from reference.protocol.policies.reconnect import FullJitter
 from reference.tables import guess
@@ -44,26 +43,21 @@ from simulation.scenario.faults import DnsFailure, Failover, Fault, HalfOpen, Ne
 from simulation.scenario.network_traces import read_in
 from simulation.scenario.path_bounds import round_trip_max_s as path_round_trip_max_s
 from simulation.scenario.path_bounds import transfer_max_s
-from simulation.scenario.paths import Availability, Path, PortPool, SharedBottleneck
-from simulation.scenario.population import CLIENTS_MAX, Arrivals, Stay, Uniformly, Visit, check_arrivals, visit_names, visits_of
+from simulation.scenario.paths import Availability, Path, PortPool, Seconds, SharedBottleneck
+from simulation.scenario.population import (
+    CLIENTS_MAX,
+    Arrivals,
+    Name,
+    Stay,
+    Uniformly,
+    Visit,
+    check_arrivals,
+    visit_names,
+    visits_of,
+)
 from simulation.scenario.presets import PresetFallback, PresetHeartbeat, PresetPolicy, find
 from simulation.scenario.text import changed, converted, json_of, plain, table_of, toml_of
-from simulation.scenario.workload import Workload
-
-__all__ = [
-    "Capacity",
-    "ClientPart",
-    "Group",
-    "Region",
-    "Scenario",
-    "ServerPart",
-    "Shedding",
-    "Workload",
-    "client_part",
-    "load_scenario",
-    "longest_wait_s",
-    "parse_scenario",
-]
+from simulation.scenario.workload import Workload as Workload
 
 FORMAT_VERSION: Literal[1] = 1
 NEARLY_ALWAYS = 0.999
@@ -72,9 +66,7 @@ NEARLY_ALWAYS = 0.999
 GUESSED_MAX = 50
 """Above this many clients an error names groups only."""
 
-SecondsToSpend = Annotated[float, msgspec.Meta(ge=0, le=1_000_000)]
 SecondsOfADay = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
-Name = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.-]+$")]
 
 
 class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -97,8 +89,8 @@ class ClientPart(_Part, frozen=True, kw_only=True):
     heartbeat: Heartbeat | PresetHeartbeat | None = None
     takes_per_s: Annotated[float, msgspec.Meta(gt=0, le=1_000_000)] | None = None
     outcomes_waiting_max: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1024
-    timer_granularity_s: SecondsToSpend = 0.0
-    timer_slack_s: SecondsToSpend = 0.0
+    timer_granularity_s: Seconds = 0.0
+    timer_slack_s: Seconds = 0.0
 
     def __post_init__(self) -> None:
         for name, value, kinds, register, preset in (
@@ -144,7 +136,7 @@ class Group(_Part, frozen=True, kw_only=True):
     shared_bottleneck: SharedBottleneck | None = None
     nat: PortPool | None = None
     """The NAT whose ports they share."""
-    arrive_within_s: SecondsToSpend = 1.0
+    arrive_within_s: Seconds = 1.0
     """They arrive uniformly within this time."""
     arrivals: Arrivals | None = None
     """When they arrive, in place of `arrive_within_s`."""
@@ -175,7 +167,7 @@ class Shedding(_Part, frozen=True, kw_only=True):
     instead of being served. retry_after_s, spread_s: they return after retry_after + U(0, spread).
     """
 
-    queue_wait_max_s: SecondsToSpend = 1.0
+    queue_wait_max_s: Seconds = 1.0
     retry_after_s: SecondsOfADay = 5.0
     spread_s: SecondsOfADay = 30.0
 
@@ -248,17 +240,17 @@ class ServerPart(_Part, frozen=True, kw_only=True):
 
     config: ServerConfig = ServerConfig()
     """The settings of protocol 9.3."""
-    commit_time_s: SecondsToSpend = 0.002
+    commit_time_s: Seconds = 0.002
     commit_time: Distribution | None = None
-    commit_event_time_s: SecondsToSpend = 0.0
+    commit_event_time_s: Seconds = 0.0
     send_buffer_bytes: Annotated[int, msgspec.Meta(ge=1)] = 256 * 1024
     capacity: Capacity | None = None
     token_lifetime_s: Annotated[float, msgspec.Meta(gt=0, le=1_000_000)] | None = None
-    token_refresh_time_s: SecondsToSpend = 0.1
+    token_refresh_time_s: Seconds = 0.1
     instances: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 1
     balancing: Balancing = "least_connections"
-    timer_granularity_s: SecondsToSpend = 0.0
-    timer_slack_s: SecondsToSpend = 0.0
+    timer_granularity_s: Seconds = 0.0
+    timer_slack_s: Seconds = 0.0
     go_away_retry_after_s: SecondsOfADay = 1.0
     go_away_spread_s: SecondsOfADay = 5.0
     balancer: PortPool | None = None
@@ -278,11 +270,11 @@ class Scenario(_Part, frozen=True, kw_only=True):
     """The seed of all randomness. Equal scenarios with equal seeds give equal traces."""
     horizon_s: Annotated[float, msgspec.Meta(gt=0, le=1_000_000)] = 60.0
     """How long the clients work."""
-    settle_s: SecondsToSpend | None = None
+    settle_s: Seconds | None = None
     """None: the longest time that recovery may take (guarantee G6)."""
     sample_interval_s: Annotated[float, msgspec.Meta(gt=0, le=1_000_000)] = 1.0
     """How often the lengths of queues are sampled."""
-    warm_up_s: SecondsToSpend = 0.0
+    warm_up_s: Seconds = 0.0
     """What happens before is left out of the figures (never of the guarantees)."""
     record: Literal["full", "histograms"] = "full"
     """Whether a trace keeps each message, or, for large runs, histograms with a known error in their place."""
@@ -479,7 +471,7 @@ def longest_until_fallback_s(policy: FallbackPolicy, attempt_s: float) -> float:
     """The longest time until polling takes over if every attempt fails within `attempt_s`, including its wait; 0 for a policy
     that never falls back."""
     for failures in range(_FAILURES_MAX):
-        wait_s = policy.wait_s(FallbackTrouble(failures, failures * attempt_s))
+        wait_s = policy.wait_s(Disconnection(failures, failures * attempt_s))
         if wait_s is not None:
             return failures * attempt_s + max(0.0, wait_s)
     return 0.0

@@ -475,16 +475,7 @@ ServerRecord = (
     _SessionRecord | _ServerFrame | EventsCommitted | ReaderBlocked | ServerAlarmServed | ClockStepped | ConnectionRefused
 )
 StoreRecord = LogStored | EntryStored
-Record = (
-    _WorldRecord
-    | _MachineRecord
-    | ClientStarted
-    | ClientRecord
-    | ServerRecord
-    | StoreRecord
-    | MessagesMeasured
-    | FrameSeen
-)
+Record = _WorldRecord | _MachineRecord | ClientStarted | ClientRecord | ServerRecord | StoreRecord | MessagesMeasured | FrameSeen
 
 _encoder = msgspec.json.Encoder(order="deterministic")
 _decoder: "msgspec.json.Decoder[Record]" = msgspec.json.Decoder(Record)

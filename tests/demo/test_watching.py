@@ -109,8 +109,8 @@ def test_lines_tell_what_happens_and_now_and_then_how_it_stands() -> None:
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
-        (Outage(at_s=1, duration_s=2.04, clients=("ada", "bela")), "ada, bela: the line is down for 2.0 s"),
-        (Stall(at_s=1, duration_s=2, clients=("ada",)), "ada: nothing comes from the server for 2.0 s"),
+        (Outage(at_s=1, duration_s=2.04, clients=("ada", "bela")), "ada, bela: the access link is down for 2.0 s"),
+        (Stall(at_s=1, duration_s=2, clients=("ada",)), "ada: data from the server are held back for 2.0 s"),
         (Reset(at_s=1), "everyone: every connection is reset"),
         (HalfOpen(at_s=1, clients=("ada",)), "ada: every connection becomes silent for ever, without a notification"),
         (Refuse(at_s=1, duration_s=2, clients=("ada",)), "ada: new connections are refused for 2.0 s"),

@@ -3,12 +3,12 @@
 import math
 
 import pytest
+from tests.simulation.test_transit import LosesOnly
 
 from reference.protocol.timers import NS_PER_S, ns
 from simulation.network.congestion import CongestionWindow
 from simulation.scenario.paths import BernoulliLoss, Path, Tcp
 from tests.simulation.pipes import at, pipe_of
-from tests.simulation.test_transit import LosesOnly
 
 LATENCY_S = 0.05
 MSS = 1460

@@ -162,5 +162,7 @@ def test_bad_input() -> None:
 def test_another_network_has_other_lookups() -> None:
     """Its resolver is another one: neither the time of its answers nor the phase of its cache is that of the first."""
     dns = Dns(lookup=Uniform(high=2.0), ttl_s=0.0)
-    first_s, second_s = carried_s(dialling(dns, NetworkChange(at_s=20.0, is_notified=True, path=Path(latency_s=LATENCY_S, dns=dns))))
+    first_s, second_s = carried_s(
+        dialling(dns, NetworkChange(at_s=20.0, is_notified=True, path=Path(latency_s=LATENCY_S, dns=dns)))
+    )
     assert abs((second_s - 20.1) - first_s) > 0.001

@@ -91,7 +91,7 @@ def test_the_report_is_one_file_without_scripts_and_with_every_string_escaped(el
     assert all(load is not None and load.startswith("data:image/png;base64,") for load in loads)
     assert all(f"{guarantee}" in page.text for guarantee in elevator.verdicts)
     assert "What happened to tablet-0" in page.text
-    assert "the line is down for 8.0 s" in page.text
+    assert "the access link is down for 8.0 s" in page.text
     assert "tries websocket" in page.text
 
 

@@ -118,9 +118,7 @@ def opened(cell: SharedBottleneck | None, clients: int, capacity: Capacity, **ch
     """Clients that dial at one instant, and do nothing else, with a cell or without one."""
     scenario = still_world("opened", clients, Path(latency_s=0.05), sample_interval_s=1.0).replace(**changes)
     part = msgspec.structs.replace(scenario.server, capacity=capacity)
-    return run(
-        scenario.replace({"groups.c.shared_bottleneck": cell}, server=part, client=ClientPart(config=PATIENT_CLIENT))
-    )
+    return run(scenario.replace({"groups.c.shared_bottleneck": cell}, server=part, client=ClientPart(config=PATIENT_CLIENT)))
 
 
 def test_a_syn_that_was_dropped_is_sent_again_in_its_time() -> None:

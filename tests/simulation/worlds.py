@@ -17,9 +17,10 @@ from simulation.scenario.faults import (
     SlowStore,
 )
 from simulation.scenario.scenario import Capacity, ClientPart, Group, Scenario, ServerPart, Shedding, Workload
+from simulation.scenario.workload import IDLE
 from simulation.world import Result, run
 
-QUIET = Workload(graft_per_s=0, prune_per_s=0, flag_per_s=0, chat_per_s=0, cursor_per_s=0)
+QUIET = IDLE
 
 
 def calm(clients: int = 2, path: Path | None = None, **changes: object) -> Scenario:
