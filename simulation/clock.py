@@ -135,8 +135,8 @@ class Ringing(Protocol):
 
 
 class TimerLateness:
-    """How late the timers of a system go off: at the next tick of `granularity` ns, and up to `slack` ns after that, uniformly.
-    `throttle`: the least distance of ticks, in ns, with a random phase (a tab in the background)."""
+    """How late the timers of a system go off: at the next tick, one each `granularity` ns, and up to `slack` ns after that,
+    uniformly. Each system's ticks have a random phase. `throttle`: the least distance of ticks, in ns (a tab in the background)."""
 
     __slots__ = ("_drawn", "_granularity", "_random_source", "_slack", "throttle")
 
@@ -149,11 +149,10 @@ class TimerLateness:
 
     def of(self, at: int) -> int:
         """When a timer for `at` goes off."""
-        if self.throttle > self._granularity:
-            phase = int(self.throttle * self._random_source.uniform("throttle", 0))
-            at = -(-(at - phase) // self.throttle) * self.throttle + phase
-        elif self._granularity:
-            at = -(-at // self._granularity) * self._granularity
+        every, purpose = (self.throttle, "throttle") if self.throttle > self._granularity else (self._granularity, "ticks")
+        if every:
+            phase = int(every * self._random_source.uniform(purpose, 0))
+            at = -(-(at - phase) // every) * every + phase
         if self._slack:
             at += int(self._slack * self._random_source.uniform("timer", self._drawn))
             self._drawn += 1

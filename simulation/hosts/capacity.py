@@ -114,10 +114,6 @@ class ProcessorQueue:
         """Jobs that no processor has started."""
         return len(self._queue)
 
-    @property
-    def is_paused(self) -> bool:
-        return self._pauses > 0
-
     def submit(
         self,
         cost: int,
@@ -253,8 +249,6 @@ class Listener:
         self._syn_backlog_max = syn_backlog_max
         self._syn_cookies = syn_cookies
         self._half_open_until: list[int] = []  # a heap
-        self.cookies = 0
-        """SYNs that were answered with a cookie, because the SYN backlog was full."""
         self._work = work
         self._interval = round(NS_PER_S / accepts_per_s) if accepts_per_s else 0
         self._next_at = 0
@@ -296,5 +290,4 @@ class Listener:
         if len(waiting) < most:
             heappush(waiting, now + round_trip)
             return True
-        self.cookies += self._syn_cookies
         return self._syn_cookies

@@ -71,19 +71,9 @@ class SimulatedPipe:
         return len(self.half)
 
     @property
-    def bytes_held(self) -> int:
-        """Sent and not acknowledged."""
-        return self.half.bytes_held
-
-    @property
     def is_down(self) -> bool:
         """Whether data sent now are lost."""
         return self.half.is_down
-
-    @property
-    def pushed_at(self) -> int:
-        """When something was last sent."""
-        return self.half.pushed_at
 
     def push(self, function: Callable[[Any], None], argument: Any = None, size_bytes: int = 0, after: int = 0) -> None:
         """Send now; `function(argument)` is called when it arrives. `after`: as in Pipe.push."""

@@ -76,9 +76,10 @@ class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class ClientPart(_Part, frozen=True, kw_only=True):
     """The behaviour of clients. fallback, heartbeat: None for what the config's own fields say.
 
-    timer_granularity_s: their timers go off at multiples of it (0: exactly); timer_slack_s: and up to this much later, uniformly
-    (Linux: 50 us; much more on a busy machine). takes_per_s: how many events (and snapshots) an application takes per
-    second; None: all at once. outcomes_waiting_max: how many may wait for it before its session slows the server down.
+    timer_granularity_s: their timers go off at ticks of this interval, with a random phase for each client (0: exactly);
+    timer_slack_s: and up to this much later, uniformly (Linux: 50 us; much more on a busy machine). takes_per_s: how many events
+    (and snapshots) an application takes per second; None: all at once. outcomes_waiting_max: how many may wait for it before its
+    session slows the server down.
     """
 
     config: ClientConfig = ClientConfig()

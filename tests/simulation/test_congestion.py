@@ -25,7 +25,7 @@ def arrives_s(sizes: list[tuple[float, int]], **fields: object) -> list[float]:
     for sent_s, size in sizes:
         at(clock, sent_s, lambda size=size: lane.push(lambda _: seen.append(clock.now / NS_PER_S), None, size))
     clock.run(ns(1000))
-    assert (lane.bytes_held, len(lane)) == (0, 0)
+    assert (lane.half.bytes_held, len(lane)) == (0, 0)
     return seen
 
 

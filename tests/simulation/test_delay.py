@@ -324,10 +324,10 @@ def test_acknowledgements_that_do_not_come_fill_the_send_buffer() -> None:
     at(clock, 1.0, lane.hold_acks)
     at(clock, 2.0, lambda: lane.push(lambda _: seen.append(clock.now / NS_PER_S), None, 10))
     clock.run(ns(5))
-    assert (seen, lane.bytes_held, owner.rooms) == ([2.1], 10, [])
+    assert (seen, lane.half.bytes_held, owner.rooms) == ([2.1], 10, [])
     at(clock, 6.0, lane.release_acks)
     clock.run(ns(2000))
-    assert (lane.bytes_held, owner.rooms, owner.gave_up_at) == (0, [6.0], [])
+    assert (lane.half.bytes_held, owner.rooms, owner.gave_up_at) == (0, [6.0], [])
 
 
 def test_a_syn_in_a_black_hole_is_given_up_by_its_schedule() -> None:
@@ -400,7 +400,7 @@ def test_everything_arrives_once_and_in_order_or_the_connection_was_given_up(
         assert seen == sorted(set(seen))
     else:
         assert seen == list(range(len(gaps)))
-        assert (lane.bytes_held, len(lane)) == (0, 0)
+        assert (lane.half.bytes_held, len(lane)) == (0, 0)
 
 
 # What is shared with other connections.

@@ -114,7 +114,7 @@ def test_a_reset_on_a_pipe_is_sent_once_and_takes_with_it_what_was_to_be_sent_ag
     clock.run()
     assert seen == ["arrives", "again"]
     assert owner.resets_lost_at == [1.2]
-    assert lane.bytes_held == 0
+    assert lane.half.bytes_held == 0
 
 
 @settings(max_examples=15, deadline=None)

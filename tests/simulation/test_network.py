@@ -204,7 +204,7 @@ def test_a_bottleneck_queues() -> None:
         lane.push(lambda name: seen.append((clock.now / NS_PER_S, name)), name, 50)
     clock.run(ns(10))
     assert seen == [(1.5, "a"), (2.0, "b")]
-    assert lane.bytes_held == 0
+    assert lane.half.bytes_held == 0
 
 
 def test_jitter_never_reorders() -> None:

@@ -40,7 +40,6 @@ def test_a_port_waits_after_a_close_and_not_after_a_reset() -> None:
     assert not ports.take()
     clock.run(ns(60.0))
     assert ports.take()
-    assert ports.denied == 3
 
 
 @pytest.mark.parametrize("where", ["groups.c.nat", "server.balancer"])
@@ -96,9 +95,9 @@ def test_a_full_backlog_of_syns_is_bridged_by_cookies_or_drops() -> None:
         listener = Listener(ProcessorQueue(clock, 1), None, 4096, 2, syn_cookies=cookies)
         taken = [listener.take(ns(0.1)) is not None for _ in range(5)]
         clock.run(ns(0.1))
-        listeners[cookies] = (taken, listener.cookies, listener.dropped, listener.take(ns(0.1)) is not None)
-    assert listeners[True] == ([True] * 5, 3, 0, True)
-    assert listeners[False] == ([True, True, False, False, False], 0, 3, True)
+        listeners[cookies] = (taken, listener.dropped, listener.take(ns(0.1)) is not None)
+    assert listeners[True] == ([True] * 5, 0, True)
+    assert listeners[False] == ([True, True, False, False, False], 3, True)
 
 
 def test_a_storm_without_cookies_comes_in_waves_of_the_backlog() -> None:

@@ -99,7 +99,7 @@ def test_everything_gets_through_a_cell_once_and_in_order(
         assert seen == sorted(set(seen))
     else:
         assert seen == list(range(len(sizes)))
-        assert (lane.bytes_held, len(lane)) == (0, 0)
+        assert (lane.half.bytes_held, len(lane)) == (0, 0)
 
 
 def test_a_crowd_in_one_cell_breaks_no_guarantee() -> None:
