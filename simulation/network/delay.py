@@ -275,9 +275,10 @@ class DelayModel:
             return arrives_at, self.left_at
         times, gives_up = syn_schedule(self.direction.tcp)
         for attempt, after in enumerate(times):
-            if not repair.losses.is_lost(0, attempt, sent_at + after):
+            at = sent_at + after
+            if not repair.losses.is_lost(0, attempt, at):
                 repair.packets = 1
-                left_at = self.left_at = self.leaves(0, sent_at + after)
+                left_at = self.left_at = at if attempt else self.leaves(0, at)  # a later one must not occupy the link before then
                 travel = self.travel(0, left_at)
                 if not attempt:
                     repair.estimate.measured(travel + self.direction.back, sent_at)

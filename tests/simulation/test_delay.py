@@ -419,6 +419,20 @@ def test_a_syn_that_leaves_later_does_not_occupy_the_link() -> None:
     assert seen == [("other", pytest.approx(8.1)), ("again", pytest.approx(11.1))]
 
 
+def test_a_syn_that_was_lost_does_not_occupy_the_link() -> None:
+    """Lost at 0, it is sent again at 1 s; another connection of the same link dials at 0.2 s."""
+    path = Path(latency_s=0.1, bandwidth_bytes_per_s=1000.0, loss=BernoulliLoss(probability=0.1))
+    direction, clock = directions_of(path).up, Clock()
+    bottleneck = bottleneck_of(direction, RandomStreams(1).of("up"))
+    one, other = (SimulatedPipe(clock, direction, RandomStreams(1).of(name), bottleneck=bottleneck) for name in ("one", "other"))
+    one.half._delay.repair.losses, other.half._delay.repair.losses = LosesOnly(0), LosesOnly()
+    seen: list[tuple[str, float]] = []
+    at(clock, 0.0, lambda: one.dial(lambda _: seen.append(("one", clock.now / NS_PER_S))))
+    at(clock, 0.2, lambda: other.dial(lambda _: seen.append(("other", clock.now / NS_PER_S))))
+    clock.run(ns(20))
+    assert seen == [("other", pytest.approx(0.3)), ("one", pytest.approx(1.1))]
+
+
 @pytest.mark.parametrize("path", [Path(latency_s=0.0, bandwidth_bytes_per_s=1500.0), Path(latency_s=0.0, deliveries_ms=(1000,))])
 @pytest.mark.parametrize(("direction", "is_emptied"), [("up", False), ("down", True), ("both", True)])
 def test_an_outage_empties_the_queue_of_its_direction(path: Path, direction: Direction, is_emptied: bool) -> None:
