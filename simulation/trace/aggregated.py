@@ -53,7 +53,7 @@ class _Client:
         self.published = self.accepted = self.failed = self.refused = 0
 
 
-class LeanTrace(Trace):
+class AggregatedTrace(Trace):
     """See the module."""
 
     def __init__(self, warm_up_s: float) -> None:

@@ -30,7 +30,7 @@ from reference.protocol.server.observations import Departed, Joined, Left, Obser
 from reference.protocol.session_trace import FORMAT_VERSION, World, trace_started
 from reference.protocol.states import Transport
 from simulation.scenario.scenario import Scenario
-from simulation.trace.aggregated import LeanTrace
+from simulation.trace.aggregated import AggregatedTrace
 from simulation.trace.trace import (
     AcceptedRecord,
     AnswerGiven,
@@ -93,7 +93,7 @@ def start_trace(
 
 def begin_trace(scenario: Scenario, run_id: str) -> Trace:
     """The trace of a simulated run, with its first record."""
-    trace = LeanTrace(scenario.warm_up_s) if scenario.record == "histograms" else Trace()
+    trace = AggregatedTrace(scenario.warm_up_s) if scenario.record == "histograms" else Trace()
     trace.add(
         TraceStarted(
             at=0,
