@@ -116,12 +116,12 @@ def replay(trace: Trace, scenario: Scenario) -> Result:
     """Simulate the publishes and faults of `trace`, at the same times, in the world of `scenario`.
 
     The scenario's paths, parameters and seed are used; its workload and its faults are not. Everyone arrives at the beginning.
-    Raises ConfigError if the trace speaks of clients that the scenario does not have.
+    Raises ConfigError if the trace has clients that the scenario does not have.
     """
     trace_index = index_of(trace)
     unknown = sorted(set(trace_index.clients) - set(scenario.client_names))
     if unknown:
-        raise ConfigError(f"the trace speaks of {', '.join(unknown)}, and the scenario has {', '.join(scenario.client_names)}")
+        raise ConfigError(f"the trace has {', '.join(unknown)}, and the scenario has {', '.join(scenario.client_names)}")
     publishes = [publish for client in trace_index.clients.values() for publish in client.published.values()]
     scenario = scenario.replace(
         workload=IDLE,

@@ -42,7 +42,7 @@ class OnOff(_Timing, frozen=True, kw_only=True, tag="on_off"):
 
     def __post_init__(self) -> None:
         if self.on.mean <= 0:
-            raise ConfigError("on: its law is 0 for ever, so nothing would ever happen; give it a mean above 0")
+            raise ConfigError("on: its mean is 0, so nothing would ever happen; give it a mean above 0")
 
 
 class Periodic(_Timing, frozen=True, kw_only=True, tag="periodic"):

@@ -231,7 +231,7 @@ class RosterHeard(TraceRecord, frozen=True, tag="roster_heard", kw_only=True, gc
     """A frame with presence or cursors came to a client, on a connection that it has not left.
 
     users, cursors: everyone who is present, and all their cursors; None: the frame names changes only, in `joined`, `left` and
-    `moved`. `epoch`: of the history that an answer to a poll speaks of; None: the frame came on a WebSocket.
+    `moved`. `epoch`: of the history that an answer to a poll names; None: the frame came on a WebSocket.
     """
 
     client: str

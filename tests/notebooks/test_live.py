@@ -166,5 +166,5 @@ def test_what_cannot_be_recorded_or_replayed(trace: Trace) -> None:
             recording.tap_of(ADA)
 
     trio.run(main, clock=MockClock(autojump_threshold=0))
-    with pytest.raises(ConfigError, match="speaks of ben-0"):
+    with pytest.raises(ConfigError, match="has ben-0"):
         replay(trace, SCENARIO.replace(groups=SCENARIO.groups[:1]))
