@@ -6,6 +6,7 @@ same rules as in `delivery`; recovery is checked with each client's sums; nothin
 
 from collections.abc import Callable
 
+from reference.protocol.states import ClientState
 from simulation.checks.connections import due_at
 from simulation.checks.verdicts import Findings, seconds
 from simulation.trace.index import TraceIndex
@@ -68,6 +69,8 @@ def recovery(trace_index: TraceIndex) -> Findings:
         due = due_at(trace_index, client)
         connected_at: int | None = None
         for turn in client.turns():
+            if turn.state is ClientState.REFRESHING:
+                continue  # as in `recovered_at`
             if not turn.is_carried:
                 connected_at = None
             elif connected_at is None:
