@@ -181,6 +181,14 @@ class CursorSeen(TraceRecord, frozen=True, tag="cursor_seen", kw_only=True, gc=F
     data: Data
 
 
+class BeginningGiven(TraceRecord, frozen=True, tag="beginning_given", kw_only=True, gc=False):
+    """The server named the position after which a session without a snapshot gets events."""
+
+    client: str
+    epoch: str
+    sequence_number: int
+
+
 # A client in detail: only in worlds that see every frame of a client.
 
 
@@ -189,14 +197,6 @@ class PositionHeld(TraceRecord, frozen=True, tag="position_held", kw_only=True, 
 
     client: str
     epoch: str | None
-    sequence_number: int
-
-
-class BeginningGiven(TraceRecord, frozen=True, tag="beginning_given", kw_only=True, gc=False):
-    """The server named the position after which a session without a snapshot gets events."""
-
-    client: str
-    epoch: str
     sequence_number: int
 
 
