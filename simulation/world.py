@@ -156,9 +156,10 @@ class World:
         for fault in self.scenario.faults_of(self._random_source):
             Call(self.clock, ns(fault.at_s), FAULT, self._begin_fault, fault)
         start_availability(self.clock, self.scenario, self._random_source, self._begin_fault, self.clients)
+        arrive = self._arrive  # one bound method for all
         for group in self.scenario.groups:
             for visit in group.visits(self._random_source):
-                Call(self.clock, visit.arrives_at, ARRIVAL, self._arrive, (group, visit))
+                Call(self.clock, visit.arrives_at, ARRIVAL, arrive, (group, visit))
         self._sample_later()
         with few_collections():
             self.clock.run(until=max(1, ns(self.scenario.end_s)))

@@ -23,6 +23,7 @@ from reference.protocol.records import StoredRun
 from reference.protocol.server.observations import Observation
 from reference.protocol.timers import NS_PER_S
 from reference.store.kept import parsed
+from reference.protocol.session_trace import trace_started
 from simulation.clock import ARRIVAL, Call
 from simulation.emulator import Emulator
 from simulation.replay.rebuild import faults_as_they_were
@@ -31,7 +32,7 @@ from simulation.scenario.scenario import Scenario, longest_wait_s
 from simulation.scenario.workload import IDLE
 from simulation.trace.index import index_of
 from simulation.trace.trace import ClientStarted, FaultHappened, FaultOver, Published, Trace
-from simulation.trace.writer import record_observations, record_stored, record_tapped, start_trace
+from simulation.trace.writer import record_observations, record_stored, record_tapped
 from simulation.world import Result, World
 
 MACHINE_S_MAX = 0.5
@@ -45,7 +46,7 @@ class LiveRecording:
     """
 
     def __init__(self, scenario: Scenario, run_id: str) -> None:
-        self.trace = start_trace(
+        self.trace = Trace([trace_started(
             world="real",
             seed=scenario.seed,
             run_id=run_id,
@@ -54,7 +55,7 @@ class LiveRecording:
             wait_max_s=longest_wait_s(scenario.client.policy, scenario.end_s),
             round_trip_max_s=scenario.round_trip_max_s + MACHINE_S_MAX,
             heartbeat=scenario.client.heartbeat,
-        )
+        )])
         self._all_clients = ", ".join(scenario.client_names)
         self._expected = list(scenario.client_names)
         self._origin: int | None = None

@@ -12,13 +12,13 @@ from reference.protocol.config import ClientConfig, ServerConfig
 from reference.protocol.policies.fallback import NeverFallBack
 from reference.protocol.states import ClientState
 from reference.protocol.timers import ns
+from reference.protocol.session_trace import trace_started
 from simulation.adversary.journal import Journal
 from simulation.testing.model_server import ModelServer
 from simulation.testing.server_world import ROUND_TRIP_MAX_S, Violated, judge
 from simulation.testing.under_test import ClientUnderTest
 from simulation.trace.publishes import publish_data
 from simulation.trace.trace import Trace
-from simulation.trace.writer import start_trace
 
 SETTLE_ROUNDS = 90
 USER = "ann"
@@ -32,7 +32,7 @@ class ClientWorld:
         self.client = client
         self.server = ModelServer()
         self.now = 0
-        self.trace = start_trace(
+        self.trace = Trace([trace_started(
             world="client_under_test",
             seed=0,
             run_id="run",
@@ -41,7 +41,7 @@ class ClientWorld:
             wait_max_s=SETTLE_ROUNDS,
             round_trip_max_s=ROUND_TRIP_MAX_S,
             fallback=NeverFallBack(),
-        )
+        )])
         self.journal = Journal(self.trace, lambda: self.now)
         self.journal.client_joins(NAME, USER)
         self.journal.begins_at(NAME, self.server.store.now.epoch, 0)

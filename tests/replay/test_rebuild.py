@@ -3,15 +3,18 @@
 from reference.protocol.config import ClientConfig, ServerConfig
 from reference.protocol.policies.fallback import AfterSeconds, Fallback
 from reference.protocol.policies.keepalive import MissesInARow
+from reference.protocol.policies.reconnect import FullJitter
+from reference.protocol.session_trace import trace_started
+from simulation.processes.recorder import Recorder
+from simulation.processes.run_plan import Parameters
 from simulation.replay.live import LiveRecording
 from simulation.replay.rebuild import scenario_of
 from simulation.trace.trace import ClientStarted, Trace, TraceStarted
-from simulation.trace.writer import start_trace
 from tests.simulation.worlds import calm
 
 
 def recorded(fallback: Fallback | None) -> Trace:
-    trace = start_trace(
+    trace = Trace([trace_started(
         world="real",
         seed=1,
         run_id="r",
@@ -20,7 +23,7 @@ def recorded(fallback: Fallback | None) -> Trace:
         wait_max_s=30.0,
         round_trip_max_s=1.0,
         fallback=fallback,
-    )
+    )])
     trace.add(ClientStarted(at=0, client="ada", client_id="ada", user_id="ada"))
     return trace
 
@@ -39,3 +42,17 @@ def test_a_live_recording_is_judged_by_its_clients_heartbeat() -> None:
     started = next(iter(LiveRecording(calm(1).replace({"client.heartbeat": MissesInARow(15.0, 3, 15.0)}), "r").trace))
     assert isinstance(started, TraceStarted)
     assert started.notice_bound_s > 60.0
+
+
+def test_a_real_run_records_its_fallback_policy() -> None:
+    parameters = Parameters(
+        client=ClientConfig(),
+        server=ServerConfig(),
+        policy=FullJitter(),
+        wait_max_s=30.0,
+        round_trip_max_s=1.0,
+        fallback=AfterSeconds(7.0),
+    )
+    started = next(iter(Recorder(1, "r", parameters).trace))
+    assert isinstance(started, TraceStarted)
+    assert started.fallback == AfterSeconds(7.0)

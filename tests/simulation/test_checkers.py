@@ -8,6 +8,7 @@ import pytest
 
 from reference.protocol.errors import ConfigError
 from reference.protocol.states import ClientState
+from reference.protocol.session_trace import trace_started
 from simulation.checks.checkers import CHECKERS, check
 from simulation.results.counts import count
 from simulation.trace.index import index_of
@@ -32,7 +33,6 @@ from simulation.trace.trace import (
     TraceStarted,
     WaitAsked,
 )
-from simulation.trace.writer import start_trace
 from simulation.world import run
 from tests.simulation.worlds import calm, everything_result
 
@@ -230,7 +230,7 @@ def test_what_was_not_exercised_is_not_called_held() -> None:
 
 def test_an_empty_trace_exercises_nothing() -> None:
     result = everything_result().scenario
-    trace = start_trace(
+    trace = Trace([trace_started(
         world="real",
         seed=1,
         run_id="r",
@@ -238,7 +238,7 @@ def test_an_empty_trace_exercises_nothing() -> None:
         server=result.server.config,
         wait_max_s=30,
         round_trip_max_s=1,
-    )
+    )])
     assert {verdict.status for verdict in check(trace).values()} == {"not exercised"}
 
 
