@@ -100,6 +100,25 @@ def test_a_full_backlog_of_syns_is_bridged_by_cookies_or_drops() -> None:
     assert listeners[False] == ([True, True, False, False, False], 3, True)
 
 
+def test_a_syn_that_finds_no_place_to_be_accepted_takes_none_in_the_syn_backlog() -> None:
+    """One is accepted, one waits for a second, and two are dropped; a place of three is free when the one has been accepted."""
+    clock = Clock()
+    listener = Listener(ProcessorQueue(clock, 1), 1.0, 1, 3, syn_cookies=False)
+    assert [listener.take(ns(10)) is not None for _ in range(4)] == [True, True, False, False]
+    clock.run(ns(1.5))
+    assert listener.take(ns(10)) is not None
+
+
+def test_handshakes_go_on_while_the_process_is_paused() -> None:
+    clock = Clock()
+    work = ProcessorQueue(clock, 1)
+    listener = Listener(work, None, 4096, 1, syn_cookies=False)
+    work.pause()
+    assert [listener.take(ns(0.1)) is not None for _ in range(2)] == [True, False]
+    clock.run(ns(0.1))
+    assert listener.take(ns(0.1)) is not None
+
+
 def test_a_storm_without_cookies_comes_in_waves_of_the_backlog() -> None:
     """Forty SYNs in one instant and ten places, each for one round trip: ten at once and ten a second, as they are sent again."""
     capacity = Capacity(syn_backlog_max=10, syn_cookies=False)
