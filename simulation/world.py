@@ -119,7 +119,7 @@ class World:
         )
         self.access_links: dict[str, ClientAccessLink] = {}
         self.server = ServerHost(clock, self.store, part, self.trace, random_source, self.access_links)
-        self._troubles = ServerFaults(self.server, self._over, self._new_epoch)
+        self._server_faults = ServerFaults(self.server, self._over, self._new_epoch)
         self._tokens = None if part.token_lifetime_s is None else Issuer(ns(part.token_lifetime_s), ns(part.token_refresh_time_s))
         self._listen = listen
         self.clients: dict[str, ClientHost] = {}
@@ -213,7 +213,7 @@ class World:
         fault: Fault = call.argument
         self.trace.add(FaultHappened(at=self.clock.now, fault=fault))
         if isinstance(fault, ServerFault):
-            self._troubles.begin(fault)
+            self._server_faults.begin(fault)
         elif not isinstance(fault, LineFault):
             self._client_faults.begin(fault)
         else:
@@ -225,7 +225,7 @@ class World:
     def _end_fault(self, call: Call) -> None:
         fault: Fault = call.argument
         if isinstance(fault, ServerFault):
-            self._troubles.end(fault)
+            self._server_faults.end(fault)
         elif not isinstance(fault, LineFault):
             self._client_faults.end(fault)
             self._over(fault)
