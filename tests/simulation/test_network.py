@@ -30,7 +30,7 @@ from simulation.trace.trace import (
 )
 from simulation.world import World, run
 from tests.simulation.pipes import Owner, at, pipe_of
-from tests.simulation.worlds import QUIET, calm
+from tests.simulation.worlds import QUIET, calm, times
 
 LATENCY_S = 0.1
 PATH = Path(latency_s=LATENCY_S)
@@ -43,15 +43,6 @@ def quiet(*faults: Fault, clients: int = 1, config: ClientConfig | None = None, 
 
 
 BUSY = Workload(graft_per_s=3, prune_per_s=0, flag_per_s=0, chat_per_s=0, cursor_per_s=0)
-
-
-def times(trace: Trace, kind: type, **fields: object) -> list[float]:
-    """When records of this kind with these fields happened, in seconds."""
-    return [
-        record.at / NS_PER_S
-        for record in trace
-        if isinstance(record, kind) and all(getattr(record, name) == value for name, value in fields.items())
-    ]
 
 
 def turned(trace: Trace, state: ClientState) -> list[float]:
