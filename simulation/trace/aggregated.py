@@ -94,6 +94,13 @@ class AggregatedTrace(Trace):
     def _add(self, record: Record) -> None:
         self._take.get(type(record), self._keep)(record)
 
+    def epoch_of(self, client: str) -> str | None:
+        known = self._clients.get(client)
+        return None if known is None else known.epoch
+
+    def enter_epoch(self, client: str, epoch: str | None) -> None:
+        """The records of the client's position, which follow, have it."""
+
     def finish(self, now: int) -> None:
         self._keep(
             MessagesMeasured(
