@@ -63,6 +63,8 @@ FORMAT_VERSION: Literal[1] = 1
 NEARLY_ALWAYS = 0.999
 """The bound of a distribution: its value at this probability, because most distributions have no maximum."""
 
+TIMERS_OF_A_RECOVERY = 8
+"""A ping and its timeout, two hanging attempts, two waits, a poll, the tail: each of them may be late."""
 GUESSED_MAX = 50
 """Above this many clients an error names groups only."""
 
@@ -108,6 +110,11 @@ class ClientPart(_Part, frozen=True, kw_only=True):
     @property
     def heartbeat_policy(self) -> HeartbeatPolicy:
         return self.heartbeat or self.config.heartbeat_policy
+
+    @property
+    def timer_late_max_s(self) -> float:
+        """How late a timer may go off, in seconds."""
+        return self.timer_granularity_s + self.timer_slack_s
 
 
 def client_part(preset: str, config: ClientConfig | None = None) -> ClientPart:
@@ -398,13 +405,16 @@ class Scenario(_Part, frozen=True, kw_only=True):
     @property
     def tail_bound_s(self) -> float:
         """G13: how long a live connection may leave its client behind without anything arriving, in seconds."""
-        tail_s = max(self.client_of(group).config.tail_timeout_s for group in self.groups)
-        return self.server.config.heartbeat_interval_s + tail_s + self.round_trip_max_s + self._batch_max_s
+        parts, server = [self.client_of(group) for group in self.groups], self.server
+        tail_s = max(part.config.tail_timeout_s + part.timer_late_max_s for part in parts)
+        heartbeat_s = server.config.heartbeat_interval_s + server.timer_granularity_s + server.timer_slack_s
+        return heartbeat_s + tail_s + self.round_trip_max_s + self._batch_max_s
 
     @property
     def notice_bound_s(self) -> float:
         """How long a dead connection may go unnoticed, in seconds."""
-        notice_s = max(self.client_of(group).heartbeat_policy.notice_max_s for group in self.groups)
+        parts = [self.client_of(group) for group in self.groups]
+        notice_s = max(part.heartbeat_policy.notice_max_s + 2 * part.timer_late_max_s for part in parts)
         if any(isinstance(fault, HalfOpen) and fault.direction == "up" for fault in self.fault_kinds):
             # The client still receives from the server, which has to notice that it receives nothing from the client.
             notice_s = max(notice_s, self.server.config.silence_max_s)
@@ -458,6 +468,7 @@ class Scenario(_Part, frozen=True, kw_only=True):
         part, boxes = self.client_of(group), [path.middlebox for path in self.paths_of(group)]
         wait_s = longest_wait_s(part.policy, self._trouble_end_s)
         bound_s = recovery_bound_s(part.config, wait_s, self.round_trip_max_s, heartbeat=part.heartbeat)
+        bound_s += TIMERS_OF_A_RECOVERY * part.timer_late_max_s
         if any(box.upgrades != "pass" or box.websocket_age_max_s is not None for box in boxes):
             # Then no client has recovered before polling has taken over.
             attempt_s = wait_s + part.config.connect_timeout_s + max(box.websocket_age_max_s or 0.0 for box in boxes)

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from reference.protocol.config import ClientConfig
+from reference.protocol.config import ClientConfig, ServerConfig
 from reference.protocol.errors import ConfigError
 from reference.protocol.timers import NS_PER_S, ns
 from simulation.clock import TimerLateness
@@ -134,6 +134,22 @@ def test_late_timers_break_no_guarantee() -> None:
         horizon_s=30.0,
     )
     assert run(scenario).is_ok
+
+
+def test_bounds_allow_for_late_timers() -> None:
+    """A system whose timers go off once a minute needs several minutes to recover, and no guarantee is lost by that."""
+    scenario = Scenario(
+        name="slow",
+        groups=still_world("x", 3).groups,
+        client=ClientPart(timer_granularity_s=60.0),
+        server=ServerPart(config=ServerConfig(silence_max_s=600.0)),
+        faults=(HalfOpen(at_s=10.0),),
+        horizon_s=20.0,
+    )
+    plain = scenario.replace(client=ClientPart())
+    assert scenario.recovery_bound_s == plain.recovery_bound_s + 8 * 60.0
+    result = run(scenario)
+    assert (result.verdicts["G6"].status, result.verdicts["G13"].violations) == ("held", ())
 
 
 def test_each_direction_has_its_own_recordings() -> None:
