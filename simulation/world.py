@@ -21,8 +21,7 @@ from reference.protocol.timers import ns
 from simulation.checks.checkers import Verdict, check_index
 from simulation.clock import ALARM, ARRIVAL, FAULT, Call, Clock, few_collections, lateness_of
 from simulation.hosts.client import ClientHost, Listen
-from simulation.hosts.client_faults import ClientFaults
-from simulation.hosts.server_faults import ServerFaults
+from simulation.hosts.faults import ClientFaults, ServerFaults
 from simulation.hosts.server_host import ServerHost
 from simulation.hosts.store import SimulatedStore
 from simulation.hosts.tokens import Issuer

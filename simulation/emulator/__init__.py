@@ -9,11 +9,10 @@
 
 The ideas, one module each:
 
-    streams      an abortive close, and small buffers, in addition to trio's Stream
+    sockets      ports that can refuse, an abortive close, small buffers
     pipe         one direction of one connection: when does which byte arrive
     upgrades     the middlebox that lets HTTP pass and blocks WebSockets
     connection   two pipes between two streams: handshake, close, half-close, reset
-    port         a port that can be open or refuse
     access_link  one client's access link: its connections, and the faults that hit them; the faults as methods
     proxy        all access links, and the schedule
     errors       errors of its caller

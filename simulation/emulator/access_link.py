@@ -14,9 +14,8 @@ from reference.protocol.errors import ConfigError
 from reference.protocol.timers import ns
 from simulation.emulator.connection import EmulatedConnection
 from simulation.emulator.errors import EmulatorError, check_fault, check_path
-from simulation.emulator.port import LOOPBACK, Door
+from simulation.emulator.sockets import LOOPBACK, Connect, Door, abort
 from simulation.emulator.statistics import Counters, FaultJournal, LineStatistics
-from simulation.emulator.streams import Connect, abort
 from simulation.network.delay import Bottlenecks, PathDirections, bottleneck_of, clear_after
 from simulation.network.link_state import LinkState
 from simulation.random import RandomStreams

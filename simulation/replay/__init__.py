@@ -1,7 +1,7 @@
 """Replay: a recorded real run, simulated again with the same or other parameters.
 
-session_trace   the recording of one client in production (`client.record(path)`), as the trace of a run
-conclusions     the faults of the network, inferred from what that client observed
+conclusions     the recording of one client in production (`client.record(path)`) as the trace of a run, with the faults of the
+                network inferred from what that client observed
 rebuild         a trace as a scenario: the same arrivals, publishes, round trips and faults; can be varied like any other
 what_if         a recording simulated as it was and with changes, side by side
 live            a run on real sockets, recorded as a trace while it lasts, and simulated again
