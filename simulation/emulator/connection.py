@@ -31,8 +31,8 @@ from trio.abc import HalfCloseableStream
 
 from reference.protocol.timers import NS_PER_S
 from simulation.emulator.pipe import EmulatedPipe, Mark, Segment
-from simulation.emulator.statistics import Counters
 from simulation.emulator.sockets import Connect, abort
+from simulation.emulator.statistics import Counters
 from simulation.emulator.upgrades import FORBIDDEN_ANSWER, UpgradeWatch
 from simulation.network.delay import Bottlenecks, PathDirections
 from simulation.network.link_state import LinkState

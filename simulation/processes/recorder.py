@@ -21,10 +21,10 @@ from reference.protocol.client.outcomes import PublishAccepted, PublishFailed, R
 from reference.protocol.errors import LocalError
 from reference.protocol.events import Data, Event
 from reference.protocol.records import StoredRun
+from reference.protocol.session_trace import trace_started
 from reference.protocol.states import ClientState
 from reference.protocol.timers import NS_PER_MS, NS_PER_S
 from reference.store.kept import parsed
-from reference.protocol.session_trace import trace_started
 from simulation.processes.run_plan import Parameters
 from simulation.processes.server_main import ListeningLine
 from simulation.trace.trace import (
@@ -51,18 +51,22 @@ class Recorder:
 
     def __init__(self, seed: int, run_id: str, parameters: Parameters) -> None:
         self._parameters = parameters
-        self.trace = Trace([trace_started(
-            world="real",
-            seed=seed,
-            run_id=run_id,
-            client=parameters.client,
-            server=parameters.server,
-            wait_max_s=parameters.wait_max_s,
-            round_trip_max_s=parameters.round_trip_max_s,
-            heartbeat=parameters.heartbeat,
-            policy=parameters.policy,
-            fallback=parameters.fallback,
-        )])
+        self.trace = Trace(
+            [
+                trace_started(
+                    world="real",
+                    seed=seed,
+                    run_id=run_id,
+                    client=parameters.client,
+                    server=parameters.server,
+                    wait_max_s=parameters.wait_max_s,
+                    round_trip_max_s=parameters.round_trip_max_s,
+                    heartbeat=parameters.heartbeat,
+                    policy=parameters.policy,
+                    fallback=parameters.fallback,
+                )
+            ]
+        )
         self.round_trips_ms: list[float] = []
         self.counts: Counter[str] = Counter()
         """published, accepted, failed, delivered; so far."""

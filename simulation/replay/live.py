@@ -21,9 +21,9 @@ import trio
 from reference.protocol.errors import ConfigError, LocalError
 from reference.protocol.records import StoredRun
 from reference.protocol.server.observations import Observation
+from reference.protocol.session_trace import trace_started
 from reference.protocol.timers import NS_PER_S
 from reference.store.kept import parsed
-from reference.protocol.session_trace import trace_started
 from simulation.clock import ARRIVAL, Call
 from simulation.emulator import Emulator
 from simulation.replay.rebuild import faults_as_they_were
@@ -46,16 +46,20 @@ class LiveRecording:
     """
 
     def __init__(self, scenario: Scenario, run_id: str) -> None:
-        self.trace = Trace([trace_started(
-            world="real",
-            seed=scenario.seed,
-            run_id=run_id,
-            client=scenario.client.config,
-            server=scenario.server.config,
-            wait_max_s=longest_wait_s(scenario.client.policy, scenario.end_s),
-            round_trip_max_s=scenario.round_trip_max_s + MACHINE_S_MAX,
-            heartbeat=scenario.client.heartbeat,
-        )])
+        self.trace = Trace(
+            [
+                trace_started(
+                    world="real",
+                    seed=scenario.seed,
+                    run_id=run_id,
+                    client=scenario.client.config,
+                    server=scenario.server.config,
+                    wait_max_s=longest_wait_s(scenario.client.policy, scenario.end_s),
+                    round_trip_max_s=scenario.round_trip_max_s + MACHINE_S_MAX,
+                    heartbeat=scenario.client.heartbeat,
+                )
+            ]
+        )
         self._all_clients = ", ".join(scenario.client_names)
         self._expected = list(scenario.client_names)
         self._origin: int | None = None

@@ -10,9 +10,9 @@ from collections import deque
 from reference.protocol.client.outcomes import StateChanged
 from reference.protocol.config import ClientConfig, ServerConfig
 from reference.protocol.policies.fallback import NeverFallBack
+from reference.protocol.session_trace import trace_started
 from reference.protocol.states import ClientState
 from reference.protocol.timers import ns
-from reference.protocol.session_trace import trace_started
 from simulation.adversary.journal import Journal
 from simulation.testing.model_server import ModelServer
 from simulation.testing.server_world import ROUND_TRIP_MAX_S, Violated, judge
@@ -32,16 +32,20 @@ class ClientWorld:
         self.client = client
         self.server = ModelServer()
         self.now = 0
-        self.trace = Trace([trace_started(
-            world="client_under_test",
-            seed=0,
-            run_id="run",
-            client=ClientConfig(start="oldest"),
-            server=ServerConfig(),
-            wait_max_s=SETTLE_ROUNDS,
-            round_trip_max_s=ROUND_TRIP_MAX_S,
-            fallback=NeverFallBack(),
-        )])
+        self.trace = Trace(
+            [
+                trace_started(
+                    world="client_under_test",
+                    seed=0,
+                    run_id="run",
+                    client=ClientConfig(start="oldest"),
+                    server=ServerConfig(),
+                    wait_max_s=SETTLE_ROUNDS,
+                    round_trip_max_s=ROUND_TRIP_MAX_S,
+                    fallback=NeverFallBack(),
+                )
+            ]
+        )
         self.journal = Journal(self.trace, lambda: self.now)
         self.journal.client_joins(NAME, USER)
         self.journal.begins_at(NAME, self.server.store.now.epoch, 0)

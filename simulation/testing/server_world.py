@@ -18,9 +18,9 @@ from reference.protocol.errors import RemoteError
 from reference.protocol.policies.reconnect import FullJitter
 from reference.protocol.records import RunState
 from reference.protocol.saved_session import Change
+from reference.protocol.session_trace import trace_started
 from reference.protocol.states import Transport
 from reference.protocol.timers import NS_PER_S, ns
-from reference.protocol.session_trace import trace_started
 from simulation.adversary.journal import Journal
 from simulation.checks.checkers import check
 from simulation.testing.under_test import ServerUnderTest
@@ -171,16 +171,20 @@ class ServerWorld:
         self.guests: list[Guest] = []
         self.now = 0
         self.is_down = False
-        self.trace = Trace([trace_started(
-            world="server_under_test",
-            seed=0,
-            run_id="run",
-            client=self.config,
-            server=ServerConfig(),
-            wait_max_s=POLICY.floor_s + POLICY.cap_s,
-            round_trip_max_s=ROUND_TRIP_MAX_S,
-            policy=POLICY,
-        )])
+        self.trace = Trace(
+            [
+                trace_started(
+                    world="server_under_test",
+                    seed=0,
+                    run_id="run",
+                    client=self.config,
+                    server=ServerConfig(),
+                    wait_max_s=POLICY.floor_s + POLICY.cap_s,
+                    round_trip_max_s=ROUND_TRIP_MAX_S,
+                    policy=POLICY,
+                )
+            ]
+        )
         self.journal = Journal(self.trace, lambda: self.now)
         self._connections = 0
 

@@ -72,15 +72,19 @@ def scenarios_for_shells(draw: st.DrawFn) -> Scenario:
 def trace_of(scenario: Scenario) -> Trace:
     """What real shells tell of it."""
     transcript = trio_world.play(scenario, RUN_ID, "epoch-1")
-    trace = Trace([trace_started(
-        world="real",
-        seed=scenario.seed,
-        run_id=RUN_ID,
-        client=scenario.client.config,
-        server=scenario.server.config,
-        wait_max_s=2.25,
-        round_trip_max_s=scenario.round_trip_max_s,
-    )])
+    trace = Trace(
+        [
+            trace_started(
+                world="real",
+                seed=scenario.seed,
+                run_id=RUN_ID,
+                client=scenario.client.config,
+                server=scenario.server.config,
+                wait_max_s=2.25,
+                round_trip_max_s=scenario.round_trip_max_s,
+            )
+        ]
+    )
     for record in transcript.records:
         trace.add(record)
     return trace

@@ -14,16 +14,20 @@ from tests.simulation.worlds import calm
 
 
 def recorded(fallback: Fallback | None) -> Trace:
-    trace = Trace([trace_started(
-        world="real",
-        seed=1,
-        run_id="r",
-        client=ClientConfig(fallback_after_failures=3),
-        server=ServerConfig(),
-        wait_max_s=30.0,
-        round_trip_max_s=1.0,
-        fallback=fallback,
-    )])
+    trace = Trace(
+        [
+            trace_started(
+                world="real",
+                seed=1,
+                run_id="r",
+                client=ClientConfig(fallback_after_failures=3),
+                server=ServerConfig(),
+                wait_max_s=30.0,
+                round_trip_max_s=1.0,
+                fallback=fallback,
+            )
+        ]
+    )
     trace.add(ClientStarted(at=0, client="ada", client_id="ada", user_id="ada"))
     return trace
 

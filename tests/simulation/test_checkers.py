@@ -7,8 +7,8 @@ import msgspec
 import pytest
 
 from reference.protocol.errors import ConfigError
-from reference.protocol.states import ClientState
 from reference.protocol.session_trace import trace_started
+from reference.protocol.states import ClientState
 from simulation.checks.checkers import CHECKERS, check
 from simulation.results.counts import count
 from simulation.trace.index import index_of
@@ -230,15 +230,19 @@ def test_what_was_not_exercised_is_not_called_held() -> None:
 
 def test_an_empty_trace_exercises_nothing() -> None:
     result = everything_result().scenario
-    trace = Trace([trace_started(
-        world="real",
-        seed=1,
-        run_id="r",
-        client=result.client.config,
-        server=result.server.config,
-        wait_max_s=30,
-        round_trip_max_s=1,
-    )])
+    trace = Trace(
+        [
+            trace_started(
+                world="real",
+                seed=1,
+                run_id="r",
+                client=result.client.config,
+                server=result.server.config,
+                wait_max_s=30,
+                round_trip_max_s=1,
+            )
+        ]
+    )
     assert {verdict.status for verdict in check(trace).values()} == {"not exercised"}
 
 

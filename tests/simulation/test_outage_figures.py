@@ -7,9 +7,9 @@ import pyarrow.parquet
 import pytest
 
 from reference.protocol.records import RunState
+from reference.protocol.session_trace import trace_started
 from reference.protocol.states import ClientState
 from reference.protocol.timers import NS_PER_S
-from reference.protocol.session_trace import trace_started
 from simulation.results.frames import Frames
 from simulation.results.outage_figures import busiest_second, fallback_share, group_of, of_interruptions, until_back
 from simulation.scenario.faults import Outage
@@ -27,15 +27,19 @@ def turned(client: str, at_s: float, state: ClientState) -> StateTurned:
 def outage(back_at_s: list[float | None]) -> Trace:
     """An outage from 10 s to 20 s; each client is carried from 1 s on, cut at 10 s, and back at its time."""
     result = everything_result()
-    trace = Trace([trace_started(
-        world="real",
-        seed=1,
-        run_id="r",
-        client=result.scenario.client.config,
-        server=result.scenario.server.config,
-        wait_max_s=30,
-        round_trip_max_s=1,
-    )])
+    trace = Trace(
+        [
+            trace_started(
+                world="real",
+                seed=1,
+                run_id="r",
+                client=result.scenario.client.config,
+                server=result.scenario.server.config,
+                wait_max_s=30,
+                round_trip_max_s=1,
+            )
+        ]
+    )
     fault = Outage(at_s=10, duration_s=10)
     records: list[Record] = [FaultHappened(at=10 * NS_PER_S, fault=fault), FaultOver(at=20 * NS_PER_S, fault=fault)]
     for number, back_s in enumerate(back_at_s):
