@@ -136,7 +136,7 @@ class Ringing(Protocol):
 
 class TimerLateness:
     """How late the timers of a system go off: at the next tick, one each `granularity` ns, and up to `slack` ns after that,
-    uniformly. Each system's ticks have a random phase. `throttle`: the least distance of ticks, in ns (a tab in the background)."""
+    uniformly. Each system's ticks have a random phase. `throttle`: their least distance, in ns (a tab in the background)."""
 
     __slots__ = ("_drawn", "_granularity", "_random_source", "_slack", "throttle")
 
