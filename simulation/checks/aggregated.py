@@ -6,10 +6,9 @@ same rules as in `delivery`; recovery is checked with each client's sums; nothin
 
 from collections.abc import Callable
 
-from reference.protocol.states import ClientState
 from simulation.checks.connections import judge_recovery
 from simulation.checks.verdicts import Findings
-from simulation.trace.index import TraceIndex
+from simulation.trace.index import TraceIndex, renewals
 from simulation.trace.measured import ClientMeasured
 
 _NOT_KEPT = "the messages, which were not kept (record = histograms)"
@@ -67,9 +66,10 @@ def recovery(trace_index: TraceIndex) -> Findings:
         if client.is_over:
             continue
         connected_at: int | None = None
+        ignored = renewals(client)
         for turn in client.turns():
-            if turn.state is ClientState.REFRESHING:
-                continue  # as in `recovered_at`
+            if id(turn) in ignored:
+                continue
             if not turn.is_carried:
                 connected_at = None
             elif connected_at is None:
