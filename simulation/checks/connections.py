@@ -13,6 +13,7 @@ from simulation.trace.trace import (
     ConnectionLost,
     LogStored,
     QueuePeaked,
+    QueueSampled,
     RequestMade,
     ServerKilled,
     SessionJoined,
@@ -66,7 +67,8 @@ def due_at(trace_index: TraceIndex, client: ClientIndex) -> int:
 def bounds(trace_index: TraceIndex) -> Findings:
     """Every queue, log and table against its limit: each sample, and the maximum, if the world recorded it where the queue grows.
     Otherwise values between two samples are not seen."""
-    for each in (*trace_index.samples, *trace_index.peaks):
+    lengths: list[QueueSampled | QueuePeaked] = [*trace_index.samples, *trace_index.peaks]
+    for each in lengths:
         if each.length <= each.limit:
             yield None
         else:
