@@ -48,6 +48,8 @@ runs_per_user_per_minute_max = 1000000
 [protocol]
 publishes_per_s = 1000000
 publish_burst = 1000000
+publish_bytes_per_s = 1000000000
+publish_bytes_burst = 1000000000
 frames_per_s = 10000000
 frame_burst = 10000000
 clients_per_user_max = 20000

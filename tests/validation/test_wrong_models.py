@@ -14,7 +14,7 @@ from scipy import stats
 import simulation.network.pipe
 import simulation.network.tcp
 from reference.protocol.client.keepalive import Keepalive
-from reference.protocol.client.outbox import Outbox
+from reference.protocol.client.publishing import Outbox
 from reference.protocol.policies import keepalive as keepalive_policies
 from reference.protocol.policies.catalogue import SpreadJitter
 from reference.protocol.policies.keepalive import Due, EveryInterval, FreshnessPoints, Signs
