@@ -48,7 +48,7 @@ def test_a_live_recording_is_judged_by_its_clients_heartbeat() -> None:
     assert started.notice_bound_s > 60.0
 
 
-def test_a_real_run_records_its_fallback_policy() -> None:
+async def test_a_real_run_records_its_fallback_policy() -> None:
     parameters = Parameters(
         client=ClientConfig(),
         server=ServerConfig(),
