@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from simulation.cli.simulate import BAD_INPUT, HELD, VIOLATED, scenarios, simulate
-from simulation.results.frames import BUILDERS
+from simulation.results.frames import NAMES
 from simulation.scenario import library
 from simulation.scenario.scenario import load_scenario
 from simulation.trace.trace import Trace
@@ -41,7 +41,7 @@ def test_it_writes_everything_and_says_that_all_held(tmp_path: Path, capsys: pyt
     names = {path.name for path in (tmp_path / "out").iterdir()}
     figures = {name for name in names if name.endswith(".png")}
     assert {"latency_and_delivery.png", "worst_client.png"} <= figures
-    assert names - figures == {"scenario.toml", "trace.jsonl", "report.html", *(f"{name}.parquet" for name in BUILDERS)}
+    assert names - figures == {"scenario.toml", "trace.jsonl", "report.html", *(f"{name}.parquet" for name in NAMES)}
     assert load_scenario(tmp_path / "out" / "scenario.toml") == everything()
     Trace.read(tmp_path / "out" / "trace.jsonl")
     printed = capsys.readouterr().out
@@ -95,7 +95,7 @@ def test_a_directory_that_cannot_be_written_is_exit_code_2(tmp_path: Path, capsy
     assert simulate(scenario, None, tmp_path / "out") == BAD_INPUT
     errors = capsys.readouterr().err
     assert errors.count("\n") == 3
-    assert errors.count("cannot write the results") == 3
+    assert errors.count("cannot be written") == 3
 
 
 def test_a_scenario_of_the_library_is_run_by_its_name_and_changed_by_path(tmp_path: Path) -> None:
