@@ -84,7 +84,8 @@ def run(app: App, arguments: Sequence[str] | None = None) -> int:
         _discard_output()
         if error.errno == errno.EPIPE:
             return PIPE_CLOSED
-        return _complain(f"cannot write the output: {error.strerror or error}")
+        what = "cannot write the output" if error.filename is None else str(error.filename)
+        return _complain(f"{what}: {error.strerror or error}")
     return result if isinstance(result, int) else DONE
 
 

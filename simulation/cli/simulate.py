@@ -1,10 +1,10 @@
-"""`steadywire simulate` and `steadywire scenarios`: a scenario in, a directory of results out.
+"""`steadywire simulate` runs a scenario and writes a folder of results; `steadywire scenarios` lists the library.
 
     scenario.toml               the scenario as it was run, every default written out, the seed too
-    trace.jsonl                 everything that happened
+    trace.jsonl                 every record of the run
     messages.parquet, ...       the frames of `results`
-    report.html                 the report: guarantees, figures, faults, tables, the worst client; one file to send to somebody
-    storm.png, ...              its figures, those that have something to show (`results.scenario_figures`)
+    report.html                 the report: guarantees, figures, faults, tables, the worst client; one file, complete in itself
+    storm.png, ...              the figures that have something to show (`results.scenario_figures`)
 
 Equal scenarios and seeds give byte-equal files.
 """
@@ -23,6 +23,7 @@ from reference.protocol.errors import ConfigError
 from reference.protocol.timers import NS_PER_S
 from simulation.checks.checkers import Verdict
 from simulation.cli.changes import changed_scenario
+from simulation.cli.files import check_writable, writing
 from simulation.results.frames import FileKind, Frames
 from simulation.results.plots import save
 from simulation.results.report import report_of
@@ -49,15 +50,15 @@ def simulate(
     try:
         scenario = changed_scenario(named, changes)
         scenario = scenario if seed is None else scenario.replace(seed=seed)
-        out_dir.mkdir(parents=True, exist_ok=True)
-        (out_dir / "trace.jsonl").open("wb").close()  # learn now, not after the run, whether it can be written
+        with writing(out_dir):
+            out_dir.mkdir(parents=True, exist_ok=True)
+        check_writable(out_dir / "trace.jsonl")
         result = _run(scenario)
         frames = Frames(result.trace_index)
-        _write(result, frames, out_dir, tables)
+        with writing(out_dir):
+            _write(result, frames, out_dir, tables)
     except ConfigError as error:
         return _complain(str(error))
-    except OSError as error:
-        return _complain(f"cannot write the results to {out_dir}: {error.strerror or error}; choose another --out")
     _print(result, frames, out_dir)
     return HELD if result.is_ok else VIOLATED
 
@@ -78,7 +79,7 @@ def scenarios(name: str | None) -> int:
 
 
 def _run(scenario: Scenario) -> Result:
-    """The run, with a bar of the simulated time where somebody looks. The bar only reads the clock, in a thread of its own."""
+    """The run, with a bar of the simulated time on a terminal. The bar only reads the clock, in a separate thread."""
     if not sys.stderr.isatty():
         return World(scenario.replace()).run()
     columns = (
@@ -160,7 +161,7 @@ def _summary(scenario: Scenario, frames: Frames) -> list[tuple[str, str]]:
         return ", ".join(f"{row[name]:.0f} {name.replace('_', ' ')}" for name in names)
 
     undelivered = "unknown" if row["undelivered"] != row["undelivered"] else f"{row['undelivered']:.0f}"
-    share = "unknown" if undelivered == "unknown" else "none, for nothing was owed"
+    share = "unknown" if undelivered == "unknown" else "none, because there was nothing to deliver"
     if row["delivered_share"] == row["delivered_share"]:
         share = f"{100 * row['delivered_share']:.3f} %"
     return [

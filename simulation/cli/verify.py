@@ -1,4 +1,4 @@
-"""`steadywire verify`: run the experiments, print what came out, and say by the exit code whether all agrees."""
+"""`steadywire verify`: runs the experiments of the validation and prints their numbers."""
 
 import os
 import sys
@@ -8,6 +8,7 @@ from rich.progress import Progress
 
 from reference.cli.output import Output
 from reference.protocol.errors import ConfigError
+from simulation.cli.files import check_writable, writing
 from simulation.validation import catalogue, report
 from simulation.validation.experiment import REPLICATIONS_MIN, Number
 from simulation.validation.report import Verification
@@ -29,19 +30,17 @@ def verify_command(
     """Returns the exit code. `jobs` None: one for each processor."""
     try:
         _check(families, jobs, seed)
-        for path in (markdown, json):
-            if path is not None:
-                path.open("wb").close()  # learn now, not after the run, whether it can be written
+        check_writable(markdown, json)
         numbers = _run(families, is_quick, jobs or len(os.sched_getaffinity(0)), seed)
         outcome = Verification(seed, is_quick, tuple(numbers))
         if markdown is not None:
-            markdown.write_text(report.to_markdown(outcome), encoding="utf-8")
+            with writing(markdown):
+                markdown.write_text(report.to_markdown(outcome), encoding="utf-8")
         if json is not None:
-            json.write_bytes(report.to_json(outcome))
+            with writing(json):
+                json.write_bytes(report.to_json(outcome))
     except ConfigError as error:
         return _complain(str(error))
-    except OSError as error:
-        return _complain(f"cannot write {error.filename}: {error.strerror or error}; choose another file")
     for sentence in report.summary(outcome):
         print(sentence)
     for number in outcome.wrong:
