@@ -1,4 +1,4 @@
-"""Draws the states of a client from their transition table, so that the picture cannot say anything else than the code.
+"""Draws the states of a client from their transition table, so that the picture always agrees with the code.
 
 Only the places of the states are laid out by hand. The arrows, and the words on them, come from `CLIENT_TRANSITIONS`: arrows with
 the same word to the same state form a bundle with one label. An input that is possible nearly everywhere would be an arrow from
