@@ -139,7 +139,7 @@ def calibrate(*, seed: Seed = 1, out: Path = Path("costs.toml")) -> int:
     Parameters
     ----------
     seed
-        Seed of the two runs that are measured.
+        Seed of the measured runs.
     out
         File to write; `steadywire fidelity --costs` reads it.
     """
