@@ -100,8 +100,8 @@ def calibrate_command(*, seed: int, out: Path, console: Console | None = None) -
     """Fit this machine's costs and write them; returns the exit code."""
     console = console or Output()
     with _errors("calibrate") as failed:
-        require_quiet(busy_share())
         check_writable(out)
+        require_quiet(busy_share())
         fitted = _in_directory(lambda directory: calibrate(directory, seed=seed))
         fitted = msgspec.structs.replace(
             fitted, about=f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}"

@@ -134,7 +134,7 @@ def fidelity(
 
 
 def calibrate(*, seed: Seed = 1, out: Path = Path("costs.toml")) -> int:
-    """Measure the cost of a frame, a delivery, a connection and a commit on this machine. Takes half a minute.
+    """Measure the cost of a frame, a delivery, a connection and a commit on this machine. Takes about two minutes.
 
     Parameters
     ----------
