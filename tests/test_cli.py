@@ -120,7 +120,7 @@ def test_errors_that_left_a_nursery_end_a_command_like_others(capsys: pytest.Cap
     app.command(lambda: raises(ZeroDivisionError()), name="broken")
     assert runner.run(app, ["interrupted"]) == 130
     assert runner.run(app, ["refused"]) == 2
-    assert capsys.readouterr().err == "steadywire: no such thing\n"
+    assert capsys.readouterr().err == "steadywire refused: no such thing\n"
     with pytest.raises(ExceptionGroup):  # a bug of ours is not hidden
         runner.run(app, ["broken"])
 

@@ -27,7 +27,7 @@ FIRST = "00_launcher.ipynb"
 def lab_command(*, folder: Path, port: int | None, browser: bool) -> int:
     """Copy the notebooks and run JupyterLab until it ends; returns its exit code. Raises ConfigError."""
     if find_spec("jupyterlab") is None:
-        raise ConfigError("lab: JupyterLab is not installed; pip install 'steadywire[lab]'")
+        raise ConfigError("JupyterLab is not installed; pip install 'steadywire[lab]'")
     with writing(folder):
         kept = copy_notebooks(notebooks(), folder)
     for name in kept:
@@ -43,7 +43,7 @@ def notebooks() -> Path:
     for place in (package / "notebooks", package.parent / "notebooks"):
         if (place / FIRST).is_file():
             return place
-    raise ConfigError(f"lab: the notebooks are missing beside {package}; install steadywire again")
+    raise ConfigError(f"the notebooks are missing beside {package}; install steadywire again")
 
 
 def copy_notebooks(source: Path, folder: Path) -> list[str]:

@@ -19,7 +19,6 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from reference.cli.output import Output
-from reference.protocol.errors import ConfigError
 from reference.protocol.timers import NS_PER_S
 from simulation.checks.checkers import Verdict
 from simulation.cli.changes import changed_scenario
@@ -32,10 +31,8 @@ from simulation.scenario import library
 from simulation.scenario.scenario import Scenario
 from simulation.world import Result, World
 
-HELD, VIOLATED, BAD_INPUT = 0, 1, 2
-"""Exit codes: no guarantee was violated; one was; it could not be run, or its results not be written."""
-
-
+HELD, VIOLATED = 0, 1
+"""Exit codes: no guarantee was violated; one was."""
 LOOK_INTERVAL_S = 0.2
 """How often the bar looks at the simulated clock, in real seconds."""
 
@@ -43,38 +40,31 @@ LOOK_INTERVAL_S = 0.2
 def simulate(
     named: str | FilePath, seed: int | None, out_dir: FilePath, changes: tuple[str, ...] = (), tables: FileKind = "parquet"
 ) -> int:
-    """Run a scenario, print a summary, write the results; returns the exit code.
+    """Run a scenario, print a summary, write the results; returns the exit code. Raises ConfigError.
 
     `named`: a file, or a scenario of the library. `seed` None: the scenario's own. `changes`: "path=value", the value as in TOML.
     """
-    try:
-        scenario = changed_scenario(named, changes)
-        scenario = scenario if seed is None else scenario.replace(seed=seed)
-        with writing(out_dir):
-            out_dir.mkdir(parents=True, exist_ok=True)
-        check_writable(out_dir / "trace.jsonl")
-        result = _run(scenario)
-        frames = Frames(result.trace_index)
-        with writing(out_dir):
-            _write(result, frames, out_dir, tables)
-    except ConfigError as error:
-        return _complain(str(error))
+    scenario = changed_scenario(named, changes)
+    scenario = scenario if seed is None else scenario.replace(seed=seed)
+    with writing(out_dir):
+        out_dir.mkdir(parents=True, exist_ok=True)
+    check_writable(out_dir / "trace.jsonl")
+    result = _run(scenario)
+    frames = Frames(result.trace_index)
+    with writing(out_dir):
+        _write(result, frames, out_dir, tables)
     _print(result, frames, out_dir)
     return HELD if result.is_ok else VIOLATED
 
 
 def scenarios(name: str | None) -> int:
-    """List the library, or print one file of it; returns the exit code."""
-    try:
-        if name is not None:
-            print(library.text_of(name), end="")
-            return HELD
-        for each in library.names():
-            about = " ".join(library.load(each).about.split())
-            print(f"{each}\n{textwrap.indent(textwrap.fill(about, 100), '    ')}\n")
-    except ConfigError as error:
-        print(f"steadywire scenarios: {error}", file=sys.stderr)
-        return BAD_INPUT
+    """List the library, or print one file of it; returns the exit code. Raises ConfigError."""
+    if name is not None:
+        print(library.text_of(name), end="")
+        return HELD
+    for each in library.names():
+        about = " ".join(library.load(each).about.split())
+        print(f"{each}\n{textwrap.indent(textwrap.fill(about, 100), '    ')}\n")
     return HELD
 
 
@@ -118,11 +108,6 @@ def _write(result: Result, frames: Frames, out_dir: FilePath, tables: FileKind) 
         drawn.append((figure, path.read_bytes()))
     report = report_of(scenario, result.verdicts, frames, drawn, scenario.seed)
     (out_dir / "report.html").write_text(report, encoding="utf-8")
-
-
-def _complain(message: str) -> int:
-    print(f"steadywire simulate: {' '.join(message.split())}", file=sys.stderr)
-    return BAD_INPUT
 
 
 def _print(result: Result, frames: Frames, out_dir: FilePath) -> None:

@@ -49,9 +49,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m simulation.processes.server_main", description="The server process of a run of real processes."
     )
-    parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--store", required=True)
-    parser.add_argument("--run", required=True)
+    parser.add_argument("--port", type=int, required=True, help="to listen on, at 127.0.0.1")
+    parser.add_argument("--store", required=True, help="URL of the store")
+    parser.add_argument("--run", required=True, help="id of the run to create")
     parser.add_argument("--config", default="{}", help="the ServerConfig, as JSON")
     options = parser.parse_args(arguments)
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))

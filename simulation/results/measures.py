@@ -4,8 +4,8 @@
     minutes   the same per minute, over all clients
     alerts    high reconnection rate (> 10/min), poor delivery (< 95 %), high latency (p95 > 500 ms), frequent fallback (> 1/min)
 
-An alert is evaluated every `STEP_S` over the `WINDOW_S` before, like a Prometheus rule with no `for` time. Latency is judged
-twice: from publish to delivery, which users notice, and by the round trips that clients measure, which the server's metric shows.
+An alert is evaluated like a Prometheus rule with no `for` time. Latency is judged twice: from publish to delivery, which users
+notice, and by the round trips that clients measure, which the server's metric shows.
 """
 
 from collections.abc import Callable, Iterator
@@ -24,8 +24,9 @@ from simulation.trace.trace import Delivered
 
 STEP_S = 15.0
 WINDOW_S = 60.0
+"""An alert is evaluated every `STEP_S`, over the `WINDOW_S` before."""
 ROUND_TRIPS_KEPT = 100
-"""Of a client, the latest, by which its quality is judged; as the client does."""
+"""How many of a client's latest round trips decide its quality; as in the client itself."""
 
 
 def clients(trace_index: TraceIndex) -> pd.DataFrame:
@@ -100,7 +101,8 @@ class _Series:
 
 
 def minutes(trace_index: TraceIndex) -> pd.DataFrame:
-    """One row per minute of the run. fallbacks_per_min, reconnections_per_min: over all clients; per_client: divided by them."""
+    """One row per minute of the run. fallbacks_per_min, reconnections_per_min: of all clients together; reconnections_per_client: in
+    that minute, divided by the number of clients."""
     series = _all_series(trace_index)
     end_s = trace_index.ended_at / NS_PER_S
     rows = []

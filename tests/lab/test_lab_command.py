@@ -60,7 +60,7 @@ def test_without_jupyterlab_one_line_says_what_to_install(
     monkeypatch.setitem(sys.modules, "jupyterlab", None)
     monkeypatch.setattr(lab, "find_spec", lambda name: None)
     assert run(["lab", "--folder", str(tmp_path / "mine")]) == 2
-    assert capsys.readouterr().err == "steadywire: lab: JupyterLab is not installed; pip install 'steadywire[lab]'\n"
+    assert capsys.readouterr().err == "steadywire lab: JupyterLab is not installed; pip install 'steadywire[lab]'\n"
     assert not (tmp_path / "mine").exists()
 
 
