@@ -101,8 +101,8 @@ class _Series:
 
 
 def minutes(trace_index: TraceIndex) -> pd.DataFrame:
-    """One row per minute of the run. fallbacks_per_min, reconnections_per_min: of all clients together; reconnections_per_client: in
-    that minute, divided by the number of clients."""
+    """One row per minute of the run. fallbacks_per_min, reconnections_per_min: of all clients together.
+    reconnections_per_client: in that minute, divided by the number of clients."""
     series = _all_series(trace_index)
     end_s = trace_index.ended_at / NS_PER_S
     rows = []
