@@ -18,6 +18,7 @@ import difflib
 import json
 import math
 import pickle
+import time
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -36,7 +37,7 @@ from simulation.scenario.scaling import EXTENSIVE, scaled
 from simulation.scenario.scenario import Group, Scenario, parse_scenario
 from simulation.studies import execution, statistics
 from simulation.studies.design import Point, points_of
-from simulation.studies.execution import VERSION, Backend, Report, Row, Task
+from simulation.studies.execution import VERSION, Backend, Report, Row, Rows, Task
 from simulation.studies.figures import DERIVED
 from simulation.studies.statistics import CONFIDENCE, Interval
 from simulation.world import Result, World
@@ -129,12 +130,10 @@ class Experiment:
 
     def estimate_s(self, *, workers: int = 1) -> float:
         """The approximate duration, in seconds, from one run of the first point and one of the last."""
-        import time
-
         began = time.perf_counter()
-        for scenario in {self.scenarios[0], self.scenarios[-1]}:
+        for scenario in (self.scenarios[0], self.scenarios[-1]):
             World(scenario, 0).run()
-        each_s = (time.perf_counter() - began) / len({self.scenarios[0], self.scenarios[-1]})
+        each_s = (time.perf_counter() - began) / 2
         return each_s * len(self.points) * self.replications / Backend(workers).processes
 
     def run(
@@ -142,19 +141,20 @@ class Experiment:
         *,
         workers: int = 1,
         dask: str | None = None,
-        folder: str | Path | None = None,
+        folder: str | Path | Rows | None = None,
         report: Report | None = None,
     ) -> "Outcome":
-        """Run everything that is not in `folder` yet; see `execution` for workers, dask and folder. Raises ConfigError.
+        """Run everything that is not in `folder` yet (a folder, or the `Rows` read from one); see `execution` for workers, dask
+        and folder. Raises ConfigError.
 
         `report`: called with the progress. The rows do not depend on workers, order or backend.
         """
         backend = Backend(workers, dask)
-        place = None if folder is None else Path(folder)
+        finished = folder if isinstance(folder, Rows) else Rows(folder)
         counts = [self.replications] * len(self.points)
         while True:
             tasks = list(self._tasks(counts))
-            rows = execution.carry_out(run_task, tasks, backend, folder=place, report=report)
+            rows = execution.carry_out(run_task, tasks, backend, finished, report)
             outcome = Outcome(self, tuple(self._row(task, row) for task, row in zip(tasks, rows, strict=True)))
             more = outcome._more_needed(counts)
             if more == counts:
