@@ -103,12 +103,7 @@ class Experiment:
         names = [name_of(figure) for figure in self.figures]
         if len(set(names)) < len(names):
             raise ConfigError(f"two figures have the same name: {', '.join(names)}; name the functions apart")
-        for name in names:
-            known = (*summary_columns(), *DERIVED)
-            if name in self.figures and name not in known:
-                near = difflib.get_close_matches(name, known, 1)
-                advice = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
-                raise ConfigError(f"there is no figure {name!r}; {advice}")
+        check_figures(self.figures)
         _ = self.scenarios  # a point without a valid scenario is refused before anything runs
 
     @property
@@ -378,6 +373,16 @@ def figures_of(result: Result, figures: Sequence[Figure]) -> Row:
         else:
             row[name_of(figure)] = np.asarray(value, dtype=float).tolist()
     return row
+
+
+def check_figures(figures: Iterable[Figure]) -> None:
+    """Raise ConfigError for a name that is no figure."""
+    for name in (figure for figure in figures if isinstance(figure, str)):
+        known = (*summary_columns(), *DERIVED)
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            advice = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+            raise ConfigError(f"there is no figure {name!r}; {advice}")
 
 
 @cache

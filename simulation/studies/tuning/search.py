@@ -132,7 +132,8 @@ def tune(
     finals = _finals(evaluator, chosen, say, report)
     baseline, best = finals.named(BASELINE), finals.named(finals.selection.best)
     presets: tuple[Candidate, ...] = ()
-    against = scales = None
+    against: pd.DataFrame | None = None
+    scales: pd.DataFrame | None = None
     if asked.compare_presets:
         presets, runs = run_presets(evaluator, finals.selection.replications, say, report)
         is_front = asked.search == "front" and len(asked.objectives) > 1
