@@ -22,7 +22,7 @@ import time
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal
@@ -337,8 +337,8 @@ class Outcome:
 
 def run_task(task: Task) -> Row:
     """One run, in any process: its digests, violated guarantees and figures; an error in place of an exception."""
-    scenario = parse_scenario(task.scenario)
-    row: Row = {"seed": scenario.seed, "replication": task.replication, "scenario": scenario.digest()}
+    scenario, digest = _parsed(task.scenario)
+    row: Row = {"seed": scenario.seed, "replication": task.replication, "scenario": digest}
     try:
         result = World(scenario, task.replication).run()
         figures: tuple[Figure, ...] = pickle.loads(task.figures)
@@ -350,6 +350,13 @@ def run_task(task: Task) -> Row:
         }
     except Exception as error:  # any exception of one run is recorded in its row
         return row | {"trace": "", "violated": "", "error": f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]}
+
+
+@lru_cache(maxsize=8)
+def _parsed(text: str) -> tuple[Scenario, str]:
+    """A scenario and its digest, computed once for all replications of a point."""
+    scenario = parse_scenario(text)
+    return scenario, scenario.digest()
 
 
 def figures_of(result: Result, figures: Sequence[Figure]) -> Row:

@@ -187,7 +187,9 @@ def _search(
                 break
         asked_for += len(batch)
         if not batch:
-            raise ConfigError(f"no setting of the space makes a scenario: {problem}")
+            if not trials:
+                raise ConfigError(f"no setting of the space makes a scenario: {problem}")
+            break
         found = evaluator.runs([point for _, point in batch], asked.replications, fresh=False, report=report)
         for (trial, point), per_scenario in zip(batch, found, strict=True):
             candidate = evaluator.candidate(f"trial {len(trials)}", point, per_scenario, scorer)
