@@ -4,7 +4,8 @@
     outcome.points, outcome.pairs("interruption_p99_s")
 
 Read `experiment` first; `design` chooses the points, `execution` runs them, `statistics` computes intervals; `study` is the file
-that `steadywire sweep` reads, `fluid` a storm without machines. `tuning` builds on them.
+that `steadywire sweep` reads, `fluid` a storm without machines, `recorded` figures of runs of real processes. `tuning` builds on
+them.
 """
 
 from typing import TYPE_CHECKING
