@@ -186,8 +186,7 @@ def comparison(tuned: Tuned) -> Figure:
     axes.set_yticks([-row for row in range(len(shown))], [_label(tuned, each) for each in shown], fontsize=8)
     axes.axvline(1.0, color="black", lw=0.8, ls=":")
     axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if value in (0.2, 0.5, 2, 5, 20, 50) else "")
+    _plain_numbers(axes.xaxis, (0.2, 0.5, 2, 5, 20, 50))
     axes.set_xlabel("score (1 is the setting as it is; less is better); open marks break a constraint")
     axes.set_title("Tuned setting against everything else, on fresh seeds", loc="left")
     axes.grid(axis="x", which="both", alpha=0.25)
@@ -208,21 +207,13 @@ def search(tuned: Tuned) -> Figure:
             best = min(best, trial.score)
         so_far.append(best if math.isfinite(best) else np.nan)
         if math.isfinite(trial.score):
-            axes.plot(
-                number,
-                trial.score,
-                "o",
-                ms=4,
-                color=GREEN if trial.is_feasible else GREY,
-                mfc=GREEN if trial.is_feasible else "none",
-            )
+            _dot(axes, number, trial.score, trial.is_feasible)
     axes.step(range(len(so_far)), so_far, where="post", color=BLUE, lw=1.5, label="best so far that keeps the constraints")
     axes.plot([], [], "o", ms=4, color=GREEN, label="keeps the constraints")
     axes.plot([], [], "o", ms=4, color=GREY, mfc="none", label="breaks a constraint")
     axes.axhline(1.0, color="black", lw=0.8, ls=":")
     axes.set(xlabel="trial", ylabel="score", yscale="log")
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.yaxis.set_minor_formatter(lambda value, _: f"{value:g}" if value in (0.2, 0.5, 2, 5) else "")
+    _plain_numbers(axes.yaxis, (0.2, 0.5, 2, 5))
     axes.set_title("Search: each trial, and the best so far", loc="left")
     axes.grid(alpha=0.25)
     figure.legend(frameon=False, ncols=3, loc="outside lower center")
@@ -230,25 +221,40 @@ def search(tuned: Tuned) -> Figure:
 
 
 def pareto(tuned: Tuned) -> Figure:
-    """The first two objectives of every trial, relative to the setting as it is, and their front."""
+    """The first two objectives of every trial and preset, relative to the setting as it is, and the front of the trials."""
     one, other = tuned.study.tuning.objectives[:2]
     figure = ShownFigure(figsize=(6.5, 5), layout="constrained")
     axes = figure.subplots()
-    front = {trial.name for trial in tuned.front}
     for trial in tuned.trials:
         if all(map(math.isfinite, trial.objectives[:2])):
-            colour = GREEN if trial.is_feasible else GREY
-            axes.plot(*trial.objectives[:2], "o", ms=4, color=colour, mfc=colour if trial.is_feasible else "none")
-    line = sorted(trial.objectives[:2] for trial in tuned.trials if trial.name in front)
+            _dot(axes, *trial.objectives[:2], trial.is_feasible)
+    for preset in tuned.presets:
+        if all(map(math.isfinite, preset.objectives[:2])):
+            axes.plot(*preset.objectives[:2], "s", ms=4, color=GREY, mfc=GREY if preset.is_feasible else "none")
+    line = sorted(trial.objectives[:2] for trial in tuned.front)
     axes.step([x for x, _ in line], [y for _, y in line], where="post", color=BLUE, lw=1.5, label="Pareto front")
+    if tuned.presets:
+        axes.plot([], [], "s", ms=4, color=GREY, label="preset, on fresh seeds")
     axes.plot(1, 1, "s", color=ORANGE, label="as it is")
     if tuned.best is not None:
         axes.plot(*tuned.best.objectives[:2], "D", color=BLUE, ms=8, label="chosen, on fresh seeds")
     axes.set(xscale="log", yscale="log", xlabel=f"{one.figure} / as it is", ylabel=f"{other.figure} / as it is")
     axes.set_title("No setting of the front is better in both", loc="left")
     axes.grid(which="both", alpha=0.2)
-    figure.legend(frameon=False, ncols=3, loc="outside lower center")
+    figure.legend(frameon=False, ncols=2, loc="outside lower center")
     return figure
+
+
+def _dot(axes: Any, x: float, y: float, is_feasible: bool) -> None:
+    """A trial; open if it breaks a constraint."""
+    colour = GREEN if is_feasible else GREY
+    axes.plot(x, y, "o", ms=4, color=colour, mfc=colour if is_feasible else "none")
+
+
+def _plain_numbers(axis: Any, minor: tuple[float, ...]) -> None:
+    """Numbers in place of powers on a logarithmic axis; `minor`: those of the small ticks that are written."""
+    axis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.set_minor_formatter(lambda value, _: f"{value:g}" if value in minor else "")
 
 
 def _frame(candidates: tuple[Candidate, ...], tuned: Tuned) -> pd.DataFrame:
