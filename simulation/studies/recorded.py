@@ -21,7 +21,7 @@ SIDES = ("simulated", "real")
 
 
 def recorded(folder: Path, figures: Sequence[str]) -> pd.DataFrame:
-    """One row per run and side: run, side, and the figures. Raises ConfigError for an unknown figure, or a folder without runs."""
+    """One row per run and side: run, side, and the figures. Raises ConfigError for an unknown figure or an empty folder."""
     check_figures(figures)
     rows = []
     for place in sorted(path.parent for path in folder.glob("*/scenario.toml")):

@@ -148,8 +148,10 @@ def test_a_preset_is_beaten_only_by_intervals() -> None:
     )
     said = sentences_of_presets(table, "tuned", 0.02)
     assert said == [
-        "Better than 2 of 5 presets in an objective by more than 2%, and worse in none: slow, poor. "
-        "Shown to be at most 2% worse in every objective: 1 of these.",
+        (
+            "Better than 2 of 5 presets in an objective by more than 2%, and worse in none: slow, poor. "
+            "Shown to be at most 2% worse in every objective: 1 of these."
+        ),
         "On one front with wild (better in a; worse in b).",
         "Better in nothing and worse than good (a).",
         "Not told apart from same.",
@@ -226,7 +228,9 @@ def test_a_confirmation_needs_something_scaled(tmp_path: Path) -> None:
 
 
 def test_an_unknown_study_or_scenario_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no study is called 'balanced'; there are balancer_cut, defaults, office_cut, thousand"):
+    with pytest.raises(
+        ConfigError, match="no study is called 'balanced'; there are balancer_cut, defaults, office_cut, thousand"
+    ):
         load_study(Path("balanced"))
     wrong = parse_study(STUDY.replace('scenarios = ["load_balancer_cut"]', 'scenarios = ["cut"]'))
     with pytest.raises(ConfigError, match="objective storm_peak_per_s names 'cut', which is no scenario of this study"):

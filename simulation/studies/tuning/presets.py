@@ -77,8 +77,10 @@ def sentences(against: pd.DataFrame, best: str, delta: float) -> list[str]:
     behind = [name for name in presets if worse[name] and not better[name]]
     unknown = [name for name in presets if not better[name] and not worse[name]]
     lines = [
-        f"Better than {len(beaten)} of {len(presets)} presets in an objective by more than {delta:.0%}, and worse in none: "
-        f"{_listed(beaten)}. Shown to be at most {delta:.0%} worse in every objective: {len(shown)} of these."
+        (
+            f"Better than {len(beaten)} of {len(presets)} presets in an objective by more than {delta:.0%}, and worse in none: "
+            f"{_listed(beaten)}. Shown to be at most {delta:.0%} worse in every objective: {len(shown)} of these."
+        )
     ]
     if front:
         trades = (f"{name} (better in {_listed(better[name])}; worse in {_listed(worse[name])})" for name in front)

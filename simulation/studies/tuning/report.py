@@ -57,7 +57,8 @@ def scenarios(tuned: Tuned) -> dict[str, str]:
     """Each scenario as it is, and with the chosen setting, as files by name: other commands run both."""
     files = {f"{scenario.name}.toml": scenario.to_toml() for scenario in tuned.scenarios}
     if tuned.best is not None and tuned.best.point:
-        files |= {f"{scenario.name}-tuned.toml": scenario.to_toml() for scenario in tuned.tuned_scenarios}
+        named = [scenario.replace(name=f"{scenario.name}-tuned") for scenario in tuned.tuned_scenarios]
+        files |= {f"{scenario.name}.toml": scenario.to_toml() for scenario in named}
     return files
 
 
