@@ -228,7 +228,7 @@ def pareto(tuned: Tuned) -> Figure:
     axes = figure.subplots()
     for trial in tuned.trials:
         if all(map(math.isfinite, trial.objectives[:2])):
-            _dot(axes, *trial.objectives[:2], trial.is_feasible)
+            _dot(axes, trial.objectives[0], trial.objectives[1], trial.is_feasible)
     for preset in tuned.presets:
         if all(map(math.isfinite, preset.objectives[:2])):
             axes.plot(*preset.objectives[:2], "s", ms=4, color=GREY, mfc=GREY if preset.is_feasible else "none")
