@@ -1,6 +1,6 @@
 """The client: a session of the protocol on trio, over WebSocket or, if no WebSocket connects, over HTTP polling.
 
-    async with connect("http://127.0.0.1:8000", run_id, token=token) as client:
+    async with connect("http://127.0.0.1:8765", run_id, token=token) as client:
         await client.publish("CHAT", {"text": "hello"})
         async for outcome in client:
             ...
@@ -29,12 +29,11 @@ if TYPE_CHECKING:
     from reference.client.addresses import OpenStream, open_tcp_stream
     from reference.client.client import Client, HealthChanges
     from reference.client.connecting import CreateRunFailed, connect, create_run
-    from reference.client.mailbox import Delivery
+    from reference.client.mailbox import Delivery, PublishFailedError, Ticket, UndeliveredError
     from reference.client.outbox_store import FileOutboxStore, OutboxStore, OutboxStoreFailed
     from reference.client.recorder import SessionRecording
     from reference.client.settings import ClientSettings
-    from reference.client.tap import LostConnection, QueuedPublish, ReceivedFrame, Tap
-    from reference.client.tickets import PublishFailedError, Ticket, UndeliveredError
+    from reference.client.transport import LostConnection, QueuedPublish, ReceivedFrame, Tap
     from reference.client.without_trio.asyncio_client import AsyncioClient, connect_asyncio, create_run_asyncio
     from reference.client.without_trio.blocking import BlockingClient, connect_blocking
     from reference.client.without_trio.portal import PortalTimeout, Running, TrioPortal
@@ -98,13 +97,12 @@ _HOMES = {
     "reference.client.without_trio.blocking": ("BlockingClient", "connect_blocking"),
     "reference.client.client": ("Client", "HealthChanges"),
     "reference.client.connecting": ("CreateRunFailed", "connect", "create_run"),
-    "reference.client.mailbox": ("Delivery",),
+    "reference.client.mailbox": ("Delivery", "PublishFailedError", "Ticket", "UndeliveredError"),
     "reference.client.outbox_store": ("FileOutboxStore", "OutboxStore", "OutboxStoreFailed"),
     "reference.client.without_trio.portal": ("PortalTimeout", "Running", "TrioPortal"),
     "reference.client.recorder": ("SessionRecording",),
     "reference.client.settings": ("ClientSettings",),
-    "reference.client.tap": ("LostConnection", "QueuedPublish", "ReceivedFrame", "Tap"),
-    "reference.client.tickets": ("PublishFailedError", "Ticket", "UndeliveredError"),
+    "reference.client.transport": ("LostConnection", "QueuedPublish", "ReceivedFrame", "Tap"),
     "reference.protocol.client.health": ("Health", "Quality", "RoundTrips", "Status"),
     "reference.protocol.client.outcomes": (
         "FailureCode",

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import trio
 
-from reference.client.mailbox import Delivery, Mailbox
+from reference.client.mailbox import Delivery, Mailbox, Ticket
 from reference.client.recorder import SessionRecording
-from reference.client.tickets import Ticket
 from reference.client.trio_io import TrioIO
 from reference.protocol.client.health import Health
 from reference.protocol.client.outcomes import SessionEnded

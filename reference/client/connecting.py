@@ -1,9 +1,9 @@
 """The lifetime of a client: connecting and leaving.
 
-connect   one nursery for all tasks of the client, until the block ends. Exceptions of the block are raised unchanged.
-leaving   at the end of the block: wait for open answers (`drain_s`), send `bye`, close; publishes that were given up, and whose
-result           no task has awaited, are raised, or logged if the block itself has raised. cancelled the connection is cut at
-once; the server notices, and ends the user's presence after the grace period.
+connect     one nursery for all tasks of the client, until the block ends; exceptions of the block are raised unchanged
+leaving     at the end of the block: wait for open answers (`drain_s`), send `bye`, close
+result      publishes that were given up, and whose result no task has awaited, are raised; logged if the block itself has raised
+cancelled   the connection is cut at once; the server notices, and ends the user's presence after the grace period
 """
 
 import secrets
@@ -18,13 +18,11 @@ import trio
 from reference.client.addresses import Address, OpenStream, check_token, open_tcp_stream
 from reference.client.client import Client
 from reference.client.http import HttpClient, RequestLost, read_refusal
-from reference.client.mailbox import Mailbox
+from reference.client.mailbox import Mailbox, Ticket, UndeliveredError
 from reference.client.outbox_store import OutboxStore
 from reference.client.polling import PollingTransport
 from reference.client.settings import ClientSettings
-from reference.client.tap import Tap
-from reference.client.tickets import Ticket, UndeliveredError
-from reference.client.transport import ClientTransport
+from reference.client.transport import ClientTransport, Tap
 from reference.client.trio_io import TrioIO, log
 from reference.client.websocket import WebSocketTransport
 from reference.protocol.actions import Open

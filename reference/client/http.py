@@ -2,7 +2,7 @@
 
 httpcore asks a network backend for connections. Ours opens them as the WebSocket transport does, including TLS, so httpcore only
 sees plain HTTP. Callers limit the time by cancelling: every stream is closed by force and never waits for a dead peer. The size
-of a response is limited where its bytes arrive: after each request a stream returns at most RESPONSE_BYTES_MAX.
+of a response is limited where its bytes arrive: after each request a stream returns at most ANSWER_BYTES_MAX.
 
 Error responses (5.7): a close code of the protocol is accepted only from a body in the protocol's own form
 (`HttpProblem` with a four-digit code that begins with 4). Proxies between client and server send errors of their own: a proxy's

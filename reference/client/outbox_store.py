@@ -236,5 +236,17 @@ class FileOutboxStore:
         self._write(content)
         os.fsync(file)
         beside.replace(self.path)
+        if self._sync:
+            _force_rename_in(self.path.parent)
         if old >= 0:
             os.close(old)
+
+
+def _force_rename_in(folder: Path) -> None:
+    """After a loss of power the old file could be back, without the lines written since. Windows cannot open a folder."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

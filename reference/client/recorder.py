@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from reference.client.tap import LostConnection, QueuedPublish, ReceivedFrame, Tapped
+from reference.client.transport import LostConnection, QueuedPublish, ReceivedFrame, Tapped
 from reference.protocol import frames
 from reference.protocol.actions import Close, Open, Send
 from reference.protocol.client.outcomes import (

@@ -13,11 +13,9 @@ from typing import ParamSpec, TypeVar
 
 import trio
 
-from reference.client.mailbox import Delivery, Mailbox
+from reference.client.mailbox import Delivery, Mailbox, Ticket, Tickets
 from reference.client.outbox_store import OutboxStore, OutboxStoreFailed
-from reference.client.tap import LostConnection, QueuedPublish, ReceivedFrame, Tap, Tapped
-from reference.client.tickets import Ticket, Tickets
-from reference.client.transport import ClientTransport
+from reference.client.transport import ClientTransport, LostConnection, QueuedPublish, ReceivedFrame, Tap, Tapped
 from reference.protocol import frames
 from reference.protocol.actions import ClientAction, Open
 from reference.protocol.client.driver import ClientDriver
@@ -70,7 +68,7 @@ class TrioIO:
         self._clock = SessionClock()
         self._now = self._clock.now()
         self._has_reported = False  # whether the log has a line that the session is not connected
-        self.tickets = Tickets({})
+        self.tickets = Tickets()
         self.unseen: list[Ticket] = []
         """Publishes that failed at the end of the session without being awaited; bounded by the outbox."""
         self._logged_failures: dict[str, None] = {}
@@ -101,7 +99,8 @@ class TrioIO:
         """Publish; the ticket exists before the outcomes of this input are delivered."""
         now = self.now()
         ticket = self.tickets.issue(self.session.publish(event_type, data, now))
-        self._notify_taps(now, QueuedPublish(ticket.number, event_type, data))
+        if self._taps:
+            self._notify_taps(now, QueuedPublish(ticket.number, event_type, data))
         self._driver.drain()
         return ticket
 

@@ -77,7 +77,7 @@ class ClientConfig(_Config, frozen=True):  # 9.2
 
     inbox_held_max: Positive = 256
     ack_interval_s: Seconds = 1.0
-    ack_events: Positive = 64
+    ack_events: Positive = 1024
     round_trip_samples_max: Positive = 100
     start: Start = "snapshot"
     refreshes_token: bool = False
@@ -139,6 +139,9 @@ class ServerConfig(_Config, frozen=True):  # 9.3
     unanswered_max: Annotated[int, msgspec.Meta(ge=1, le=64)] = 64
     publishes_per_s: PerSecond = 200.0
     publish_burst: Positive = 400
+    publish_bytes_per_s: Positive = 8 * 1024 * 1024
+    publish_bytes_burst: Positive = 16 * 1024 * 1024
+    """Of the data of one client's publishes. At the defaults 128 events of the largest size per second, and 256 at once."""
     frames_per_s: PerSecond = 1000.0
     frame_burst: Positive = 2000
     """Frames of any kind on one connection; a connection that exceeds it is closed with RATE."""
@@ -175,6 +178,11 @@ class ServerConfig(_Config, frozen=True):  # 9.3
             raise ConfigError(
                 "frames_per_s and frame_burst must be at least twice publishes_per_s and publish_burst: a client that is put "
                 "off for publishing too fast must not be closed for it; raise the first two"
+            )
+        if self.publish_bytes_burst < self.frame_bytes_max:
+            raise ConfigError(
+                f"publish_bytes_burst = {self.publish_bytes_burst} is below frame_bytes_max = {self.frame_bytes_max}: "
+                "the largest publish would never be taken; raise the first"
             )
         if self.state_bytes_max + self.batch_bytes_max > STATE_AND_BATCH_BYTES_MAX:
             raise ConfigError(

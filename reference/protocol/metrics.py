@@ -218,51 +218,8 @@ LOG_LINES_DROPPED = Metric(
     "Log lines dropped because the log's reader was too slow",
 )
 
-METRICS = (
-    CONNECTIONS,
-    DISCONNECTIONS,
-    RECONNECTIONS,
-    MESSAGES_IN,
-    MESSAGES_OUT,
-    FAILURES,
-    LATENCY,
-    FALLBACKS,
-    ACTIVE,
-    SESSIONS,
-    SESSIONS_BY_QUALITY,
-    QUALITY,
-    DELIVERY_RATE,
-    REFUSALS,
-    RESUMES,
-    RESUME_EVENTS,
-    FAILED_ATTEMPTS,
-    RECOVERY,
-    DETECTION,
-    GAPS,
-    DUPLICATE_EVENTS,
-    CLIENT_QUEUE,
-    ACCEPTED,
-    DUPLICATES,
-    DEFERRED,
-    LAGGING,
-    LAG,
-    CONTROL_QUEUE,
-    COMMIT,
-    EVENTS_STORED,
-    STORE_QUEUE,
-    RUNS,
-    RUNS_CREATED,
-    HTTP_REQUESTS,
-    HTTP_CONNECTIONS,
-    RELAYED,
-    RELAY_FAILURES,
-    LIMITS,
-    PROBLEMS,
-    LOOP_LAG,
-    LONG_TURNS,
-    COLLECTIONS,
-    LOG_LINES_DROPPED,
-)
+METRICS: tuple[Metric, ...] = tuple(each for each in list(globals().values()) if isinstance(each, Metric))
+"""All of them, in the order above."""
 
 _OURS = (*map(str, CloseCode), "1000", "1011")
 _THEIRS = ("none", "1000", "1001", "1006", str(CloseCode.GOING_AWAY), str(CloseCode.HEARTBEAT_LOST), str(CloseCode.BAD_FRAME))

@@ -1,4 +1,4 @@
-"""Rate limit of a peer: a token bucket, with a rate in tokens per second and a burst."""
+"""Rate limits of a peer: token buckets, each with a rate in tokens per second and a burst."""
 
 from reference.protocol.frames import MILLISECONDS_MAX
 from reference.protocol.timers import NS_PER_S
@@ -24,15 +24,15 @@ class TokenBucket:
         """Take that many tokens. Returns 0 if they were there; otherwise takes none and returns how long to wait for them, in
         ms."""
         self._refill(now)
-        if self._left < tokens:
-            return min(max(1, round((tokens - self._left) / self._per_s * 1000)), MILLISECONDS_MAX)
-        self._left -= tokens
-        return 0
+        wait_ms = self._wait_ms(tokens)
+        if not wait_ms:
+            self._left -= tokens
+        return wait_ms
 
     def take(self, now: int, tokens: int) -> int:
         """Take up to that many tokens; returns how many were taken."""
         self._refill(now)
-        taken = min(tokens, max(0, int(self._left)))
+        taken = tokens if self._left >= tokens else max(0, int(self._left))
         self._left -= taken
         return taken
 
@@ -45,5 +45,38 @@ class TokenBucket:
         if self._at == now:
             return
         if self._at is not None:
-            self._left = min(self._burst, self._left + (now - self._at) / NS_PER_S * self._per_s)
+            left = self._left + (now - self._at) / NS_PER_S * self._per_s
+            self._left = left if left < self._burst else self._burst
         self._at = now
+
+    def _wait_ms(self, tokens: int) -> int:
+        """Until that many tokens are there; 0: they are."""
+        if self._left >= tokens:
+            return 0
+        return min(max(1, round((tokens - self._left) / self._per_s * 1000)), MILLISECONDS_MAX)
+
+
+_NO_WAIT = (0, 0)
+
+
+class PublishRate:
+    """The rate limit of one client's publishes, and of their bytes (8.6): two buckets that are spent together, or not at all."""
+
+    __slots__ = ("_bytes", "_publishes")
+
+    def __init__(self, publishes: TokenBucket, data_bytes: TokenBucket) -> None:
+        self._publishes = publishes
+        self._bytes = data_bytes
+
+    def spend(self, now: int, size_bytes: int) -> tuple[int, int]:
+        """Take one publish of that size. Returns how long to wait for the first bucket and for the second, in ms; both 0: it was
+        taken."""
+        publishes, data_bytes = self._publishes, self._bytes
+        if publishes._at != now:  # one read brings many
+            publishes._refill(now)
+            data_bytes._refill(now)
+        if publishes._left >= 1 and data_bytes._left >= size_bytes:  # the usual case
+            publishes._left -= 1
+            data_bytes._left -= size_bytes
+            return _NO_WAIT
+        return publishes._wait_ms(1), data_bytes._wait_ms(size_bytes)

@@ -9,7 +9,7 @@ from reference.protocol.config import ServerConfig, whole_ms
 from reference.protocol.errors import ConfigError
 from reference.protocol.events import CHAT, EventRegistry
 from reference.protocol.frames import Limits
-from reference.protocol.server.outgoing import CONTROL_FRAMES_MAX
+from reference.protocol.server.driver import CONTROL_FRAMES_MAX
 from reference.server.access.auth import Authenticator, DevelopmentAuthenticator, Key, TokenAuthenticator, secret_key
 from reference.server.access.origins import is_loopback, normal_origin
 from reference.server.wire.limits import DoorLimits, ListenLimits, WebSocketLimits

@@ -65,6 +65,7 @@ CHECKERS: dict[str, tuple[str, *tuple[Checker, ...]]] = {
         rest.everyone_is_back,
         timing.polling_goes_on,
         timing.probes_go_on,
+        timing.attempts_go_on,
     ),
     "G7": (
         "memory of every queue, log, table stays within its limit for any input",

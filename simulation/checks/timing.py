@@ -1,17 +1,22 @@
 """Checks of time: no action happens too early or stays undone too long, also during faults.
 
-They cover the earliest time of every attempt, probe and poll; the end of tokens, of grace periods and of waiting publishes;
-rates; the heartbeat. Each rule is written from the clause of the protocol that it names, with observed events, and not from the
-machines' timers. Deadlines are checked when the alarm of that side was handled, because until then a driver may be late.
+They cover the earliest time of every attempt, probe and poll, and the latest; the end of tokens, of grace periods and of waiting
+publishes; rates; the heartbeat. Each rule is written from the clause of the protocol that it names, with observed events, and not
+from the machines' timers. Deadlines are checked when the alarm of that side was handled, because until then a driver may be late.
 """
 
+import math
+from bisect import bisect_left
 from collections.abc import Iterator
+from itertools import accumulate
 
+from reference.protocol.codec import encoded_bytes
 from reference.protocol.errors import CloseCode
 from reference.protocol.policies.catalogue import Policy
 from reference.protocol.states import ClientState, Transport
 from reference.protocol.timers import NS_PER_MS, NS_PER_S, ns
 from simulation.checks.verdicts import SLACK_NS, Findings, when
+from simulation.scenario.scenario import longest_wait_s
 from simulation.trace.index import ClientIndex, TraceIndex
 from simulation.trace.records import ClientRecord
 from simulation.trace.trace import (
@@ -242,6 +247,40 @@ def probes_go_on(trace_index: TraceIndex) -> Findings:
                 yield None if record.at <= max(since, not_before) + longest + SLACK_NS else f"{when(record.at)} {what}"
 
 
+def attempts_go_on(trace_index: TraceIndex) -> Findings:
+    """G6, 7.22 and 7.23: no attempt is overdue once the alarms were served. The longest wait of the policy, or the spread in its
+    place, counts from when the client began to wait or from the time that the server had asked for. All alarms of this world that
+    are due ring together, so any of them shows that none was late."""
+    policy, config, server = trace_index.started.policy, trace_index.started.client, trace_index.started.server
+    if policy is None or config is None or server is None or trace_index.started.world != "adversary":
+        return
+    longest = ns(max(longest_wait_s(policy, math.inf), config.first_spread_s, server.first_spread_s))
+    of_clients = (record.at for client in trace_index.clients.values() for record in client.records if _is_alarm(record))
+    rung = sorted({*of_clients, *(record.at for record in trace_index.served if _is_alarm(record))})
+    for client in trace_index.clients.values():
+        since: int | None = None
+        not_before, spread = 0, 0
+        for record in client.records:
+            match record:
+                case WaitAsked(at=at, retry_after_ms=retry_after_ms, spread_ms=spread_ms):
+                    not_before = max(not_before, at + retry_after_ms * NS_PER_MS)
+                    spread = max(spread, (spread_ms or 0) * NS_PER_MS)
+                case StateTurned(at=at, state=ClientState.WAITING):
+                    since = at if since is None else since
+                case StateTurned(at=at) if since is not None:
+                    due = max(since, not_before) + max(longest, spread)
+                    served = rung[bisect_left(rung, at) - 1] if rung and rung[0] < at else 0
+                    what = f"{client.name} has not tried again {(served - due) / NS_PER_S:.3f} s after its longest wait"
+                    yield None if served <= due + SLACK_NS else f"{when(at)} {what}"
+                    since = None
+                case _:
+                    pass
+
+
+def _is_alarm(record: object) -> bool:
+    return isinstance(record, AlarmServed | ServerAlarmServed)
+
+
 def polling_goes_on(trace_index: TraceIndex) -> Findings:
     """G6, 7.26 and 7.27: while polling carries a session, whatever its probes do, no poll is overdue when its alarm was handled:
     it follows an answer within `poll_interval_s`, unless the server asked for a wait or the application does not read."""
@@ -344,26 +383,37 @@ def tokens(trace_index: TraceIndex) -> Findings:
 
 
 def rates(trace_index: TraceIndex) -> Findings:
-    """G7: in no interval does the server take more publishes of one client than burst and rate allow."""
+    """G7, 8.6: in no interval does the server take more publishes of one client, or more of their bytes, than burst and rate
+    allow."""
     server = trace_index.started.server
     if server is None:
         return
+    entries = [entry for found in trace_index.entries.values() for entry in found]
+    sizes = {(entry.client_id, entry.client_sequence): encoded_bytes(entry.data) for entry in entries}
     for taken in _lives(trace_index):
-        for later in range(len(taken)):
-            most = min(
-                (taken[later] - taken[first]) / NS_PER_S * server.publishes_per_s - (later - first) for first in range(later + 1)
-            )
-            is_right = most + server.publish_burst >= 1 - 1e-6
-            what = f"a client had {later + 1} publishes taken, more than {server.publishes_per_s:g} per second allow"
-            yield None if is_right else f"{when(taken[later])} {what}"
+        sizes_taken = [sizes.get((each.client_id, each.client_sequence), 0) for each in taken]
+        yield from _within(taken, [1] * len(taken), server.publishes_per_s, server.publish_burst, "publishes")
+        yield from _within(taken, sizes_taken, server.publish_bytes_per_s, server.publish_bytes_burst, "bytes")
 
 
-def _lives(trace_index: TraceIndex) -> Iterator[list[int]]:
-    """When publishes of one client were taken, in one life of the server with one clock."""
-    taken: dict[str, list[int]] = {}
+def _within(taken: list[PublishTaken], costs: list[int], per_s: float, burst: int, unit: str) -> Findings:
+    """Whether a token bucket has enough for each, if it costs so much."""
+    spent = [0, *accumulate(costs)]
+    for later, record in enumerate(taken):
+        left = min(
+            (record.at - each.at) / NS_PER_S * per_s - (spent[later + 1] - spent[first])
+            for first, each in enumerate(taken[: later + 1])
+        )
+        what = f"a client had {spent[later + 1]} {unit} taken, more than {per_s:g} per second allow"
+        yield None if left + burst >= -1e-6 else f"{when(record.at)} {what}"
+
+
+def _lives(trace_index: TraceIndex) -> Iterator[list[PublishTaken]]:
+    """The publishes of one client that were taken, in one life of the server with one clock."""
+    taken: dict[str, list[PublishTaken]] = {}
     for record in trace_index.served:
         if isinstance(record, PublishTaken):
-            taken.setdefault(record.client_id, []).append(record.at)
+            taken.setdefault(record.client_id, []).append(record)
         elif isinstance(record, ServerStarted | ServerKilled | ClockStepped):
             yield from taken.values()
             taken = {}

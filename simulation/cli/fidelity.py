@@ -22,7 +22,7 @@ from rich.console import Console
 
 from reference.cli.output import Output
 from reference.protocol.errors import ConfigError, SteadywireError
-from simulation.processes.fidelity.calibration import calibrate
+from simulation.processes.fidelity.calibration import REPETITIONS, calibrate
 from simulation.processes.fidelity.comparison import compare
 from simulation.processes.fidelity.costs import load_costs
 from simulation.processes.fidelity.drawing import draw_distributions
@@ -63,7 +63,7 @@ def fidelity_command(
         if not busy_too:
             require_quiet(busy_share())
         if costs is None:
-            console.print("calibrating: two short runs of real processes")
+            console.print(f"calibrating: {2 * REPETITIONS} short runs of real processes")
             fitted = _in_directory(lambda directory: calibrate(directory, seed=seed or 1))
         else:
             fitted = load_costs(costs)

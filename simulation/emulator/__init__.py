@@ -25,7 +25,7 @@ loss as the delay of TCP's retransmissions. `await emulator.run_availability(...
 
 Not imitated: a client's `connect()` succeeds at once, because the kernel answers it; the round trips of a handshake, including
 those of TLS (`tcp.tls`), are added before the first byte instead. Real kernels acknowledge to the proxy, so none gives a dead
-connection up (`tcp.retries`), and none closes its window. Congestion control is not imitated. TLS is opaque bytes, so
+connection up (`tcp.retries`), and none closes its window. TLS is opaque bytes, so
 `block_upgrade` and a middlebox's `upgrades` see plain HTTP only. All times are real (or trio's virtual) seconds; the operating
 system adds fractions of a millisecond.
 """

@@ -67,7 +67,7 @@ class EmulatedConnection:
             return EmulatedPipe(
                 of_path,
                 random_source.of(f"{name}/{direction}"),
-                bytes_max=buffer_bytes_max,
+                buffer_bytes_max=buffer_bytes_max,
                 origin=origin,
                 bottleneck=bottleneck,
                 reset_lost=reset_lost,

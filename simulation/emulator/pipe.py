@@ -5,11 +5,14 @@ are transported in order like everything else. The simulator's code decides when
 stalls. Times are whole ns since `origin` (on trio's clock). A segment whose arrival time has come has arrived, so a fault at the
 same instant does not stop it, in whatever order the scheduler runs the tasks.
 
-The bytes in a pipe, from the read until the far socket has taken them, are at most `bytes_max`; the reader waits for room. Like a
-TCP window this also bounds the throughput, at bytes_max per latency. With a bandwidth limit one read is at most what the
-bottleneck carries in a millisecond, or one Ethernet segment if that is more: so a slow link delivers a steady stream of small
-parts, and a fast one needs no more reads than necessary. With a congestion window one read is at most the first flight,
-so that a short message in front of a long one arrives with it and not after the last of its flights.
+The bytes in a pipe, from the read until the far socket has taken them, are at most `buffer_bytes_max`; the reader waits for room.
+Like a TCP window this also bounds the throughput, at buffer_bytes_max per latency. With a congestion window it bounds what is in
+flight, as a send buffer does, and as much may wait, so that each flight is complete when its acknowledgement opens the window.
+
+With a bandwidth limit one read is at most what the bottleneck carries in a millisecond, or one Ethernet segment if that is more:
+so a slow link delivers a steady stream of small parts, and a fast one needs no more reads than necessary. With a congestion
+window one read is at most the first flight, so that a short message in front of a long one arrives with it and not after the last
+of its flights.
 """
 
 import enum
@@ -53,14 +56,14 @@ class EmulatedPipe:
         direction: PathDirection,
         random_source: EntityRandom,
         *,
-        bytes_max: int,
+        buffer_bytes_max: int,
         origin: float = 0.0,
         bottleneck: BandwidthQueue | None = None,
         reset_lost: Callable[[], None] = lambda: None,
     ) -> None:
         """`reset_lost`: called when a reset that was pushed does not arrive, and is not sent again."""
-        self._half: Pipe[tuple[Mark, bytes]] = Pipe(direction, random_source, bottleneck)
-        self._bytes_max = bytes_max
+        self._half: Pipe[tuple[Mark, bytes]] = Pipe(direction, random_source, bottleneck, send_buffer_bytes=buffer_bytes_max)
+        self._bytes_max = 2 * buffer_bytes_max if direction.has_window else buffer_bytes_max
         self._origin = origin
         self._reset_lost = reset_lost
         self._read_bytes_max = _read_bytes_max(direction)

@@ -4,12 +4,13 @@ As in Linux (net/ipv4/tcp_input.c, tcp_output.c, tcp_cong.c), counted in packets
 
     begin                 the initial window (RFC 6928: 10), no threshold
     an acknowledgement    of k packets: k more below the threshold (slow start), else k / window (one per round trip); only where
-                          the window was in use: at least half of it in flight in slow start, all of it above the threshold
+                          the window was in use: the most in flight within the last round trip was at least half of it in slow
+                          start, all of it above the threshold (tcp_cwnd_validate)
     a loss                repaired by a fast retransmit: window and threshold are 0.7 of the window (CUBIC's beta); by a timeout:
                           the threshold is that, the window 1
     idle for longer       than one RTO: halved for each RTO, not below the initial window; the threshold is 3/4 of the window at
                           the least
-    receive window        never more than that in flight
+    receive window        never more than that in flight, nor than the send buffer holds: what is in flight is still in it
 """
 
 import math
@@ -25,12 +26,11 @@ RepairedBy = Literal["", "fast", "timeout"]
 
 @dataclass(slots=True)
 class _Flight:
-    """Packets sent together. acked_at: when their acknowledgement arrives; in_flight: including all packets before them."""
+    """Packets sent together. acked_at: when their acknowledgement arrives."""
 
     index: int
     packets: int
     acked_at: int
-    in_flight: int
     loss: RepairedBy = ""
 
 
@@ -42,6 +42,8 @@ class CongestionWindow:
         "_in_flight",
         "_initial",
         "_limit",
+        "_most",
+        "_most_index",
         "_opens_at",
         "_reduced_at",
         "_sent_at",
@@ -50,12 +52,15 @@ class CongestionWindow:
         "unsent",
     )
 
-    def __init__(self, tcp: Tcp) -> None:
+    def __init__(self, tcp: Tcp, send_buffer_bytes: int | None = None) -> None:
+        """`send_buffer_bytes`: of the sender; None: it grows with the window."""
+        limit_bytes = tcp.receive_window_bytes if send_buffer_bytes is None else min(tcp.receive_window_bytes, send_buffer_bytes)
         self._initial = tcp.initial_window_packets
-        self._limit = max(1, tcp.receive_window_bytes // tcp.mss_bytes)
+        self._limit = max(1, limit_bytes // tcp.mss_bytes)
         self._threshold = math.inf
         self._flights: list[_Flight] = []
         self._in_flight = 0
+        self._most, self._most_index = 0, -1  # in flight within the last round trip, reached by this flight
         self._opens_at: int | None = None
         self._sent_at = 0
         self._reduced_at = -1
@@ -74,7 +79,9 @@ class CongestionWindow:
         """Packets were sent at `now`. `loss`: what repairs those that were lost, if known."""
         self._in_flight += packets
         self._sent_at = now
-        self._flights.append(_Flight(index, packets, acked_at, self._in_flight, loss))
+        if self._in_flight > self._most or not self._flights or self._flights[0].index > self._most_index:
+            self._most, self._most_index = self._in_flight, index
+        self._flights.append(_Flight(index, packets, acked_at, loss))
         if self._opens_at is None or acked_at < self._opens_at:
             self._opens_at = acked_at
 
@@ -119,9 +126,9 @@ class CongestionWindow:
 
     def _grow(self, flight: _Flight) -> None:
         if self.packets < self._threshold:
-            if self.packets < 2 * flight.in_flight:
+            if self.packets < 2 * self._most:
                 self.packets = min(self.packets + flight.packets, max(self._threshold, self.packets))
-        elif self.packets <= flight.in_flight + 1:
+        elif self.packets <= self._most + 1:
             self.packets += flight.packets / self.packets
 
     def _reduce(self, at: int, *, is_timeout: bool) -> None:

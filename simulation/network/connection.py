@@ -198,6 +198,7 @@ class TcpConnection(abc.ABC):
             self,
             access_link.down,
             access_link.enter_cell_down,
+            send_buffer_bytes,
         )
         self._has_crossed = False
         self._client_is_gone = False

@@ -97,15 +97,17 @@ class Pipe(Generic[T]):
         *,
         notices_parts: bool = False,
         enter_cell: EnterCell | None = None,
+        send_buffer_bytes: int | None = None,
     ) -> None:
         """`enter_cell`: data pass a bottleneck shared with other clients, and the caller reports when they have left it
-        (`left_cell`). `notices_parts`: `wake_at` includes the times at which another part of a large item has arrived."""
+        (`left_cell`). `notices_parts`: `wake_at` includes the times at which another part of a large item has arrived.
+        `send_buffer_bytes`: limits what is in flight, if there is a congestion window."""
         self._delay = DelayModel(direction, random_source, bottleneck)
         self._is_plain = direction.is_plain and enter_cell is None
         self._notices_parts = notices_parts and bool(direction.ns_per_byte or direction.has_window)
         self._enter_cell = enter_cell
         self._in_cell = 0  # how often the contents of the cell were lost
-        self._window = CongestionWindow(direction.tcp) if direction.has_window else None
+        self._window = CongestionWindow(direction.tcp, send_buffer_bytes) if direction.has_window else None
         self.sent: list[int] | None = [] if direction.is_counted else None
         """Times at which packets were sent, for a middlebox that counts; the caller removes old ones."""
         self._part_at = 0  # when the far end last noticed a part

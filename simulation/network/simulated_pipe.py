@@ -49,8 +49,10 @@ class SimulatedPipe:
         owner: PipeOwner | None = None,
         bottleneck: BandwidthQueue | None = None,
         enter_cell: Callable[[int, Departed], None] | None = None,
+        send_buffer_bytes: int | None = None,
     ) -> None:
-        """`bottleneck`: shared by the connections of a client. `enter_cell`: shared by its group, if at all."""
+        """`bottleneck`: shared by the connections of a client. `enter_cell`: shared by its group, if at all. `send_buffer_bytes`:
+        of the sender (`Pipe`)."""
         self._clock = clock
         self._owner = owner
         self.half: Pipe[Arrival] = Pipe(
@@ -59,6 +61,7 @@ class SimulatedPipe:
             bottleneck,
             enter_cell=None if enter_cell is None else lambda size, token: enter_cell(size, lambda: self._left_cell(token)),
             notices_parts=owner is not None and not direction.is_up,
+            send_buffer_bytes=send_buffer_bytes,
         )
         self._waking_at: int | None = None
         self._alarm_at: int | None = None
@@ -166,11 +169,15 @@ class SimulatedPipe:
         if self._waking_at != now:
             return  # the pipe has been woken earlier since, or held
         self._waking_at = None
+        held = half.bytes_held
         while (thing := half.pop(now)) is not None:
             function, argument = thing[3]
             function(argument)
             if half.is_at_rest():  # as most pipes are after each arrival
                 return
+            held = half.bytes_held
+        if half.bytes_held < held and self._owner is not None:  # packets of a larger item have arrived
+            self._owner.room_made(self)
         if half.has_part(now) and self._owner is not None:
             self._owner.part_arrived(self)
         self._wait()

@@ -4,6 +4,7 @@ It is an ordinary application. It publishes without waiting for answers, so its 
 reads all the time; and it does not know the faults.
 """
 
+import logging
 from dataclasses import dataclass
 
 import trio
@@ -16,6 +17,10 @@ from simulation.processes.run_plan import ClientPlan, Parameters
 from simulation.random import RandomStreams
 
 SAMPLE_INTERVAL_S = 1.0
+
+# The trace and the watcher tell what happens; without this, hundreds of a client's log lines would go to the terminal of an
+# application that has not configured logging.
+logging.getLogger("steadywire.client").addHandler(logging.NullHandler())
 
 
 @dataclass(slots=True)

@@ -236,13 +236,14 @@ class ServerPart(_Part, frozen=True, kw_only=True):
 
     commit_time_s: of one transaction of its store; batches that arrive meanwhile share the next one. commit_time: a distribution
     for it, in seconds, in its place. commit_event_time_s: additional, for each event. send_buffer_bytes: what the operating
-    system takes for one connection, until it has arrived, before the server has to wait. capacity None: a machine that is never
-    busy. token_lifetime_s: clients bring tokens that expire after this (None: never) and get a new one within
-    token_refresh_time_s when they are asked to, if their config has `refreshes_token`; otherwise the session ends with the token.
-    instances: processes behind one load balancer that share the run and the capacity; what a rolling deploy replaces one by one.
-    balancing: which of them gets a new connection. timer_granularity_s, timer_slack_s: of its timers, as a client's.
-    go_away_retry_after_s, go_away_spread_s: what a graceful stop asks clients for. balancer: the ports that its load balancer has
-    towards it. keeps_ticket_keys: a process that is started again can resume the TLS sessions of the one before it.
+    system takes for one connection, until it has arrived, before the server has to wait; with `tcp.congestion` it also limits
+    what is in flight. capacity None: a machine that is never busy. token_lifetime_s: clients bring tokens that expire after this
+    (None: never) and get a new one within token_refresh_time_s when they are asked to, if their config has `refreshes_token`;
+    otherwise the session ends with the token. instances: processes behind one load balancer that share the run and the capacity;
+    what a rolling deploy replaces one by one. balancing: which of them gets a new connection. timer_granularity_s, timer_slack_s:
+    of its timers, as a client's. go_away_retry_after_s, go_away_spread_s: what a graceful stop asks clients for. balancer: the
+    ports that its load balancer has towards it. keeps_ticket_keys: a process that is started again can resume the TLS sessions of
+    the one before it.
     """
 
     config: ServerConfig = ServerConfig()

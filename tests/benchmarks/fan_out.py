@@ -98,6 +98,8 @@ async def server_rate(readers: int, seconds: float, store: str) -> tuple[float, 
     config = ServerConfig(
         publishes_per_s=1e6,
         publish_burst=1_000_000,
+        publish_bytes_per_s=1_000_000_000,
+        publish_bytes_burst=1_000_000_000,
         frames_per_s=1e7,
         frame_burst=10_000_000,
         silence_max_s=3600,

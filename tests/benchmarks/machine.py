@@ -27,7 +27,14 @@ READS = (1, 10, 50)
 """Publishes that come with one read."""
 ONE_MS = 1_000_000
 """Between two reads, in ns."""
-CONFIG = ServerConfig(publishes_per_s=1e6, publish_burst=1_000_000, frames_per_s=1e7, frame_burst=10_000_000)
+CONFIG = ServerConfig(
+    publishes_per_s=1e6,
+    publish_burst=1_000_000,
+    publish_bytes_per_s=1_000_000_000,
+    publish_bytes_burst=1_000_000_000,
+    frames_per_s=1e7,
+    frame_burst=10_000_000,
+)
 
 
 class Socket:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from simulation.cli.bench import bench_command
+from tests.benchmarks.load import Load, Reader
 from tests.benchmarks.machine import publishes, seconds_of
 from tests.benchmarks.server import BEGIN, END, WORKS, markdown, rows_of, write_into
 from tests.benchmarks.simulation import FULL, QUICK, Figure, Size, figures_of, idle, measure_storm, steady, storm, table
@@ -93,12 +94,31 @@ def test_the_table_of_the_server_goes_into_its_page(tmp_path: Path) -> None:
     write_into(page, markdown([row], 3))
     text = page.read_text()
     assert "old" not in text
-    assert "| 2000 connections, KiB each | 0.30 | 0.25 to 0.70 | <= 1 | yes |" in text
+    assert "| 2000 connections, KiB each | 0.30 (0.25 to 0.70) | - | <= 12 KiB | yes |" in text
     assert text.startswith("before\n")
     assert text.endswith("\nafter\n")
     page.write_text("no marks")
     with pytest.raises(SystemExit, match="needs the lines"):
         write_into(page, "")
+
+
+def test_a_goal_for_both_is_not_met_by_one() -> None:
+    (work,) = [work for work in WORKS if work.name == "fan-out, 100 readers, flat out"]
+    values = {"steadywire, memory": 60.0, "websockets": 6.0, "Socket.IO": 20.0}
+    results = {(work.arguments, name): [{work.measure: value}] for name, value in values.items()}
+    (row,) = [row for row in rows_of(defaultdict(list, results)) if row.work is work]
+    assert (row.ratios, row.also, row.is_met) == ((10.0,), (3.0,), False)
+
+
+def test_the_load_counts_the_same_bytes_for_each_reader() -> None:
+    load, readers = Load("json", 1, "room"), [Reader("a"), Reader("b")]
+    for reader in readers:
+        load._count(reader, b'"n":0,"at":7,"n":1,"at":7,"n":2,"a')
+        load._count(reader, reader.tail + b't":7,')
+        assert (reader.delivered, reader.faults) == (3, 0)
+    load._count(readers[0], b'"n":4,"at":7,')
+    load._count(readers[1], b'"n":3,"at":7,')
+    assert [reader.faults for reader in readers] == [1, 0]
 
 
 def test_what_is_for_the_server_is_not_taken_without_it(capsys: pytest.CaptureFixture[str]) -> None:

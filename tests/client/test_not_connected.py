@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from reference.client import CreateRunFailed, connect, create_run, open_tcp_stream
-from reference.client.tap import LostConnection, Tapped
+from reference.client.transport import LostConnection, Tapped
 from reference.protocol.actions import Open
 from reference.protocol.client.outcomes import NotConnected, StateChanged
 from reference.protocol.errors import CloseCode

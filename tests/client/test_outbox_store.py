@@ -2,6 +2,7 @@
 
 import errno
 import os
+import stat
 import sys
 import uuid
 from pathlib import Path
@@ -202,3 +203,21 @@ async def test_a_program_that_is_killed_again_and_again_loses_and_doubles_nothin
                         if len(events) == len(wanted):
                             break
                 assert events == wanted
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere a folder cannot be opened")
+@pytest.mark.parametrize("sync", [True, False])
+def test_with_sync_the_name_of_a_new_journal_is_forced_to_the_disk(
+    sync: bool, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync, folders = os.fsync, []
+
+    def note(descriptor: int) -> None:
+        folders.append(stat.S_ISDIR(os.fstat(descriptor).st_mode))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    store = FileOutboxStore(path, sync=sync)
+    store.load(RUN_ID, "ada")
+    store.close()
+    assert folders[-1] is sync

@@ -129,7 +129,7 @@ async def test_jitter_is_a_function_of_the_seed(autojump_clock: MockClock) -> No
 
 async def test_jitter_is_drawn_by_index_and_not_by_call_order(autojump_clock: MockClock) -> None:
     random_source = RandomStreams(1).of("ada/0/up")
-    lane = EmulatedPipe(directions_of(Path(latency_s=0, jitter_s=1)).up, random_source, bytes_max=1000)
+    lane = EmulatedPipe(directions_of(Path(latency_s=0, jitter_s=1)).up, random_source, buffer_bytes_max=1000)
     expected = 0.0
     for index in range(20):
         lane.push(Mark.BYTES, b"x")

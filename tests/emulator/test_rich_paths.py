@@ -54,7 +54,7 @@ def test_a_lane_is_the_simulator_s(path: Path, gaps_s: list[float], sizes: list[
     real: list[tuple[int, int]] = []
 
     async def main() -> None:
-        emulated = EmulatedPipe(way, RandomStreams(3).of("lane"), bytes_max=1 << 30)
+        emulated = EmulatedPipe(way, RandomStreams(3).of("lane"), buffer_bytes_max=1 << 30)
 
         async def receive() -> None:
             while True:
@@ -147,6 +147,16 @@ async def test_a_short_message_arrives_with_the_first_flight_of_a_long_one(autoj
         assert trio.current_time() - sent_at == pytest.approx(LATENCY_S, abs=EXACT)
         await receive_exactly(client, 14_593 + 29_200)
         assert trio.current_time() - sent_at == pytest.approx(3 * LATENCY_S, abs=EXACT)
+
+
+async def test_a_large_message_takes_the_flights_of_slow_start(autojump_clock: MockClock) -> None:
+    """10, 20, 40, 80 and 160 packets, then 179 at a time, which the buffer of 256 KiB holds, and the rest of 1233: 11 flights."""
+    async with open_bench(Path(latency_s=LATENCY_S, tcp=Tcp(congestion="linux")), buffer_bytes_max=256 * 1024) as bench:
+        client, server = await bench.connect()
+        sent_at = trio.current_time()
+        bench.nursery.start_soon(server.send_all, bytes(1_800_000))
+        await receive_exactly(client, 1_800_000)
+        assert trio.current_time() - sent_at == pytest.approx(21 * LATENCY_S, abs=EXACT)
 
 
 async def test_after_an_outage_bytes_wait_for_the_next_retransmission(autojump_clock: MockClock) -> None:

@@ -1,11 +1,12 @@
 """A fit finds the known costs of a simulated machine, and reports when there is nothing to fit."""
 
+import msgspec
 import pytest
 
 from reference.protocol.errors import ConfigError
 from reference.protocol.policies.reconnect import FullJitter
 from simulation.clock import ARRIVAL, Call
-from simulation.processes.fidelity.calibration import _PARAMETERS, burst_plan, fan_out_plan, fit
+from simulation.processes.fidelity.calibration import _PARAMETERS, burst_plan, fan_out_plan, fit, median_of
 from simulation.processes.fidelity.costs import MeasuredCosts, load_costs
 from simulation.processes.run_plan import Plan
 from simulation.scenario.distributions import Constant, Uniform
@@ -62,6 +63,21 @@ def test_a_fit_finds_the_costs_of_a_simulated_machine() -> None:
     assert found.delivery_cost_s == pytest.approx(KNOWN.delivery_cost_s, rel=0.2)
     assert found.frame_cost_s == pytest.approx(KNOWN.frame_cost_s, rel=0.4)
     assert found.handshake_cost_s == pytest.approx(KNOWN.handshake_cost_s, rel=0.3)
+
+
+def test_one_fit_of_three_that_is_far_off_changes_little() -> None:
+    busy = MeasuredCosts(
+        hop=Uniform(low=0.1, high=0.3),
+        commit_time=Constant(value=0.6),
+        frame_cost_s=0.0,
+        delivery_cost_s=0.08,
+        handshake_cost_s=0.4,
+    )
+    slower = msgspec.structs.replace(KNOWN, delivery_cost_s=0.0009, commit_time=Constant(value=0.007))
+    found = median_of([busy, KNOWN, slower])
+    assert (found.frame_cost_s, found.delivery_cost_s, found.handshake_cost_s) == (0.0005, 0.0009, 0.004)
+    assert [found.hop.at(quantile) for quantile in (0, 0.5, 0.999)] == pytest.approx([0.001, 0.002, 0.003], rel=0.01)
+    assert found.commit_time.at(0.5) == 0.007
 
 
 def test_costs_survive_their_file(tmp_path) -> None:  # type: ignore[no-untyped-def]  # pytest's own fixture

@@ -2,17 +2,17 @@
 
 from .planting import Bug, applied, fits
 
-__all__ = ["BUGS", "Bug", "applied", "fits"]
+__all__ = ["BUGS", "Bug", "applied", "fits", "named"]
 
 BUGS: tuple[Bug, ...] = (
     # The outbox.
-    Bug('the newest is sent first', 'protocol.client.outbox:Outbox.take_sendable', 'next(iter(self._queue.values()))', 'next(reversed(self._queue.values()))'),
-    Bug('a number that was given up is not declared', 'protocol.client.outbox:Outbox._send', 'None if follows else before', 'None'),
-    Bug('what was sent counts as delivered', 'protocol.client.outbox:Outbox.connection_lost', 'message.in_flight = False', 'pass', design=True),
-    Bug('copies on their way are not counted', 'protocol.client.outbox:Outbox._send', 'message.copies_out += 1', 'pass'),
-    Bug('the outbox forgets its bytes', 'protocol.client.outbox:Outbox.add', 'self._bytes += size_bytes', 'pass', net='outbox'),
-    Bug('the outbox has no limit', 'protocol.client.outbox:Outbox._make_room', 'len(self) - len(dropped) >= self._messages_max', 'False'),
-    Bug('everything is sent at once', 'protocol.client.outbox:Outbox.take_sendable', 'len(self._unanswered) < self._unanswered_max', 'True'),
+    Bug('the newest is sent first', 'protocol.client.publishing:Outbox.take_sendable', 'next(iter(self._queue.values()))', 'next(reversed(self._queue.values()))'),
+    Bug('a number that was given up is not declared', 'protocol.client.publishing:Outbox._send', 'None if follows else before', 'None'),
+    Bug('what was sent counts as delivered', 'protocol.client.publishing:Outbox.connection_lost', 'message.in_flight = False', 'pass', design=True),
+    Bug('copies on their way are not counted', 'protocol.client.publishing:Outbox._send', 'message.copies_out += 1', 'pass'),
+    Bug('the outbox forgets its bytes', 'protocol.client.publishing:Outbox.add', 'self._bytes += size_bytes', 'pass', net='outbox'),
+    Bug('the outbox has no limit', 'protocol.client.publishing:Outbox._make_room', 'len(self) - len(dropped) >= self._messages_max', 'False'),
+    Bug('everything is sent at once', 'protocol.client.publishing:Outbox.take_sendable', 'len(self._unanswered) < self._unanswered_max', 'True'),
     # The inbox and what a client receives.
     Bug('gaps are delivered', 'protocol.client.delivery:Inbox.receive', 'number == self.last + 1', 'number > self.last'),
     Bug('duplicates are delivered, and the cursor moves back', 'protocol.client.delivery:Inbox.receive', 'number == self.last + 1', 'True', design=True),
@@ -23,27 +23,27 @@ BUGS: tuple[Bug, ...] = (
     Bug('a snapshot does not move the cursor', 'protocol.client.delivery:EventDelivery._take_snapshot', 'self.inbox.start_at(announced.epoch, frame.sequence_number)', 'self.inbox.epoch = announced.epoch'),
     Bug('the position is forgotten with the connection', 'protocol.client.delivery:EventDelivery.disconnected', 'self._passed_over = False', 'self.inbox.last = 0', design=True),
     # The log and its readers.
-    Bug('a replay is cut without a notification', 'protocol.server.fan_out:FanOut.next_batch', 'reader.after = batch.last', 'reader.after = self._log.head', design=True),
+    Bug('a replay is cut without a notification', 'protocol.server.event_log:FanOut.next_batch', 'reader.after = batch.last', 'reader.after = self._log.head', design=True),
     Bug('a replay is newest first', 'protocol.server.event_log:EventLog.read', 'return tuple(events)', 'return tuple(events[::-1])', design=True),
     Bug('a position of another history is resumed', 'protocol.server.event_log:EventLog.place', 'epoch is not None and epoch != self.epoch', 'False'),
     Bug('a resume begins one event too late', 'protocol.server.event_log:EventLog.place', 'ReadPosition("resumed", None, after, None)', 'ReadPosition("resumed", None, min(after + 1, self.head), None)'),
-    Bug('what a socket refused counts as delivered', 'protocol.server.fan_out:FanOut.took_nothing_of', 'batch.first - 1', 'batch.last', net='fan out', design=True),
+    Bug('what a socket refused counts as delivered', 'protocol.server.event_log:FanOut.took_nothing_of', 'batch.first - 1', 'batch.last', net='fan out', design=True),
     # The sequencer and the state.
     Bug('no dedupe: a retry doubles a graft', 'protocol.server.sequencer:Sequencer.publish', 'number <= publisher.last', 'False', design=True),
     Bug('acknowledged before it is stored', 'protocol.server.sequencer:Sequencer._take', 'type(answer) is Rejected and not self._pending', 'not self._pending'),
     Bug('shown before it is stored', 'protocol.server.run:Run.events_to_append', 'return self._appending.take()', 'append = self._appending.take(); append and self._log.append(append.entries, append.snapshot); self._context.actions += self._fan_out.grow(); return append', design=True),
     Bug('only critical events are stored', 'protocol.server.sequencer:Sequencer._record', 'self._to_append.append(entry)', 'entry.event.is_critical and self._to_append.append(entry)', design=True),
     Bug('numbers begin again after a restart', 'protocol.server.sequencer:Sequencer.__init__', 'self._head = stored.head', 'self._head = stored.snapshot.sequence_number', design=True),
-    Bug('a restart forgets the answers', 'protocol.server.sequencer:_restored', '_Publisher(client.user_id, rate_limit, used_at, client.last_client_sequence, is_stored=True, answers=answers)', '_Publisher(client.user_id, rate_limit, used_at, client.last_client_sequence, is_stored=True, answers={})'),
+    Bug('a restart forgets the answers', 'protocol.server.sequencer:Sequencer._restore', '{number: Accepted(client_sequence=number, sequence_number=at) for number, at in stored.answers}', '{}'),
     Bug('a hole is taken for nothing', 'protocol.server.sequencer:Sequencer._put_off', 'publisher.last < follows', 'False', net='sequencer'),
     Bug('a restart folds events into a snapshot that has them', 'protocol.server.sequencer:Sequencer.__init__', 'number is not None and number > stored.snapshot.sequence_number', 'number is not None'),
-    Bug('what waits for the store has no limit', 'protocol.server.sequencer:Sequencer._put_off', 'self._events_pending >= self._config.appends_pending_max', 'False'),
+    Bug('what waits for the store has no limit', 'protocol.server.sequencer:Sequencer._put_off', 'self._events_pending >= config.appends_pending_max', 'False'),
     Bug('answers are kept for ever', 'protocol.server.sequencer:Sequencer._settle', 'len(publisher.answers) > ANSWERS_KEPT', 'False', net='long'),
-    Bug('prunes are not folded', 'protocol.server.fold:Fold.apply', 'self._prunes[step] = None', 'pass'),
-    Bug('the first graft wins', 'protocol.server.fold:Fold.apply', 'self._grafts[position] = data', 'self._grafts.setdefault(position, data)'),
+    Bug('prunes are not folded', 'protocol.server.sequencer:Fold.apply', 'self._prunes[step] = None', 'pass'),
+    Bug('the first graft wins', 'protocol.server.sequencer:Fold.apply', 'self._grafts[position] = data', 'self._grafts.setdefault(position, data)'),
     # Sessions and presence.
-    Bug('generations are ignored', 'protocol.server.session_table:SessionTable.claim', 'generation < session.generation', 'False'),
-    Bug('the old connection keeps the session', 'protocol.server.session_table:SessionTable.claim', 'superseded, session.connection_id = session.connection_id, None', 'superseded, session.connection_id = None, None'),
+    Bug('generations are ignored', 'protocol.server.sessions:Sessions.claim', 'generation < session.generation', 'False'),
+    Bug('the old connection keeps the session', 'protocol.server.sessions:Sessions.claim', 'superseded, session.connection_id = session.connection_id, None', 'superseded, session.connection_id = None, None'),
     Bug('a second tab that leaves takes the user along', 'protocol.server.sessions:Attendance.leave', 'self._sessions[user_id] -= 1', 'self._sessions[user_id] = 0', design=True),
     Bug('a pong goes to the whole run', 'protocol.server.run:Run._receive', 'self._context.send((connection.connection_id,), frames.Pong(nonce=nonce, server_time=now // NS_PER_MS))', 'self._context.send(tuple(self._connections), frames.Pong(nonce=nonce, server_time=now // NS_PER_MS))', design=True),
     Bug('the cursor of who left stays', 'protocol.server.sessions:Attendance.leave', 'self._forget_cursor(user_id)', 'pass', net='presence'),
@@ -85,7 +85,7 @@ BUGS: tuple[Bug, ...] = (
     Bug('a position that is no longer kept is resumed', 'protocol.server.event_log:EventLog.place', 'not self.holds(after)', 'False'),
     Bug('the log is trimmed past its newest snapshot', 'protocol.server.event_log:EventLog.oldest', 'self.snapshot.sequence_number', 'self.head', net='place'),
     Bug('a reader that fell out of the log is not notified', 'protocol.server.run:Run.handle_appended', 'self._fan_out.fallen_out()', '()'),
-    Bug('a reader that takes nothing is kept', 'protocol.server.fan_out:Readers._watch_lag', '(RunTimer.STALLED, connection_id) not in self._context.timers', 'False'),
+    Bug('a reader that takes nothing is kept', 'protocol.server.event_log:Readers._watch_lag', '(RunTimer.STALLED, connection_id) not in self._context.timers', 'False'),
     Bug('two batches are with the store at once', 'protocol.server.sequencer:Appending.has_next', 'self._under_way is None', 'True'),
     # The shells, and what lies between a machine and a socket.
     Bug('the session does not get the close code', 'client.websocket:WebSocketTransport.run', 'self._end.code', 'None', net='never'),
@@ -93,12 +93,12 @@ BUGS: tuple[Bug, ...] = (
     Bug('the run is not notified that a connection is lost', 'server.connection:Upgrades._serve', 'live.lost(number, peer_code)', 'pass', net='half closed'),
     Bug('a socket that takes nothing counts as moving', 'server.peers:WebSocketPeer._flush', 'self._websocket.statistics().bytes_out > bytes_out', 'True', net='deaf reader'),
     Bug('a replay is dropped between the run and the socket', 'protocol.server.driver:RunDriver._catch_up', 'outgoing.push(self._replay(batch))', 'self._replay(batch)', net='slow reader'),
-    Bug('a reader whose socket is full counts as served', 'protocol.server.outgoing:Outgoing.offer', 'return False', 'return True', net='busy reader'),
+    Bug('a reader whose socket is full counts as served', 'protocol.server.driver:Outgoing.offer', 'return False', 'return True', net='busy reader'),
     Bug('the run is not notified that a socket refused a batch', 'protocol.server.driver:RunDriver._deliver', 'run.handle_refused(connection_id, batch, now)', 'pass', net='busy reader'),
     # The operator's side.
     Bug('an alert on a series that does not exist', 'infra.websocket-alerts', 'orchestrator_websocket_fallback_http_total', 'orchestrator_websocket_fallbacks_total', net='alerts', design=True, suffix='yml'),
     # The shell of the server.
-    Bug('live events overtake a replay', 'protocol.server.fan_out:FanOut.add', 'self._lagging[connection_id] = Lagging(after, seen)', 'self._current[connection_id] = None', design=True),
+    Bug('live events overtake a replay', 'protocol.server.event_log:FanOut.add', 'self._lagging[connection_id] = Lagging(after, seen)', 'self._current[connection_id] = None', design=True),
     Bug('a commit that failed counts as stored', 'server.live_run:LiveRun._stored', 'error is None', 'True', net='bad disk'),
     Bug('the user is the one that a header names', 'server.access.admission:AccessControl.identify_upgrade', 'return None if token is None else self._identify(token, run_id)', "user = head.header(b'x-user-id'); return Identity(user.decode()) if user else (None if token is None else self._identify(token, run_id))", net='wire', design=True),
     # Nothing before its time or after it, and nobody in another's name.
@@ -109,9 +109,9 @@ BUGS: tuple[Bug, ...] = (
     Bug('a session has no grace', 'protocol.server.sessions:Sessions.disconnected', 'ns(self._context.config.presence_grace_s)', '0'),
     Bug('a session has twice its grace', 'protocol.server.sessions:Sessions.disconnected', 'ns(self._context.config.presence_grace_s)', '2 * ns(self._context.config.presence_grace_s)'),
     Bug('a return does not end the grace', 'protocol.server.sessions:Sessions.claim', 'self._context.timers.cancel((RunTimer.GRACE, client_id))', 'pass'),
-    Bug('the rate is ten times what it says', 'protocol.server.sequencer:Sequencer._full_bucket', 'self._config.publishes_per_s', '10 * self._config.publishes_per_s'),
-    Bug('the burst is ten times what it says', 'protocol.server.sequencer:Sequencer._full_bucket', 'self._config.publish_burst', '10 * self._config.publish_burst'),
-    Bug('publishes have no rate', 'protocol.server.sequencer:Sequencer._put_off', 'publisher.rate_limit.spend(now)', '0'),
+    Bug('the rate is ten times what it says', 'protocol.server.sequencer:Sequencer._new_publisher', 'config.publishes_per_s', '10 * config.publishes_per_s'),
+    Bug('the burst is ten times what it says', 'protocol.server.sequencer:Sequencer._new_publisher', 'config.publish_burst', '10 * config.publish_burst'),
+    Bug('publishes have no rate', 'protocol.server.sequencer:Sequencer._put_off', 'publisher.rate_limit.spend(now, charged_bytes)', '(0, 0)'),
     Bug('heartbeats stop after the first', 'protocol.server.run:Run._fire', 'self._context.timers.set((RunTimer.HEARTBEAT, THE_RUN), now + self._heartbeat_ns)', 'pass'),
     Bug('heartbeats come at half of their rate', 'protocol.server.run:Run._fire', 'now + self._heartbeat_ns', 'now + 2 * self._heartbeat_ns'),
     Bug('a heartbeat goes to one reader', 'protocol.server.run:Run._fire', 'self._context.send(self._fan_out.current, frames.Heartbeat(self._log.head))', 'self._context.send(self._fan_out.current[:1], frames.Heartbeat(self._log.head))'),
@@ -126,7 +126,7 @@ BUGS: tuple[Bug, ...] = (
     Bug('a failed attempt is not counted', 'protocol.client.connectivity:Connectivity.lost', 'self.reconnector.failed()', 'pass'),
     Bug('an application gets an acceptance twice', 'protocol.client.publishing:Publishing.receive', 'self._record.accepted += 1', 'self._context.outcomes.append(PublishAccepted(message.ticket, result.sequence_number, result.duplicate, epoch))'),
     Bug('what failed is said to have never arrived', 'protocol.client.publishing:Publishing._fail', '_may_have_arrived(message, code)', 'False'),
-    Bug('the server takes more unanswered publishes than it says', 'protocol.server.sequencer:Sequencer._put_off', 'len(publisher.pending) >= self._config.unanswered_max', 'False'),
+    Bug('the server takes more unanswered publishes than it says', 'protocol.server.sequencer:Sequencer._put_off', 'len(publisher.pending) >= config.unanswered_max', 'False'),
     Bug('a wait that the server asked for is half as long', 'protocol.policies.reconnect:Reconnector.asked_to_wait', 'now + retry_after_ms * NS_PER_MS', 'now + retry_after_ms * NS_PER_MS // 2'),
     Bug('a roster keeps who left', 'protocol.client.delivery:Roster.presence', 'del self._users[user]', 'pass'),
     Bug('a roster remembers no cursor', 'protocol.client.delivery:Roster.cursors', 'self._cursors[user] = at', 'pass'),
@@ -140,13 +140,49 @@ BUGS: tuple[Bug, ...] = (
     # The earliest moment of what follows a refusal.
     Bug("the policy's own wait after Retry-After is left out", 'protocol.policies.reconnect:Reconnector.next_attempt_at', 'max(now, self.not_before) + ns(wait)', 'max(now + ns(wait), self.not_before)'),
     Bug('a failed poll is asked again before the interval', 'protocol.client.polling:Polling.failed', 'at = max(at, now + ns(self._context.config.poll_interval_s))', 'pass'),
-    Bug('the wait after a rejection is left out', 'protocol.client.publishing:Publishing._put_off', 'self.wait_until(at)', 'pass'),
-    Bug('the time that a rejection names is ignored', 'protocol.client.publishing:Publishing._put_off', 'at = max(at, self._asked_until)', 'pass'),
+    Bug('the wait after a rejection is left out', 'protocol.client.publishing:Publishing._put_off', 'self.wait_until(now + ns(wait_s))', 'pass'),
+    Bug('the time that a rejection names is ignored', 'protocol.client.publishing:Publishing._put_off', 'max(self._asked_until or 0, now + rejected.retry_after_ms * NS_PER_MS)', 'None'),
     Bug('the time that a rejection names is forgotten with the connection', 'protocol.client.publishing:Publishing.connection_lost', 'self._asked_until is not None', 'False'),
+    # The latest moment of an attempt.
+    Bug('an attempt waits four times as long as its policy says', 'protocol.policies.reconnect:Reconnector.next_attempt_at', 'max(now, self.not_before) + ns(wait)', 'max(now, self.not_before) + 4 * ns(wait)'),
     # Presence and cursors while faults last.
     Bug('presence waits for four times its interval', 'protocol.server.sessions:Sessions._presence_changed', 'ns(self._context.config.presence_interval_s)', '4 * ns(self._context.config.presence_interval_s)'),
     Bug('cursors wait for ten times their interval', 'protocol.server.sessions:Sessions.move_cursor', 'ns(self._context.config.cursor_interval_s)', '10 * ns(self._context.config.cursor_interval_s)'),
     Bug('presence goes to one reader', 'protocol.server.run:Run._fire', 'self._sessions.send_presence(self._fan_out.current, now)', 'self._sessions.send_presence(self._fan_out.current[:1], now)'),
-    Bug('who comes by polling is named to nobody', 'protocol.server.sessions:Sessions.claim', 'is_new and self.attendance.arrive(user_id)', 'is_new and self.attendance.arrive(user_id) and transport is Transport.WEBSOCKET'),
+    Bug('who comes by polling is named to nobody', 'protocol.server.sessions:Sessions.claim', 'self.attendance.arrive(user_id)', 'self.attendance.arrive(user_id) and transport is Transport.WEBSOCKET'),
     Bug('a new token puts the next probe off', 'protocol.client.connectivity:Connectivity._fall_back', 'probe_at is None', 'True'),
+    # Single clauses: what no guarantee covers.
+    Bug('a final rejection overtakes what is not durable', 'protocol.server.sequencer:Sequencer._take', 'type(answer) is Rejected and not self._pending', 'type(answer) is Rejected', net='order of answers'),
+    Bug('the state has no limit', 'protocol.server.sequencer:Sequencer._judge', 'self._fold.has_room(publish.event_type, publish.data, entries_max, bytes_max)', 'True', net='state'),
+    Bug('a graft that replaces needs an entry', 'protocol.server.sequencer:Fold.has_room', 'replaced_bytes is None', 'True', net='state'),
+    Bug('a poll that waits is not woken by events', 'protocol.server.run:Run.handle_appended', 'self._requests.take_waiting(now)', '()', net='long poll'),
+    Bug('a poll does not say that there is more', 'protocol.server.http_requests:HttpRequests._poll_answer', 'place.after + len(events) < log.head', 'False', net='long poll'),
+    Bug('nobody is warned that a token ends', 'protocol.server.handshake:Handshake._watch_token', 'timers.set((RunTimer.EXPIRING, number), max(now, warn_at))', 'pass', net='token'),
+    Bug('the life of a token begins with its connection', 'protocol.server.handshake:Handshake._watch_token', 'now if identity.issued_at is None else identity.issued_at', 'now', net='token'),
+    Bug('a client that speaks is closed for silence', 'protocol.server.run:Run.receive_frames', 'self._context.timers.set((RunTimer.SILENCE, connection_id), now + self._silence_ns)', 'pass', net='silence'),
+    Bug('a connection sends as many frames as it likes', 'protocol.server.connection:Connection.take_frames', 'self.rate_limit.take(now, count)', 'count', net='frame rate'),
+    Bug('a run takes any number of connections', 'protocol.server.run:Run.connection_opened', 'len(self._connections) > self.config.connections_per_run_max', 'False', net='connections'),
+    Bug('acknowledgements wait for a full count', 'protocol.client.delivery:EventDelivery.ack_due', 'self._context.timers.set(Timer.ACK, now + ns(self._context.config.ack_interval_s))', 'pass', net='acks'),
+    Bug('a poll takes a session from a WebSocket of the same generation', 'protocol.server.http_requests:HttpRequests._keep_session', 'session.generation + (not was_polling)', 'session.generation', net='sessions'),
+    Bug('a newer publish request does not take the session over', 'protocol.server.http_requests:HttpRequests.publish', 'request.generation > session.generation', 'False', net='sessions'),
+    Bug('an older publish request is taken', 'protocol.server.http_requests:HttpRequests.publish', 'request.generation < session.generation', 'False', net='sessions'),
+    Bug('a session on polling never ends', 'protocol.server.http_requests:HttpRequests._claim', 'self._sessions.stay(session, ns(self._context.config.presence_grace_s) + wait_ms * NS_PER_MS, now)', 'pass', net='sessions'),
+    Bug('the cursors have no limit', 'protocol.server.sessions:Attendance.move_cursor', 'self._cursor_bytes_total - self._cursor_bytes.get(user_id, 0) + size <= CURSORS_BYTES_MAX', 'True', net='room for cursors'),
+    Bug('a cursor is forgotten when there is no room for the next', 'protocol.server.sessions:Attendance.move_cursor', 'size = _bytes(user_id) + _bytes(at)', 'size = _bytes(user_id) + _bytes(at); self._forget_cursor(user_id)', net='room for cursors'),
+    Bug('every move of a cursor is sent', 'protocol.client.publishing:Publishing.take', 'self._context.timers.set(Timer.CURSOR, now + ns(interval_s))', 'pass', net='cursors'),
+    Bug("the server's limit for silence is ignored", 'protocol.client.keepalive:Keepalive.keep_limit', 'quiet_s is None or quiet_s * 1000 >= silence_max_ms', 'False', net='pings'),
+    Bug('pings come as often as a small limit asks', 'protocol.client.keepalive:Keepalive.keep_limit', 'max(silence_max_ms / 2000, _PING_WITHIN_S_MIN)', 'silence_max_ms / 2000', net='pings'),
+    Bug('an attempt has one time to open and to be welcomed', 'protocol.client.connectivity:Connectivity.opened', 'self._timers.set(Timer.CONNECT, now + ns(self._context.config.connect_timeout_s))', 'pass', net='attempts'),
+    Bug('a client that is welcomed is still given up', 'protocol.client.connectivity:Connectivity.welcomed', '(Timer.CONNECT, Timer.FALLBACK)', '(Timer.FALLBACK,)', net='attempts'),
+    Bug('the wait after a rejection does not grow', 'protocol.client.publishing:Publishing._put_off', 'capped(self._context.config.retry_base_s, 2.0, tries - 1, _RETRY_CAP_S)', 'self._context.config.retry_base_s', net='retries'),
+    Bug('a reason is reported with every attempt', 'protocol.client.connectivity:Connectivity._report_error', 'error not in self._reported_errors', 'True', net='reasons'),
+    Bug('probes do not grow rare', 'protocol.client.connectivity:Connectivity._probe_lost', 'self._probes.failed()', 'pass', net='probes'),
+    Bug('probes stay rare after a steady connection', 'protocol.client.connectivity:Connectivity.steady', 'self._probes.forget_failures()', 'pass', net='probes'),
+    Bug('what a lost ping reported is forgotten', 'protocol.client.client_report:ClientReport.unreported', 'self._take_back(nonce)', 'self._under_way.pop(nonce)', net='reports'),
 )
+
+
+def named(name: str) -> Bug:
+    """The bug with that name."""
+    (bug,) = [bug for bug in BUGS if bug.name == name]
+    return bug

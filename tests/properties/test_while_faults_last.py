@@ -35,7 +35,7 @@ ROSTER_OF_A_POLL = Bug(
 )
 MISSED = Bug(
     "a reader that was behind is not sent what it missed",
-    "protocol.server.fan_out:Readers.next_batch",
+    "protocol.server.event_log:Readers.next_batch",
     "seen != self._attendance.version",
     "False",
 )

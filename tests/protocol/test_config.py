@@ -35,7 +35,7 @@ def test_the_defaults_of_a_client_are_the_briefs() -> None:
     assert (config.probe_interval_s, config.probe_interval_max_s, config.probe_jitter) == (15, 300, 0.25)
     assert (config.outbox_messages_max, config.outbox_bytes_max, config.outbox_age_max_s) == (1000, 1024 * 1024, 600)
     assert (config.unanswered_max, config.retry_limit, config.inbox_held_max) == (64, 3, 256)
-    assert (config.ack_interval_s, config.ack_events, config.round_trip_samples_max) == (1, 64, 100)
+    assert (config.ack_interval_s, config.ack_events, config.round_trip_samples_max) == (1, 1024, 100)
     assert (config.outbox_policy, config.start, config.tail_timeout_s) == ("reject_new", "snapshot", 2)
 
 
@@ -70,6 +70,9 @@ COVERED = (
     "snapshot_interval_events = 1001 exceeds events_kept_max = 1000: what is trimmed must be covered by a snapshot; "
     "lower the first"
 )
+LARGEST = (
+    "publish_bytes_burst = 65535 is below frame_bytes_max = 65536: the largest publish would never be taken; raise the first"
+)
 TWICE = (
     "frames_per_s and frame_burst must be at least twice publishes_per_s and publish_burst: a client that is put off for "
     "publishing too fast must not be closed for it; raise the first two"
@@ -85,6 +88,7 @@ TWICE = (
         (lambda: ServerConfig(snapshot_interval_events=1001), COVERED),
         (lambda: ServerConfig(frames_per_s=399), TWICE),
         (lambda: ServerConfig(frame_burst=799), TWICE),
+        (lambda: ServerConfig(publish_bytes_burst=65_535), LARGEST),
     ],
 )
 def test_values_that_contradict_each_other_are_refused_with_what_to_change(build: Any, says: str) -> None:
@@ -103,6 +107,7 @@ def test_values_that_contradict_each_other_are_refused_with_what_to_change(build
         (ServerConfig, {"frames_per_s": 400}),
         (ServerConfig, {"frame_burst": 800}),
         (ServerConfig, {"publish_burst": 1000, "frame_burst": 2000}),
+        (ServerConfig, {"publish_bytes_burst": 65_536}),
     ],
 )
 def test_values_that_just_agree_are_taken(config: type, just: dict[str, Any]) -> None:

@@ -10,9 +10,8 @@ from reference.protocol.config import ServerConfig
 from reference.protocol.errors import CloseCode, RemoteError
 from reference.protocol.records import Append
 from reference.protocol.server.connection import Identity
-from reference.protocol.server.driver import RunDriver
+from reference.protocol.server.driver import Outgoing, RunDriver
 from reference.protocol.server.observations import Answered, Observation
-from reference.protocol.server.outgoing import Outgoing
 from reference.protocol.server.run import Run
 
 from .machines import stored_run

@@ -6,8 +6,7 @@ from hypothesis import strategies as st
 from reference.protocol.actions import Deliver
 from reference.protocol.config import ServerConfig
 from reference.protocol.records import LogEntry, RunState, Snapshot
-from reference.protocol.server.event_log import EventLog
-from reference.protocol.server.fan_out import FanOut
+from reference.protocol.server.event_log import EventLog, FanOut
 
 from .machines import EPOCH, chat
 

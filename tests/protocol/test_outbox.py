@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reference.protocol.client.outbox import Outbox
+from reference.protocol.client.publishing import Outbox
 from reference.protocol.config import OutboxPolicy
 from reference.protocol.errors import OutboxFull
 

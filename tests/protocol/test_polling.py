@@ -4,10 +4,10 @@ import pytest
 
 from reference.protocol import frames
 from reference.protocol.actions import Close, Open, RefreshToken, Send
-from reference.protocol.client.outcomes import SessionEnded
+from reference.protocol.client.outcomes import NotConnected, SessionEnded
 from reference.protocol.client.session import ClientSession
 from reference.protocol.config import ClientConfig
-from reference.protocol.errors import CloseCode
+from reference.protocol.errors import CloseCode, RemoteError
 from reference.protocol.policies.catalogue import Fixed
 from reference.protocol.policies.fallback import AfterFailures
 from reference.protocol.states import ClientState, Transport
@@ -94,6 +94,16 @@ def test_a_poll_without_an_answer_is_given_up_and_the_lane_begins_anew() -> None
     assert len(polling.polls) == 1
     polling.at(17)
     assert polling.polls[1].generation > polling.polls[0].generation
+
+
+def test_the_application_gets_the_reason_why_an_answer_counts_for_nothing() -> None:
+    polling = OpenPolling(request_timeout_s=10, poll_interval_s=2)
+    polling.session.take_outcomes()
+    polling.session.receive_malformed(polling.number, RemoteError(CloseCode.BAD_FRAME, "not JSON"), seconds(1))
+    polling.look()
+    polling.at(13)
+    reported = [outcome for outcome in polling.session.take_outcomes() if isinstance(outcome, NotConnected)]
+    assert reported == [NotConnected(None, "not JSON"), NotConnected(None, "request timeout: no answer within 10 s")]
 
 
 def test_bytes_of_a_large_answer_give_it_time_each_request_its_own() -> None:
@@ -224,6 +234,43 @@ def test_a_wait_that_a_publish_was_asked_for_holds_for_the_next_poll() -> None:
     assert len(polling.polls) == 1
     polling.at(21.2)
     assert len(polling.polls) == 2
+
+
+def test_a_poll_that_the_server_holds_goes_on_while_another_request_is_asked_to_wait() -> None:
+    polling = OpenPolling(poll_interval_s=2, poll_wait_s=20)
+    polling.answer(0.5)
+    polling.at(2.5)
+    polling.session.publish("CHAT", {}, seconds(3))
+    polling.look()
+    polling.failed(3, "publishMany", code=CloseCode.OVERLOADED, retry_after_ms=20_000)
+    assert not [action for action in polling.others if isinstance(action, Close)]
+    polling.answer(10, outcome="resumed", head=1, events=(chat(1),)).at(22.9)
+    assert polling.session.position == (EPOCH, 1)
+    assert len(polling.polls) == 2
+    polling.at(23)
+    assert len(polling.polls) == 3
+
+
+def test_a_rejection_names_a_time_for_what_a_failed_request_carried_too() -> None:
+    polling = OpenPolling(poll_interval_s=2, request_timeout_s=100, probe_interval_s=1, probe_interval_max_s=1, probe_jitter=0)
+    session = polling.session
+    polling.answer(0.5)
+    session.publish("CHAT", {}, seconds(0.6))
+    polling.look()
+    assert len(polling.publishes) == 1
+    session.handle_timeout(seconds(1))  # the probe
+    session.connection_opened(3, seconds(1))
+    session.receive_frame(3, EXAMPLES[frames.Welcome], seconds(1))
+    session.receive_frame(3, EXAMPLES[frames.SnapshotFrame], seconds(1))
+    put_off = frames.Rejected(client_sequence=1, code="rate", message="", retryable=True, retry_after_ms=30_000)
+    session.receive_frame(3, put_off, seconds(1))
+    session.connection_lost(3, None, seconds(1.1))
+    polling.look()
+    polling.failed(1.2, "publishMany")
+    polling.at(30.9)
+    assert len(polling.publishes) == 1
+    polling.at(31)
+    assert len(polling.publishes) == 2
 
 
 def test_at_the_very_time_that_the_server_named_something_may_be_said() -> None:

@@ -109,6 +109,31 @@ def test_the_time_that_the_server_asked_for_outlives_the_connection() -> None:
     assert published(at(client, 60)) == [1]
 
 
+def test_the_wait_of_a_rejection_without_a_time_ends_with_its_connection() -> None:
+    client = live(retry_base_s=20)
+    client.session.publish("CHAT", {}, 0)
+    published(client)
+    reject(client, 1, RejectCode.OVERLOADED, 0)
+    client.session.connection_lost(1, None, seconds(1))
+    while client.session.state is ClientState.WAITING:
+        client.session.handle_timeout(client.session.next_deadline() or 0)
+    client.session.connection_opened(2, seconds(3))
+    client.session.receive_frame(2, msgspec.structs.replace(EXAMPLES[frames.Welcome], outcome="resumed"), seconds(3))
+    client.websocket = 2
+    assert published(client) == [1]
+
+
+def test_of_several_times_that_rejections_name_the_latest_stands() -> None:
+    client = live(retry_base_s=2)
+    for n in (1, 2):
+        client.session.publish("CHAT", {"n": n}, 0)
+    published(client)
+    reject(client, 2, RejectCode.RATE, 0, retry_after_ms=9000)
+    reject(client, 1, RejectCode.OVERLOADED, 1, retry_after_ms=1000)
+    assert published(at(client, 8.9)) == []
+    assert published(at(client, 9)) == [1, 2]
+
+
 def test_what_stands_behind_a_publish_that_is_put_off_waits_with_it_and_counts_no_try() -> None:
     client = live(retry_limit=0)
     tickets = [client.session.publish("CHAT", {"n": n}, 0) for n in (1, 2)]

@@ -1,5 +1,7 @@
 """The run over HTTP: the answers to polls and their times, the sessions that polls keep, and the answers to publish requests."""
 
+from typing import Any
+
 import pytest
 
 from reference.protocol import frames
@@ -244,6 +246,14 @@ def test_two_messages_of_one_number_are_refused() -> None:
     assert site.run.events_to_append() is None
 
 
+@pytest.mark.parametrize("bad", [{"messages": (message(1), message(1))}, {"cursor": {"text": "x" * 600}}])
+def test_a_request_that_is_a_bad_frame_takes_nothing_over(bad: dict[str, Any]) -> None:
+    site = Site()
+    go_live(site.run, 50, "client-1", "ann")
+    site.ask(frames.PublishRequest(client_id="client-1", generation=2, **bad))
+    assert closes(site.actions) == [(1, CloseCode.BAD_FRAME)]
+
+
 def test_a_publish_request_of_an_older_generation_is_refused_and_one_of_a_newer_takes_over() -> None:
     site = Site()
     go_live(site.run, 50, "client-1", "ann")
@@ -293,3 +303,18 @@ def test_the_clock_of_an_event_is_in_milliseconds() -> None:
     append = site.run.events_to_append()
     assert append is not None
     assert append.entries[0].event.timestamp == 1234 == seconds(1.2345) // NS_PER_MS
+
+
+def test_each_message_of_a_request_takes_its_bytes_from_the_rate() -> None:
+    site = Site(frame_bytes_max=1024, publish_bytes_burst=1024, publish_bytes_per_s=500)
+    messages = tuple(frames.Message(client_sequence=number, event_type="CHAT", data={"text": "x" * 1000}) for number in (1, 2))
+    assert site.ask(frames.PublishRequest(client_id="client-1", messages=messages)) == []
+    append = site.run.events_to_append()
+    assert append is not None
+    site.run.handle_appended(append, 0)
+    (answer,) = sent(site.run.take_actions(), site.connections)
+    assert isinstance(answer, frames.PublishAnswer)
+    accepted, rejected = answer.results
+    assert isinstance(accepted, frames.Accepted)
+    assert isinstance(rejected, frames.Rejected)
+    assert (rejected.code, rejected.retryable, rejected.retry_after_ms) == ("rate", True, 1996)

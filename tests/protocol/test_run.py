@@ -19,7 +19,7 @@ from .runs import publish, run_of, store
 
 def test_a_malformed_frame_ends_only_its_own_connection_with_the_reason() -> None:
     run = server_in(ConnectionState.LIVE)
-    run.receive_malformed(1, RemoteError(CloseCode.TOO_BIG, "a frame of 9 bytes; the limit is 8", Limit.FRAME_BYTES), seconds(2))
+    run.receive_frames(1, (RemoteError(CloseCode.TOO_BIG, "a frame of 9 bytes; the limit is 8", Limit.FRAME_BYTES),), seconds(2))
     error = frames.Error(code=CloseCode.TOO_BIG, message="a frame of 9 bytes; the limit is 8")
     actions = run.take_actions()
     assert sent(actions, 1) == [error]
@@ -31,7 +31,7 @@ def test_a_malformed_frame_ends_only_its_own_connection_with_the_reason() -> Non
     assert run.connections == 1
     run.handle_timeout(seconds(32))
     assert run.active_users == ("bob",), "the grace runs from the end of the connection"
-    run.receive_malformed(1, RemoteError(CloseCode.BAD_FRAME, "late"), seconds(33))
+    run.receive_frames(1, (RemoteError(CloseCode.BAD_FRAME, "late"),), seconds(33))
     assert closes(run.take_actions()) == []
 
 

@@ -11,7 +11,6 @@ from reference.protocol.errors import RejectCode
 from reference.protocol.events import DEFAULT_REGISTRY, Event
 from reference.protocol.frames import Accepted, Publish, Rejected
 from reference.protocol.records import ANSWERS_KEPT, Append, RunState, Snapshot, StoredClient
-from reference.protocol.server import sequencer as sequencer_module
 from reference.protocol.server.sequencer import Reply, Sequencer
 
 from .machines import seconds, stored_run
@@ -225,6 +224,36 @@ def test_a_client_that_publishes_too_fast_gets_a_time_to_wait() -> None:
     assert say(run, chat(1), client="c2") == [], "each client has an allowance of its own"
 
 
+def large(number: int, data_bytes: int) -> Publish:
+    """Its data have so many bytes of JSON."""
+    return Publish(client_sequence=number, event_type="CHAT", data={"text": "x" * (data_bytes - len('{"text":""}'))})
+
+
+def test_bytes_are_limited_and_not_only_publishes() -> None:
+    run = sequencer(frame_bytes_max=1024, publish_bytes_burst=2048, publish_bytes_per_s=1000)
+    assert [say(run, large(number, 1000)) for number in (1, 2)] == [[], []]
+    (reply,) = say(run, large(3, 1000))
+    assert isinstance(reply.answer, Rejected)
+    assert (reply.answer.code, reply.answer.retryable, reply.answer.retry_after_ms) == ("rate", True, 952)
+    assert reply.answer.message == "more than 1000 bytes of publishes per second"
+    assert say(run, large(3, 48)) == [], "a small one fits into what is left"
+    assert say(run, large(4, 1000), now=seconds(1)) == []
+    assert say(run, large(1, 1000), client="c2") == [], "each client has an allowance of its own"
+
+
+def test_the_largest_publish_passes_and_a_larger_one_is_refused_for_good() -> None:
+    run = sequencer(frame_bytes_max=1024, publish_bytes_burst=1024, publish_bytes_per_s=1)
+    assert say(run, large(1, 1024)) == []
+    assert code_of(say(run, large(2, 1024))) == (RejectCode.RATE, True)
+    store(run)
+    assert code_of(say(run, large(2, 5000), now=seconds(2000))) == (RejectCode.INVALID_EVENT, False)
+
+
+def test_a_client_is_not_put_off_by_bytes_before_its_window_is_full_of_the_largest_events() -> None:
+    config = ServerConfig()
+    assert config.publish_bytes_burst >= config.unanswered_max * config.frame_bytes_max
+
+
 @pytest.mark.parametrize(("limits", "user"), [({"clients_per_run_max": 1}, "bob"), ({"clients_per_user_max": 1}, "ann")])
 def test_a_run_remembers_only_so_many_clients(limits: dict[str, Any], user: str) -> None:
     run = sequencer(**limits)
@@ -402,22 +431,14 @@ def test_a_restarted_server_folds_on_from_what_is_stored() -> None:
     assert append.snapshot == Snapshot(4, RunState(flags=({"n": 1}, {"n": 2}, {"n": 3}, {"n": 4})))
 
 
-def test_clients_are_restored_when_they_publish_and_not_before(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clients_are_restored_when_they_publish_and_not_before() -> None:
     """A run may have ten thousand of them, with 64 answers each: to restore them all at once would hold everybody up."""
-    restored: list[str] = []
-    restore = sequencer_module._restored
-
-    def counted(client: StoredClient, *rest: Any) -> Any:
-        restored.append(client.client_id)
-        return restore(client, *rest)
-
-    monkeypatch.setattr(sequencer_module, "_restored", counted)
     clients = tuple(StoredClient(f"c{n}", f"user of c{n}", 2, ((1, 2 * n - 1), (2, 2 * n))) for n in range(1, 4))
     run = sequencer({"clients": clients, "head": 6}, clients_per_run_max=3)
     assert (run.publishers, run.user_of("c2"), run.last_of("c2"), run.last_of("c9")) == (3, "user of c2", 2, 0)
-    assert restored == []
+    assert list(run._publishers) == []
     assert say(run, chat(2), "c2") == [Reply(1, Accepted(client_sequence=2, sequence_number=4, duplicate=True))]
-    assert restored == ["c2"]
+    assert list(run._publishers) == ["c2"]
     assert code_of(say(run, chat(1), "c4")) == ("too_many_clients", False)
     assert run.publishers == 3
 

@@ -10,12 +10,11 @@ from reference.protocol.config import ServerConfig
 from reference.protocol.errors import CloseCode, ConfigError, InvalidEvent, Reaction, RejectCode, RemoteError, reaction_to
 from reference.protocol.events import DEFAULT_REGISTRY, EventClass, EventRegistry
 from reference.protocol.limits import Limit
-from reference.protocol.rate_limit import TokenBucket
+from reference.protocol.rate_limit import PublishRate, TokenBucket
 from reference.protocol.server.connection import USER_ID_CHARACTERS_MAX, Connection, Identity, too_many_frames
 from reference.protocol.server.context import RunContext
 from reference.protocol.server.observations import Answered, LimitReached
-from reference.protocol.server.session_table import SessionTable
-from reference.protocol.server.sessions import Attendance
+from reference.protocol.server.sessions import Attendance, Sessions
 from reference.protocol.states import ConnectionState, Transport
 from reference.protocol.statistics import Held, beyond
 from reference.protocol.timers import NS_PER_MS
@@ -38,6 +37,16 @@ def test_a_wait_is_at_least_a_millisecond_and_at_most_a_day() -> None:
     assert [quick.spend(0), quick.spend(0)] == [0, 1]
     slow = TokenBucket(0.000001, 1)
     assert [slow.spend(0), slow.spend(0)] == [0, frames.MILLISECONDS_MAX]
+
+
+def test_a_publish_takes_from_both_buckets_or_from_none() -> None:
+    rate_limit = PublishRate(TokenBucket(1, 2), TokenBucket(100, 150))
+    assert rate_limit.spend(0, 100) == (0, 0)
+    assert rate_limit.spend(0, 100) == (0, 500)
+    assert rate_limit.spend(0, 50) == (0, 0), "what the bytes put off took no publish"
+    assert rate_limit.spend(0, 50) == (1000, 500)
+    assert rate_limit.spend(seconds(0.5), 50) == (500, 0)
+    assert rate_limit.spend(seconds(1), 100) == (0, 0)
 
 
 # One connection.
@@ -71,34 +80,38 @@ def test_a_user_id_is_neither_empty_nor_endless(characters: int) -> None:
     assert Identity("a" * USER_ID_CHARACTERS_MAX)
 
 
-# Memberships.
+# Sessions.
+
+
+def no_sessions() -> Sessions:
+    return Sessions(RunContext(ServerConfig()), dict[str, str]().get, 0)
 
 
 def test_the_higher_generation_owns_a_session_and_of_equals_the_later() -> None:
-    members = SessionTable()
-    session, superseded, is_new = members.claim("c", "ann", None, 2, Transport.WEBSOCKET, "drawn-1")
-    assert (session.session_id, session.generation, superseded, is_new) == ("drawn-1", 2, None, True)
+    sessions = no_sessions()
+    session = sessions.claim("c", "ann", None, 2, Transport.WEBSOCKET, "drawn-1", 0)
+    assert (session.session_id, session.generation, sessions.take_superseded()) == ("drawn-1", 2, [])
     session.connection_id = 7
-    assert members.owners == (7,)
-    again, superseded, is_new = members.claim("c", "ann", None, 2, Transport.POLLING, "drawn-2")
-    assert again is session
-    assert (superseded, is_new, session.session_id) == (7, False, "drawn-1")
-    assert (session.connection_id, session.transport, members.owners) == (None, Transport.POLLING, ())
-    members.claim("c", "ann", "named", 5, Transport.WEBSOCKET, "drawn-3")
+    assert sessions.count([]) == (1, 1)
+    assert sessions.claim("c", "ann", None, 2, Transport.POLLING, "drawn-2", 0) is session
+    assert (sessions.take_superseded(), session.session_id) == ([7], "drawn-1")
+    assert (session.connection_id, session.transport, sessions.count([])) == (None, Transport.POLLING, (1, 0))
+    sessions.claim("c", "ann", "named", 5, Transport.WEBSOCKET, "drawn-3", 0)
     assert (session.session_id, session.generation) == ("named", 5)
     with pytest.raises(RemoteError, match=r"^a newer connection owns this session$") as error:
-        members.claim("c", "ann", None, 4, Transport.WEBSOCKET, "drawn-4")
+        sessions.claim("c", "ann", None, 4, Transport.WEBSOCKET, "drawn-4", 0)
     assert error.value.code == CloseCode.SUPERSEDED
     with pytest.raises(RemoteError, match=r"^this client id belongs to another user$") as error:
-        members.claim("c", "bob", None, 9, Transport.WEBSOCKET, "drawn-5")
+        sessions.claim("c", "bob", None, 9, Transport.WEBSOCKET, "drawn-5", 0)
     assert error.value.code == CloseCode.FORBIDDEN
-    assert (session.generation, len(members)) == (5, 1)
-    assert members.drop("c") is session
-    assert members.drop("c") is None
+    assert (session.generation, len(sessions)) == (5, 1)
+    for _ in range(2):
+        sessions.leave("c", 0)
+        assert len(sessions) == 0
 
 
 def test_a_server_that_knows_no_session_believes_the_name() -> None:
-    session, _, _ = SessionTable().claim("c", "ann", "named", 1, Transport.POLLING, "drawn")
+    session = no_sessions().claim("c", "ann", "named", 1, Transport.POLLING, "drawn", 0)
     assert (session.session_id, session.user_id, session.client_id) == ("named", "ann", "c")
 
 

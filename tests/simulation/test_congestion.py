@@ -5,9 +5,13 @@ import math
 import pytest
 
 from reference.protocol.timers import NS_PER_S, ns
+from simulation.clock import Clock
 from simulation.network.congestion import CongestionWindow
+from simulation.network.delay import directions_of
+from simulation.network.simulated_pipe import SimulatedPipe
+from simulation.random import RandomStreams
 from simulation.scenario.paths import BernoulliLoss, Path, Tcp
-from tests.simulation.lanes import at, lane_of
+from tests.simulation.lanes import Owner, at, lane_of
 from tests.simulation.test_transit import LosesOnly
 
 LATENCY_S = 0.05
@@ -33,6 +37,14 @@ def flights(packets: int, window: int = 10) -> int:
 def test_a_snapshot_costs_its_flights(size: int) -> None:
     count = flights(math.ceil(size / MSS))
     assert arrives_s([(0.0, size)]) == [pytest.approx(LATENCY_S + (count - 1) * 2 * LATENCY_S)]
+
+
+@pytest.mark.parametrize("part", [MSS, 3 * MSS, 10 * MSS])
+def test_many_messages_cost_the_flights_of_one(part: int) -> None:
+    """The window grows by what was in flight within the round trip, not by what was in flight when a message was sent."""
+    packets = 660
+    last_s = arrives_s([(0.0, part)] * (packets * MSS // part))[-1]
+    assert last_s == pytest.approx(LATENCY_S + (flights(packets) - 1) * 2 * LATENCY_S)
 
 
 def test_without_congestion_it_costs_none() -> None:
@@ -110,3 +122,22 @@ def test_an_outage_without_anything_in_flight_is_no_timeout() -> None:
         at(clock, 10.0, lambda lane=lane, seen=seen, clock=clock: lane.push(lambda _: seen.append(clock.now), None, 1_000_000))
         clock.run(ns(30))
         assert seen == [ns(10.0 + 6 * 0.2 + 0.1)]
+
+
+def test_the_send_buffer_bounds_what_is_in_flight() -> None:
+    clock, seen = Clock(), []
+    direction = directions_of(Path(latency_s=LATENCY_S, tcp=Tcp(congestion="linux"))).down
+    lane = SimulatedPipe(clock, direction, RandomStreams(1).of("lane"), send_buffer_bytes=20 * MSS)
+    lane.push(lambda _: seen.append(clock.now / NS_PER_S), None, 100 * MSS)
+    clock.run(ns(1000))
+    assert seen == [pytest.approx(LATENCY_S + 5 * 2 * LATENCY_S)]  # 10, 20, 20, 20, 20, 10
+
+
+def test_a_sender_learns_of_room_before_a_large_message_has_arrived() -> None:
+    clock = Clock()
+    owner = Owner(clock)
+    direction = directions_of(Path(latency_s=LATENCY_S, tcp=Tcp(congestion="linux"))).down
+    lane = SimulatedPipe(clock, direction, RandomStreams(1).of("lane"), owner)
+    lane.push(lambda _: None, None, 30 * MSS)
+    clock.run(ns(1000))
+    assert owner.rooms == [pytest.approx(LATENCY_S)]  # ten of thirty packets; the others bring the message itself

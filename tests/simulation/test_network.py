@@ -4,7 +4,7 @@ import pytest
 
 from reference.protocol.config import ClientConfig, ServerConfig
 from reference.protocol.policies.reconnect import FullJitter
-from reference.protocol.server.outgoing import CONTROL_FRAMES_MAX
+from reference.protocol.server.driver import CONTROL_FRAMES_MAX
 from reference.protocol.states import ClientState, Transport
 from reference.protocol.timers import NS_PER_S, ns
 from simulation.clock import Clock

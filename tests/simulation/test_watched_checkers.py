@@ -294,6 +294,12 @@ def too_many_publishes() -> Records:
     return after(taken, *[taken] * (SERVER.publish_burst + 1))
 
 
+def too_many_bytes() -> Records:
+    taken = all_of(PublishTaken)[0]
+    stored = all_of(EntryStored, client_id=taken.client_id, client_sequence=taken.client_sequence)[0]
+    return exchanged(stored, changed(stored, data={"text": "x" * SERVER.publish_bytes_burst}))
+
+
 def gone_before_the_grace() -> Records:
     left = next(one for one in all_of(SessionLeft) if one.connection_id == 1)
     return after(left, SessionDeparted(at=left.at, client_id="client0", session_id=left.session_id))
@@ -309,6 +315,11 @@ def tried_too_soon() -> Records:
     turned = StateTurned(at=waiting.at, client="client1", state=ClientState.WAITING, is_carried=False)
     attempt = AttemptMade(at=waiting.at, client="client1", connection_id=501, transport=Transport.WEBSOCKET)
     return exchanged(waiting, lost, turned, attempt)
+
+
+def tried_too_late() -> Records:
+    waiting = next(one for one in all_of(StateTurned, client="client0") if one.state is ClientState.WAITING)
+    return exchanged(waiting, changed(waiting, at=waiting.at - 40 * NS_PER_S))
 
 
 def polled_too_soon_after_a_failure() -> Records:
@@ -404,6 +415,7 @@ BROKEN: list[tuple[str, str, Callable[[], Records]]] = [
     ("G6", "everyone_is_back", not_back),
     ("G6", "polling_goes_on", no_polls),
     ("G6", "probes_go_on", no_probe),
+    ("G6", "attempts_go_on", tried_too_late),
     ("G7", "patience_with_readers", deaf_for_ever),
     ("G7", "one_transport", two_websockets),
     ("G7", "expiries", expired_too_soon),
@@ -411,6 +423,7 @@ BROKEN: list[tuple[str, str, Callable[[], Records]]] = [
     ("G7", "tokens", token_outlived),
     ("G7", "tokens", token_cut_short),
     ("G7", "rates", too_many_publishes),
+    ("G7", "rates", too_many_bytes),
     ("G8", "in_order_in_the_end", out_of_order),
     ("G9", "ownership", given_to_the_old_one),
     ("G9", "ownership", taken_from_the_old_one),

@@ -15,7 +15,7 @@ RIGHT, WRONG = Noise(samples=10, allowed=1.0), Noise(said=0.4, samples=10, allow
 
 
 @pytest.fixture(autouse=True)
-def two_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing here is worth a second process."""
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0})
 

@@ -122,11 +122,11 @@ async def result_of(running: Running[T], *, cancels: bool = True) -> T:
     loop = asyncio.get_running_loop()
     is_done = asyncio.Event()
 
-    def tell(_: object) -> None:
+    def wake(_: object) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed, so no task waits
             loop.call_soon_threadsafe(is_done.set)
 
-    running.future.add_done_callback(tell)
+    running.future.add_done_callback(wake)
     try:
         await is_done.wait()
     except asyncio.CancelledError:

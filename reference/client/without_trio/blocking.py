@@ -1,6 +1,6 @@
 """The client without `async`: the same session in a background thread, with blocking calls.
 
-    with connect_blocking("http://127.0.0.1:8000", run_id, token=token) as client:
+    with connect_blocking("http://127.0.0.1:8765", run_id, token=token) as client:
         client.publish("CHAT", {"text": "hello"})
         client.health, client.received()
 
@@ -18,8 +18,7 @@ import trio
 
 from reference.client.client import Client
 from reference.client.connecting import connect
-from reference.client.mailbox import Delivery
-from reference.client.tickets import Ticket
+from reference.client.mailbox import Delivery, Ticket
 from reference.client.without_trio.portal import CALL_S_MAX, PortalTimeout, Running, TrioPortal
 from reference.protocol.client.health import Health
 from reference.protocol.errors import ConfigError, LocalError

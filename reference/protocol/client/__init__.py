@@ -1,6 +1,6 @@
 """The client half of the protocol. Read `session` first; it puts the other parts together.
 
-publishing (outbox)            publishes, their answers and retries
+publishing                     the outbox; publishes, their answers and retries
 delivery                       events in order, snapshots, resets, presence
 connectivity (polling)         WebSocket, reconnect, fallback to polling and return from it
 keepalive, health              pings and silence; latency, delivery rate, quality

@@ -372,14 +372,14 @@ class Connectivity:
             self._publishing.connection_lost()
         self._look_whether_carried(now)
 
-    def polling_timed_out(self, now: int) -> None:
-        """A request was not answered in time, or not with an answer of the protocol."""
+    def abandon_polling(self, reason: str, now: int) -> None:
+        """A request was not answered in time, or not with an answer of the protocol: poll on a new connection (7.27)."""
         _, at = self.polling.failed("poll", None, now)
         if at is None:
             self.end(None, "the reconnect policy gave up on polling", now)
         else:
             self.restart_polling(at, now)
-            self._report_error(None, f"no answer to a poll within {self._context.config.request_timeout_s:g} s")
+            self._report_error(None, reason)
 
     def poll_answered(self, has_more: bool, now: int) -> bool:
         """A poll was answered: polling carries the session. Returns False if no poll was under way."""

@@ -180,7 +180,8 @@ class ClientSession:
         if self.state is ClientState.CLOSED:
             ended = self._connectivity.ended
             assert ended is not None, "a closed session has ended"
-            raise session_closed(ended)
+            code = "" if ended.code is None else f" [{ended.code}]"
+            raise SessionClosed(f"the session has ended: {ended.message}{code}", ended.code)
         if self.state is ClientState.NEW:
             raise LocalError("start the session first")
 
@@ -255,7 +256,7 @@ class ClientSession:
         if connection_id == self._connectivity.websocket:
             self._connectivity.leave(error.code, error.message, now)
         elif connection_id == self._connectivity.polling.connection_id:
-            self._connectivity.polling_timed_out(now)
+            self._connectivity.abandon_polling(error.message, now)
         self._send_waiting(now)
         self.handle_timeout(now)
 
@@ -378,7 +379,34 @@ class ClientSession:
 
     def statistics(self) -> ClientStatistics:
         """The sizes and limits of everything the session holds, as a frozen value."""
-        return _statistics_of(self._context, self._publishing, self._delivery, self._keepalive, self._connectivity, self._record)
+        config, outbox, inbox, flow = self.config, self._publishing.outbox, self._delivery.inbox, self._flow
+        untaken: tuple[Held, ...] = ()
+        if flow is not None:
+            # Events that were held for a gap are delivered together with the one that fills it.
+            most = flow.outcomes_max + config.inbox_held_max
+            untaken = (
+                Held("outcomes that the application has not taken", flow.waiting, most),
+                Held("frames that wait for the application", flow.postponed, _POSTPONED_MAX),
+            )
+        return ClientStatistics(
+            state=self.state,
+            epoch=inbox.epoch,
+            last=inbox.last,
+            failures=self._connectivity.reconnector.failures,
+            reconnections=self._record.reconnections,
+            publishes_accepted=self._record.accepted,
+            publishes_failed=self._record.failed,
+            limits=self._publishing.limits,
+            held=(
+                Held("messages in the outbox", len(outbox), config.outbox_messages_max),
+                Held("bytes in the outbox", outbox.size_bytes, config.outbox_bytes_max),
+                Held("unanswered publishes", outbox.unanswered, config.unanswered_max),
+                Held("held events", inbox.held, config.inbox_held_max),
+                Held("remembered pings", self._keepalive.remembered, PINGS_REMEMBERED_MAX),
+                Held("timers", len(self._timers), len(Timer)),
+                *untaken,
+            ),
+        )
 
     def health(self) -> Health:
         """The health at this moment, as a frozen value."""
@@ -513,7 +541,8 @@ class ClientSession:
             case Timer.POLL:
                 self._connectivity.polling.poll(*self.position, self.session_id, self.queued_messages, now)
             case Timer.POLL_LIMIT | Timer.PUBLISH_LIMIT:
-                self._connectivity.polling_timed_out(now)
+                reason = f"request timeout: no answer within {self.config.request_timeout_s:g} s"
+                self._connectivity.abandon_polling(reason, now)
             case Timer.PATIENCE:
                 self._lose_patience(now)
             case Timer.REFRESH:
@@ -522,47 +551,3 @@ class ClientSession:
                 self._connectivity.end(CloseCode.TOKEN, "the application supplied no token in time", now)
             case _:
                 assert_never(timer)
-
-
-def session_closed(ended: SessionEnded) -> SessionClosed:
-    """The exception for a session that has ended."""
-    code = "" if ended.code is None else f" [{ended.code}]"
-    return SessionClosed(f"the session has ended: {ended.message}{code}", ended.code)
-
-
-def _statistics_of(
-    context: ClientContext,
-    publishing: Publishing,
-    delivery: EventDelivery,
-    keepalive: Keepalive,
-    connectivity: Connectivity,
-    record: HealthRecord,
-) -> ClientStatistics:
-    config, outbox, inbox, flow = context.config, publishing.outbox, delivery.inbox, context.flow
-    untaken: tuple[Held, ...] = ()
-    if flow is not None:
-        # Events that were held for a gap are delivered together with the one that fills it.
-        most = flow.outcomes_max + config.inbox_held_max
-        untaken = (
-            Held("outcomes that the application has not taken", flow.waiting, most),
-            Held("frames that wait for the application", flow.postponed, _POSTPONED_MAX),
-        )
-    return ClientStatistics(
-        state=connectivity.state,
-        epoch=inbox.epoch,
-        last=inbox.last,
-        failures=connectivity.reconnector.failures,
-        reconnections=record.reconnections,
-        publishes_accepted=record.accepted,
-        publishes_failed=record.failed,
-        limits=publishing.limits,
-        held=(
-            Held("messages in the outbox", len(outbox), config.outbox_messages_max),
-            Held("bytes in the outbox", outbox.size_bytes, config.outbox_bytes_max),
-            Held("unanswered publishes", outbox.unanswered, config.unanswered_max),
-            Held("held events", inbox.held, config.inbox_held_max),
-            Held("remembered pings", keepalive.remembered, PINGS_REMEMBERED_MAX),
-            Held("timers", len(context.timers), len(Timer)),
-            *untaken,
-        ),
-    )

@@ -183,7 +183,6 @@ class FreshnessPoints(msgspec.Struct, frozen=True, tag_field="kind", tag="freshn
 
     Other bytes do not count, so an answer that waits behind a large frame is late. The paper compares clocks of two machines;
     here both times come from the client's clock. A dead connection is detected within eta + delta.
-    one clock, the client's, for both times are its own. A dead connection is found within eta + delta.
     """
 
     interval_s: float = 10.0

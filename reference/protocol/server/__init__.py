@@ -1,10 +1,10 @@
 """The server half of the protocol: one run. Read `run` first; it combines the other parts. Then read `driver`.
 
-handshake, connection, connection_table   how a connection joins, which frames it may send, how it ends
-sequencer, fold, event_log                from publishes to numbered events; the run's state; the retained window
-fan_out                                   every reader is a cursor into the log
-sessions (session_table)                  sessions, presence, cursors
-http_requests, answers                    the same run over HTTP polling
-driver, outgoing                          the driver of a run, the same in every world; the queue of one socket
+handshake, connection                     how a connection joins, and which frames it may send
+sequencer                                 from publishes to numbered events; the state of the run
+event_log                                 the retained window; every reader is a cursor into it
+sessions                                  sessions, presence, cursors
+http_requests                             the same run over HTTP polling
+driver                                    the driver of a run, the same in every world, and the queue of each socket
 context, observations                     shared state of the parts; reports to monitoring
 """

@@ -7,8 +7,8 @@ from reference.protocol.config import ServerConfig
 from reference.protocol.errors import CloseCode, RejectCode
 from reference.protocol.frames import Accepted, Frame, Limits, Ping, Rejected, Report
 from reference.protocol.limits import Limit
+from reference.protocol.server.connection import Session
 from reference.protocol.server.observations import Answered, Left, LimitReached, Observation, Refused, Reported, RoundTripMeasured
-from reference.protocol.server.session_table import Session
 from reference.protocol.timers import Timers, ns
 
 

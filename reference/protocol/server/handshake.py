@@ -10,14 +10,11 @@ from reference.protocol import frames
 from reference.protocol.actions import Authenticate
 from reference.protocol.errors import CloseCode, RemoteError
 from reference.protocol.rate_limit import TokenBucket
-from reference.protocol.server.answers import snapshot_frame, welcome
-from reference.protocol.server.connection import Connection, Identity, session_of
+from reference.protocol.server.connection import Connection, Identity, Session, session_of
 from reference.protocol.server.context import RunContext, RunTimer
-from reference.protocol.server.event_log import EventLog, ReadPosition
-from reference.protocol.server.fan_out import FanOut
+from reference.protocol.server.event_log import EventLog, FanOut, ReadPosition
 from reference.protocol.server.observations import Joined
 from reference.protocol.server.sequencer import Sequencer
-from reference.protocol.server.session_table import Session
 from reference.protocol.server.sessions import Sessions
 from reference.protocol.states import ConnectionState, Transport
 from reference.protocol.timers import NS_PER_MS, ns
@@ -47,7 +44,7 @@ class Handshake:
         self._sequencer = sequencer
         self._sessions = sessions
         self._fan_out = fan_out
-        self._close_losers = close_superseded
+        self._close_superseded = close_superseded
 
     def opened(
         self, connection_id: int, transport: Transport, identity: Identity | None, new_session_id: str, now: int
@@ -69,9 +66,10 @@ class Handshake:
         if hello.token is None and connection.identity is not None:  # 8.35
             self._greet(connection, connection.identity, now)  # the token came with the upgrade and was checked then
         else:
-            self.ask_whose(connection, hello.token)
+            self.authenticate(connection, hello.token)
 
-    def ask_whose(self, connection: Connection, token: str | None) -> None:
+    def authenticate(self, connection: Connection, token: str | None) -> None:
+        """Ask the driver whose token this is; `authenticated` gets the answer."""
         self._context.actions.append(Authenticate(connection.connection_id, token))
 
     def authenticated(self, connection: Connection, identity: Identity, now: int) -> None:
@@ -103,7 +101,7 @@ class Handshake:
             connection.new_session_id,
             now,
         )
-        self._close_losers(now)
+        self._close_superseded(now)
         number = session.connection_id = connection.connection_id
         connection.state = ConnectionState.LIVE
         self._context.timers.cancel((RunTimer.HELLO, number))
@@ -125,13 +123,28 @@ class Handshake:
         )
 
     def _welcome(self, connection: Connection, session: Session, place: ReadPosition, now: int) -> None:
-        number, attendance = connection.connection_id, self._sessions.attendance
-        last = self._sequencer.last_of(session.client_id)
-        context = self._context
-        context.send((number,), welcome(session, place, self._log, attendance, last, context.config, context.limits, now))
-        self._context.send((number,), snapshot_frame(place))
+        number, log, context, attendance = connection.connection_id, self._log, self._context, self._sessions.attendance
+        config = context.config
+        welcome = frames.Welcome(
+            session_id=session.session_id,
+            epoch=log.epoch,
+            outcome=place.outcome,
+            reason=place.reason,
+            oldest=log.oldest,
+            head=log.head,
+            after_sequence=place.after,
+            last_client_sequence=self._sequencer.last_of(session.client_id),
+            heartbeat_ms=round(config.heartbeat_interval_s * 1000),
+            limits=context.limits,
+            retry=frames.Retry(round(config.first_spread_s * 1000)),
+            active_users=attendance.users,
+            cursor_positions=attendance.cursors,
+            server_time=now // NS_PER_MS,
+        )
+        context.send((number,), welcome)
+        context.send((number,), place.first_frame)
         self._fan_out.add(number, place.after, attendance.version)
-        self._context.timers.set((RunTimer.STALLED, number), now + ns(self._context.config.slow_reader_timeout_s))
+        context.timers.set((RunTimer.STALLED, number), now + ns(config.slow_reader_timeout_s))
 
     def _watch_token(self, connection: Connection, identity: Identity, now: int) -> None:
         connection.identity = identity

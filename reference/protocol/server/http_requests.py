@@ -7,7 +7,6 @@ a poll also keeps that client's session, unless a WebSocket of a higher generati
 
 from reference.protocol import frames
 from reference.protocol.errors import CloseCode, RemoteError
-from reference.protocol.server.answers import poll_answer
 from reference.protocol.server.connection import Connection, Identity
 from reference.protocol.server.context import RunContext, RunTimer
 from reference.protocol.server.event_log import EventLog
@@ -56,17 +55,16 @@ class HttpRequests:
         user_id = self._begin(connection).user_id
         connection.client_id = request.client_id
         self._sessions.check_owner(request.client_id, user_id)
-        session = self._sessions.session_of(request.client_id)
-        if session is not None:
-            if request.generation < session.generation:  # 8.24
-                raise RemoteError(CloseCode.SUPERSEDED, "a newer connection owns this session")
-            if request.generation > session.generation:
-                self._claim(connection, request.client_id, user_id, None, request.generation, 0, None, now)
         connection.expected = tuple(message.client_sequence for message in request.messages)
-        if len(set(connection.expected)) < len(connection.expected):
+        if len(set(connection.expected)) < len(connection.expected):  # 8.24
             raise RemoteError(CloseCode.BAD_FRAME, SAME_NUMBER)
+        session = self._sessions.session_of(request.client_id)
+        if session is not None and request.generation < session.generation:
+            raise RemoteError(CloseCode.SUPERSEDED, "a newer connection owns this session")
         if request.cursor is not None:
             self._sessions.move_cursor(user_id, request.cursor, now)
+        if session is not None and request.generation > session.generation:
+            self._claim(connection, request.client_id, user_id, None, request.generation, 0, None, now)
         for message in request.messages:
             self._sequencer.publish(request.client_id, user_id, message, connection.connection_id, now)
         return None if request.messages else frames.PublishAnswer((), self._log.epoch)
@@ -125,7 +123,24 @@ class HttpRequests:
         self._sessions.stay(session, ns(self._context.config.presence_grace_s) + wait_ms * NS_PER_MS, now)
 
     def _poll_answer(self, connection: Connection, poll: frames.PollRequest, now: int) -> frames.PollAnswer:
-        place = self._log.place(poll.epoch, poll.after_sequence, poll.start)
+        log, session, attendance, config = self._log, connection.session, self._sessions.attendance, self._context.config
+        place = log.place(poll.epoch, poll.after_sequence, poll.start)
         last = 0 if poll.client_id is None else self._sequencer.last_of(poll.client_id)
-        attendance, config = self._sessions.attendance, self._context.config
-        return poll_answer(self._run_id, connection.session, place, self._log, attendance, last, config, now)
+        events = log.read(place.after, config.batch_events_max, config.batch_bytes_max)
+        return frames.PollAnswer(
+            run_id=self._run_id,
+            session_id=None if session is None else session.session_id,
+            epoch=log.epoch,
+            outcome=place.outcome,
+            reason=place.reason,
+            oldest=log.oldest,
+            head=log.head,
+            after_sequence=place.after,
+            last_client_sequence=last,
+            events=events,
+            has_more=place.after + len(events) < log.head,  # 8.26
+            snapshot=place.first_frame,
+            active_users=attendance.users,
+            cursor_positions=attendance.cursors,
+            server_time=now // NS_PER_MS,
+        )

@@ -14,20 +14,27 @@ and for every lagging reader, whenever its socket has room, sends `next_batch(re
 A run that was idle for a while asks to be dropped (`Retire`); it is loaded again for the next client.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 from reference.protocol import frames
-from reference.protocol.actions import Deliver, ServerAction
+from reference.protocol.actions import Close, Deliver, ServerAction
 from reference.protocol.config import ServerConfig
 from reference.protocol.errors import CloseCode, RemoteError
 from reference.protocol.events import DEFAULT_REGISTRY, Data, Event, EventRegistry
 from reference.protocol.limits import Limit
 from reference.protocol.records import Append, Snapshot, StoredRun
 from reference.protocol.server.connection import Connection, Identity, session_of, too_many_frames
-from reference.protocol.server.connection_table import ConnectionTable
-from reference.protocol.server.context import OF_CONNECTION, OF_RUN, THE_RUN, Idling, RunContext, RunTimer, TimerKey
-from reference.protocol.server.event_log import TRIM_AT, EventLog
-from reference.protocol.server.fan_out import FanOut, Readers
+from reference.protocol.server.context import (
+    OF_CONNECTION,
+    OF_RUN,
+    THE_RUN,
+    TOO_LATE,
+    Idling,
+    RunContext,
+    RunTimer,
+    TimerKey,
+)
+from reference.protocol.server.event_log import TRIM_AT, EventLog, FanOut, Readers
 from reference.protocol.server.handshake import Handshake
 from reference.protocol.server.http_requests import HttpRequests
 from reference.protocol.server.observations import Observation
@@ -37,12 +44,13 @@ from reference.protocol.states import ConnectionState, Transport
 from reference.protocol.statistics import Held, RunStatistics
 from reference.protocol.timers import ENTRIES_LEFT_MAX, NS_PER_MS, ns
 
-GOING_AWAY = CloseCode.GOING_AWAY
-
-
 COME_BACK_MS = 1000
 """The wait that a client is asked for when there is no room for it."""
 COME_BACK_SPREAD_MS = 5000
+_LATE = 100 * NS_PER_MS
+"""If a timer is handled later than this, the driver was suspended or overloaded."""
+_TO_READ = 1000 * NS_PER_MS
+"""The time that a late driver has for reading what arrived meanwhile."""
 
 
 class Run:
@@ -68,10 +76,10 @@ class Run:
         self._sessions = Sessions(self._context, self._sequencer.user_of, now)
         self._readers = Readers(self._context, self._fan_out, self._sessions.attendance)
         self._idling = Idling(self._context)
-        self._parts = (self._context, self._log, self._sequencer, self._sessions)
-        self._requests = HttpRequests(self.run_id, *self._parts)
+        parts = (self._context, self._log, self._sequencer, self._sessions)
+        self._requests = HttpRequests(self.run_id, *parts)
         self._connections = ConnectionTable(self._context, self._fan_out, self._requests, self._sequencer, self._sessions)
-        self._admission = Handshake(*self._parts, self._fan_out, self._connections.close_superseded)
+        self._handshake = Handshake(*parts, self._fan_out, self._connections.close_superseded)
         self._heartbeat_ns, self._silence_ns = ns(config.heartbeat_interval_s), ns(config.silence_max_s)
         self._context.timers.set((RunTimer.HEARTBEAT, THE_RUN), now + self._heartbeat_ns)
         self._idling.watch(self.is_idle, now)
@@ -82,7 +90,7 @@ class Run:
         self, connection_id: int, transport: Transport, identity: Identity | None, new_session_id: str, now: int
     ) -> None:
         """A WebSocket is open, or an HTTP request has arrived. An HTTP request is authenticated before."""
-        connection = self._admission.opened(connection_id, transport, identity, new_session_id, now)
+        connection = self._handshake.opened(connection_id, transport, identity, new_session_id, now)
         self._connections[connection_id] = connection
         self._idling.watch(False, now)
         if len(self._connections) > self.config.connections_per_run_max:  # 8.27
@@ -104,10 +112,6 @@ class Run:
     def receive_frame(self, connection_id: int, frame: frames.Frame, now: int) -> None:
         """A complete frame has arrived; see `receive_frames`."""
         self.receive_frames(connection_id, (frame,), now)
-
-    def receive_malformed(self, connection_id: int, error: RemoteError, now: int) -> None:
-        """A message arrived that is not a frame."""
-        self.receive_frames(connection_id, (error,), now)
 
     def receive_frames(
         self, connection_id: int, messages: Sequence[frames.Frame | RemoteError], now: int, others: int = 0
@@ -148,7 +152,7 @@ class Run:
         try:
             if isinstance(identity, RemoteError):
                 raise identity
-            self._admission.authenticated(connection, identity, now)
+            self._handshake.authenticated(connection, identity, now)
         except RemoteError as error:
             self._connections.close(connection, error.code, error.message, now, limit=error.limit)
         self.handle_timeout(now)
@@ -226,7 +230,13 @@ class Run:
     # Inputs from the operator.
 
     def go_away(
-        self, now: int, *, retry_after_ms: int, spread_ms: int, of: Sequence[int] | None = None, code: CloseCode = GOING_AWAY
+        self,
+        now: int,
+        *,
+        retry_after_ms: int,
+        spread_ms: int,
+        of: Sequence[int] | None = None,
+        code: CloseCode = CloseCode.GOING_AWAY,
     ) -> None:
         """Ask every client, or those on these connections, to reconnect later (8.40, 8.44)."""
         leaving = [c for c in map(self._connections.get, self._connections if of is None else of) if c is not None]
@@ -332,7 +342,34 @@ class Run:
 
     def statistics(self) -> RunStatistics:
         """The sizes and limits of everything the run holds, as a frozen value."""
-        return _statistics_of(*self._parts, self._appending, self._fan_out, self._requests, self._connections)
+        config, log, timers, fan_out = self.config, self._log, self._context.timers, self._fan_out
+        connections = len(self._connections)
+        present, orphans = self._sessions.count(self._connections)
+        timers_max = OF_RUN + len(OF_CONNECTION) * connections + present
+        in_memory_max = config.events_kept_max + config.snapshot_interval_events + TRIM_AT + config.appends_pending_max
+        return RunStatistics(
+            epoch=log.epoch,
+            head=log.head,
+            oldest=log.oldest,
+            snapshot_at=log.snapshot.sequence_number,
+            connections=connections,
+            sessions=present,
+            current=len(fan_out) - fan_out.behind,
+            lagging=fan_out.behind,
+            publishers=self._sequencer.publishers,
+            held=(
+                Held("connections", connections, config.connections_per_run_max),
+                Held("readers", len(fan_out), connections),
+                Held("polls that wait", self._requests.waiting, connections),
+                Held("sessions", present, config.sessions_per_run_max),
+                Held("sessions that point to a connection which is gone", orphans, 0),
+                Held("events under way to the store", self._appending.events_in_flight, config.appends_pending_max),
+                Held("events in memory", log.in_memory, in_memory_max),
+                Held("timers", len(timers), timers_max),
+                Held("entries of timers", timers.entries, 2 * timers_max + ENTRIES_LEFT_MAX),
+                *self._sequencer.held(),
+            ),
+        )
 
     # Frames.
 
@@ -342,16 +379,17 @@ class Run:
                 session = session_of(connection)
                 self._sequencer.publish(session.client_id, session.user_id, frame, connection.connection_id, now)
             case frames.Ack(sequence_number=number):
-                self._readers.acknowledged(number, self._log.head)
+                if number > self._log.head:  # 4.5
+                    raise RemoteError(CloseCode.BAD_FRAME, f"ack of {number}; the head is {self._log.head}")
             case frames.Ping(nonce=nonce):
                 self._context.send((connection.connection_id,), frames.Pong(nonce=nonce, server_time=now // NS_PER_MS))
                 self._context.pinged(session_of(connection), frame)
             case frames.Cursor(data=data):
                 self._sessions.move_cursor(session_of(connection).user_id, data, now)
             case frames.Hello():
-                self._admission.hello(connection, frame, now)
+                self._handshake.hello(connection, frame, now)
             case frames.Auth(token=token):
-                self._admission.ask_whose(connection, token)
+                self._handshake.authenticate(connection, token)
             case frames.Bye():
                 self._connections.close(connection, 1000, "bye", now)  # 8.31
                 if connection.session is not None:
@@ -394,7 +432,7 @@ class Run:
     def _fire_of_connection(self, timer: RunTimer, connection: Connection, now: int) -> None:
         match timer:
             case RunTimer.EXPIRING:
-                self._admission.warn(connection, now)
+                self._handshake.warn(connection, now)
             case RunTimer.LONG_POLL:
                 self._answer(connection, self._requests.take_expired(connection.connection_id, now), now)
             case _:
@@ -423,40 +461,72 @@ class Run:
         self._context.accepted(accepted)
 
 
-def _statistics_of(
-    context: RunContext,
-    log: EventLog,
-    sequencer: Sequencer,
-    sessions: Sessions,
-    appending: Appending,
-    fan_out: FanOut,
-    requests: HttpRequests,
-    connections: Collection[int],
-) -> RunStatistics:
-    config = context.config
-    present, orphans = sessions.count(connections)
-    timers_max = OF_RUN + len(OF_CONNECTION) * len(connections) + present
-    in_memory_max = config.events_kept_max + config.snapshot_interval_events + TRIM_AT + config.appends_pending_max
-    return RunStatistics(
-        epoch=log.epoch,
-        head=log.head,
-        oldest=log.oldest,
-        snapshot_at=log.snapshot.sequence_number,
-        connections=len(connections),
-        sessions=present,
-        current=len(fan_out) - fan_out.behind,
-        lagging=fan_out.behind,
-        publishers=sequencer.publishers,
-        held=(
-            Held("connections", len(connections), config.connections_per_run_max),
-            Held("readers", len(fan_out), len(connections)),
-            Held("polls that wait", requests.waiting, len(connections)),
-            Held("sessions", present, config.sessions_per_run_max),
-            Held("sessions that point to a connection which is gone", orphans, 0),
-            Held("events under way to the store", appending.events_in_flight, config.appends_pending_max),
-            Held("events in memory", log.in_memory, in_memory_max),
-            Held("timers", len(context.timers), timers_max),
-            Held("entries of timers", context.timers.entries, 2 * timers_max + ENTRIES_LEFT_MAX),
-            *sequencer.held(),
-        ),
-    )
+class ConnectionTable(dict[int, Connection]):
+    """Connections by number, in the order in which they were opened, and the steps that end each.
+
+    Whether we close a connection or the peer is gone, the same is removed: its cursor in the log, its requests, its timers, and
+    its ownership of the session. The session itself stays for the grace period.
+    """
+
+    def __init__(
+        self, context: RunContext, fan_out: FanOut, requests: HttpRequests, sequencer: Sequencer, sessions: Sessions
+    ) -> None:
+        super().__init__()
+        self._context = context
+        self._fan_out = fan_out
+        self._requests = requests
+        self._sequencer = sequencer
+        self._sessions = sessions
+
+    def close(
+        self,
+        connection: Connection,
+        code: int,
+        message: str,
+        now: int,
+        *,
+        retry_after_ms: int | None = None,
+        limit: Limit | None = None,
+    ) -> None:
+        """End the connection, with a reason."""
+        target = (connection.connection_id,)
+        self._context.limit_reached(limit)
+        if connection.transport is Transport.WEBSOCKET and code >= 4000:
+            self._context.send(target, frames.Error(code=code, message=message))
+        self._context.actions.append(Close(target, code, message, retry_after_ms))
+        self.forget(connection, code, now)
+
+    def close_superseded(self, now: int) -> None:
+        """Close the connections whose session a newer connection has taken over."""
+        for connection_id in self._sessions.take_superseded():
+            self.close(self[connection_id], CloseCode.SUPERSEDED, "a newer connection took the session over", now)
+
+    def too_late(self, timer: RunTimer, connection: Connection, now: int) -> None:
+        """A timer that ends this connection has expired: nothing arrived in time.
+
+        A process that handles the timer much too late (it was suspended or overloaded) has not read either: frames that arrived
+        meanwhile are still unread. So it sets such a timer once more for a short time (8.21).
+        """
+        timers = self._context.timers
+        if timer is RunTimer.SILENCE and now - timers.expired_at > _LATE:
+            timers.set((timer, connection.connection_id), now + _TO_READ)
+            return
+        code, reason, setting, limit = TOO_LATE[timer]
+        self.close(connection, code, reason.format(getattr(self._context.config, setting)), now, limit=limit)
+
+    def forget(self, connection: Connection, code: int | None, now: int, peer_code: int | None = None) -> None:
+        """The connection is over, with our code, or the peer's, or without a code."""
+        connection.state = ConnectionState.CLOSED
+        connection_id = connection.connection_id
+        if self.pop(connection_id, None) is None:
+            return
+        self._fan_out.remove(connection_id)
+        self._requests.forget(connection_id)
+        self._sequencer.forget_connection(connection_id, connection.client_id)
+        for timer in OF_CONNECTION:
+            self._context.timers.cancel((timer, connection_id))
+        session = connection.session
+        if connection.transport is Transport.WEBSOCKET:
+            self._context.ended(connection_id, session, code, peer_code)
+            if session is not None and session.connection_id == connection_id:
+                self._sessions.disconnected(session, now)

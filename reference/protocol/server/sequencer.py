@@ -13,6 +13,8 @@ could make the server forget an earlier publish, although the client believes th
 Each program that starts uses a new client id, so a run would run out of places for them. When a new one needs a place, the ids
 that have published nothing for `clients_kept_s` are forgotten (8.3); the store forgets them with the next batch.
 
+`Fold` is the state of the run: an event that would exceed its limits is refused before it is numbered.
+
 `Appending` gives events to the store, one batch at a time. Everything published while a batch is being stored becomes the next
 batch, so a busy run stores, encodes and pushes larger batches without a setting for it. A quiet run never waits.
 """
@@ -22,14 +24,14 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from reference.protocol import events
 from reference.protocol.codec import encoded_bytes
 from reference.protocol.config import ServerConfig
 from reference.protocol.errors import InvalidEvent, RejectCode
-from reference.protocol.events import Event, EventClass, EventRegistry
+from reference.protocol.events import Data, Event, EventClass, EventRegistry, key_of
 from reference.protocol.frames import Accepted, Message, Publish, Rejected
-from reference.protocol.rate_limit import TokenBucket
-from reference.protocol.records import ANSWERS_KEPT, Append, LogEntry, Snapshot, StoredClient, StoredRun, retention
-from reference.protocol.server.fold import Fold
+from reference.protocol.rate_limit import PublishRate, TokenBucket
+from reference.protocol.records import ANSWERS_KEPT, Append, LogEntry, RunState, Snapshot, StoredRun, retention
 from reference.protocol.statistics import Held
 from reference.protocol.timers import NS_PER_MS, ns
 
@@ -45,7 +47,7 @@ class _Publisher:
     """The deduplication memory of one client, and its rate limit."""
 
     user_id: str
-    rate_limit: TokenBucket
+    rate_limit: PublishRate
     used_at: int
     """When it published last, in ns."""
     last: int = 0
@@ -142,23 +144,24 @@ class Sequencer:
     def publish(self, client_id: str, user_id: str, publish: Publish | Message, connection_id: int, now: int) -> None:
         """Take one publish. `take_replies` returns its answer, now or once it is stored."""
         number = publish.client_sequence
-        known = self._publisher(client_id)
+        known = self._publishers.get(client_id) or self._restore(client_id)
         if known is None and (refusal := self._refuse_newcomer(number, user_id, now)) is not None:
             self._reply(connection_id, refusal)
             return
-        publisher = known or _Publisher(user_id, self._full_bucket(), now)
+        publisher = known or self._new_publisher(user_id, now)
         publisher.used_at = now
         if number <= publisher.last:  # 8.2
             self._answer_again(publisher, number, connection_id)
             return
-        put_off = self._put_off(publisher, publish, now)
+        size_bytes = encoded_bytes(publish.data)
+        put_off = self._put_off(publisher, publish, size_bytes, now)
         if put_off is not None:
             self._reply(connection_id, put_off)
             return
         if known is None:  # and not before: of what was never taken there is nothing to remember
             self._publishers[client_id] = publisher  # bound from now on (10.3)
             self._clients_of[user_id] += 1
-        self._take(publisher, client_id, publish, connection_id, now)
+        self._take(publisher, client_id, publish, size_bytes, connection_id, now)
 
     @property
     def has_append(self) -> bool:
@@ -230,11 +233,23 @@ class Sequencer:
             del used_at[client_id]
         self._none_unused_before = min(used_at.values(), default=now) + self._kept_ns
 
-    def _publisher(self, client_id: str) -> _Publisher | None:
-        publisher = self._publishers.get(client_id)
-        if publisher is None and (stored := self._stored_clients.pop(client_id, None)) is not None:
-            publisher = self._publishers[client_id] = _restored(stored, self._full_bucket())
+    def _restore(self, client_id: str) -> _Publisher | None:
+        """The publisher of a client id that published before the run was loaded and not since, or None."""
+        stored = self._stored_clients.pop(client_id, None)
+        if stored is None:
+            return None
+        publisher = self._publishers[client_id] = self._new_publisher(stored.user_id, stored.used_at * NS_PER_MS)
+        publisher.last = stored.last_client_sequence
+        publisher.is_stored = True
+        publisher.answers = {number: Accepted(client_sequence=number, sequence_number=at) for number, at in stored.answers}
         return publisher
+
+    def _new_publisher(self, user_id: str, used_at: int) -> _Publisher:
+        """A publisher with full buckets (8.6)."""
+        config = self._config
+        publishes = TokenBucket(config.publishes_per_s, config.publish_burst)
+        data_bytes = TokenBucket(config.publish_bytes_per_s, config.publish_bytes_burst)
+        return _Publisher(user_id, PublishRate(publishes, data_bytes), used_at)
 
     def _answer_again(self, publisher: _Publisher, number: int, connection_id: int) -> None:
         pending = publisher.pending.get(number)
@@ -248,31 +263,31 @@ class Sequencer:
             reason = f"publish {number} is settled, or was given up, and its answer is no longer kept"
             self._reply(connection_id, _rejected(number, RejectCode.ANSWER_EXPIRED, reason))
 
-    def _put_off(self, publisher: _Publisher, publish: Publish | Message, now: int) -> Rejected | None:
+    def _put_off(self, publisher: _Publisher, publish: Publish | Message, size_bytes: int, now: int) -> Rejected | None:
         """A rejection that does not use up the number, if there is a reason for one."""
-        number = publish.client_sequence
+        number, config = publish.client_sequence, self._config
         follows = number - 1 if publish.after is None else publish.after
         if publisher.last < follows:  # 8.5
             return _rejected(number, RejectCode.OUT_OF_ORDER, f"publish {follows} comes first; the last one was {publisher.last}")
-        if len(publisher.pending) >= self._config.unanswered_max:  # 8.6, in this order
-            limit = self._config.unanswered_max
-            return _rejected(number, RejectCode.TOO_MANY_UNANSWERED, f"{limit} publishes wait for their answers")
-        if self._events_pending >= self._config.appends_pending_max:
+        if len(publisher.pending) >= config.unanswered_max:  # 8.6, in this order
+            return _rejected(number, RejectCode.TOO_MANY_UNANSWERED, f"{config.unanswered_max} publishes wait for their answers")
+        if self._events_pending >= config.appends_pending_max:
             reason = f"{self._events_pending} events wait to be stored"
             return _rejected(number, RejectCode.OVERLOADED, reason, _OVERLOAD_RETRY_MS)
-        wait_ms = publisher.rate_limit.spend(now)
-        if wait_ms:
-            reason = f"more than {self._config.publishes_per_s:g} publishes per second"
-            return _rejected(number, RejectCode.RATE, reason, wait_ms)
+        # What is too large for any frame comes through, so that it is refused for good and not put off for ever.
+        charged_bytes = size_bytes if size_bytes < config.frame_bytes_max else config.frame_bytes_max
+        wait_ms, bytes_wait_ms = publisher.rate_limit.spend(now, charged_bytes)
+        if wait_ms or bytes_wait_ms:
+            what = f"{config.publishes_per_s:g} publishes" if wait_ms else f"{config.publish_bytes_per_s} bytes of publishes"
+            return _rejected(number, RejectCode.RATE, f"more than {what} per second", max(wait_ms, bytes_wait_ms))
         return None
 
-    def _full_bucket(self) -> TokenBucket:
-        return TokenBucket(self._config.publishes_per_s, self._config.publish_burst)
-
-    def _take(self, publisher: _Publisher, client_id: str, publish: Publish | Message, connection_id: int, now: int) -> None:
+    def _take(
+        self, publisher: _Publisher, client_id: str, publish: Publish | Message, size_bytes: int, connection_id: int, now: int
+    ) -> None:
         number = publish.client_sequence
         answer: Answer
-        judged = self._judge(publish)
+        judged = self._judge(publish, size_bytes)
         if type(judged) is Rejected:
             answer = judged
         else:
@@ -296,7 +311,7 @@ class Sequencer:
         else:
             self._pending.append(pending)
 
-    def _judge(self, publish: Publish | Message) -> EventClass | Rejected:
+    def _judge(self, publish: Publish | Message, size_bytes: int) -> EventClass | Rejected:
         """The class of the event, or a final rejection if there is a reason for one."""
         number = publish.client_sequence
         try:
@@ -305,7 +320,6 @@ class Sequencer:
             if self._registry.class_of(publish.event_type) is None:
                 return _rejected(number, RejectCode.UNKNOWN_EVENT_TYPE, f"unknown event type {publish.event_type!r}")
             return _rejected(number, RejectCode.INVALID_EVENT, str(error))
-        size_bytes = encoded_bytes(publish.data)
         if size_bytes > self._config.frame_bytes_max:  # a POST may carry more than a frame, an event may not
             reason = f"data of {size_bytes} bytes; the limit is {self._config.frame_bytes_max}"
             return _rejected(number, RejectCode.INVALID_EVENT, reason)
@@ -355,12 +369,85 @@ def _of_a_copy(answer: Answer) -> Answer:
     return Accepted(client_sequence=answer.client_sequence, sequence_number=answer.sequence_number, duplicate=True)
 
 
-def _restored(client: StoredClient, rate_limit: TokenBucket) -> _Publisher:
-    answers: dict[int, Answer] = {
-        number: Accepted(client_sequence=number, sequence_number=sequence_number) for number, sequence_number in client.answers
-    }
-    used_at = client.used_at * NS_PER_MS
-    return _Publisher(client.user_id, rate_limit, used_at, client.last_client_sequence, is_stored=True, answers=answers)
+class Fold:
+    """The state of a run: the fold of its critical events (1.7), and its limits.
+
+    Graft: the last write wins at each position. Prune: a set of steps. Flag: append-only. Events of other types do not change it.
+    """
+
+    def __init__(self, state: RunState) -> None:
+        self._grafts: dict[str, Data] = dict(state.grafts)
+        self._prunes: dict[str, None] = dict.fromkeys(state.prunes)
+        self._flags: list[Data] = list(state.flags)
+        self._graft_bytes = {position: _graft_bytes(position, data) for position, data in state.grafts.items()}
+        self._entries_bytes = (
+            sum(self._graft_bytes.values()) + sum(map(encoded_bytes, state.prunes)) + sum(map(encoded_bytes, state.flags))
+        )
+
+    @property
+    def entries(self) -> int:
+        return len(self._grafts) + len(self._prunes) + len(self._flags)
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of the state as JSON, as in a snapshot (1.8)."""
+        commas = sum(max(0, len(entries) - 1) for entries in (self._grafts, self._prunes, self._flags))
+        return _EMPTY_BYTES + self._entries_bytes + commas
+
+    def apply(self, event_type: str, data: Data) -> None:
+        """Apply one event (1.7). Its data has passed EventRegistry.check_publish."""
+        match event_type:
+            case events.GRAFT:
+                position = key_of(event_type, data)
+                size_bytes = _graft_bytes(position, data)
+                self._entries_bytes += size_bytes - self._graft_bytes.get(position, 0)
+                self._graft_bytes[position] = size_bytes
+                self._grafts[position] = data
+            case events.PRUNE:
+                step = key_of(event_type, data)
+                if step not in self._prunes:
+                    self._prunes[step] = None
+                    self._entries_bytes += encoded_bytes(step)
+            case events.FLAG:
+                self._flags.append(data)
+                self._entries_bytes += encoded_bytes(data)
+            case _:
+                pass
+
+    def has_room(self, event_type: str, data: Data, entries_max: int, bytes_max: int) -> bool:
+        """Whether the event may be applied (1.8). An event that replaces an entry needs no new one, and an event that does not
+        enlarge the state always has room: so a full state can be made smaller."""
+        match event_type:
+            case events.GRAFT:
+                position = key_of(event_type, data)
+                replaced_bytes = self._graft_bytes.get(position)
+                grows_bytes = _graft_bytes(position, data) - (replaced_bytes or 0)
+                is_new = replaced_bytes is None
+            case events.PRUNE:
+                step = key_of(event_type, data)
+                is_new = step not in self._prunes
+                grows_bytes = encoded_bytes(step) if is_new else 0
+            case events.FLAG:
+                is_new, grows_bytes = True, encoded_bytes(data)
+            case _:
+                return True
+        if not is_new:
+            return grows_bytes <= 0 or self.size_bytes + grows_bytes <= bytes_max
+        return self.entries < entries_max and self.size_bytes + grows_bytes + 1 <= bytes_max
+
+    def state(self) -> RunState:
+        """A frozen copy."""
+        return RunState(dict(self._grafts), tuple(sorted(self._prunes)), tuple(self._flags))
+
+    def snapshot(self, sequence_number: int) -> Snapshot:
+        return Snapshot(sequence_number, self.state())
+
+
+_EMPTY_BYTES = encoded_bytes(RunState())
+
+
+def _graft_bytes(position: str, data: Data) -> int:
+    return encoded_bytes(position) + len(":") + encoded_bytes(data)
 
 
 class Appending:

@@ -12,15 +12,14 @@ frames.
 from bisect import bisect_left, insort
 from collections.abc import Callable, Collection
 
-import msgspec
-
+from reference.protocol.codec import encoded_bytes
 from reference.protocol.errors import CloseCode, InvalidEvent, RemoteError
 from reference.protocol.events import Data, check_cursor
 from reference.protocol.frames import Cursors, Presence
 from reference.protocol.limits import Limit
+from reference.protocol.server.connection import Session
 from reference.protocol.server.context import THE_RUN, RunContext, RunTimer
 from reference.protocol.server.observations import Departed
-from reference.protocol.server.session_table import Session, SessionTable
 from reference.protocol.states import Transport
 from reference.protocol.timers import NS_PER_MS, ns
 
@@ -32,7 +31,7 @@ ROSTER_BYTES_MAX = NAMES_BYTES_MAX + CURSORS_BYTES_MAX
 
 def _bytes(value: object) -> int:
     """Size inside a frame, including the separator to the next."""
-    return len(msgspec.json.encode(value)) + 1
+    return encoded_bytes(value) + 1
 
 
 class Attendance:
@@ -112,10 +111,10 @@ class Attendance:
         return bool(self._changed)
 
     def move_cursor(self, user_id: str, at: Data) -> None:
-        """Show the cursor of a named user, if there is room."""
-        self._forget_cursor(user_id)
+        """Show the cursor of a named user. Without room for it, the one before stays."""
         size = _bytes(user_id) + _bytes(at)
-        if self._cursor_bytes_total + size <= CURSORS_BYTES_MAX:
+        if self._cursor_bytes_total - self._cursor_bytes.get(user_id, 0) + size <= CURSORS_BYTES_MAX:
+            self._forget_cursor(user_id)
             self._cursor_bytes[user_id] = size
             self._cursor_bytes_total += size
             self._cursors[user_id] = at
@@ -171,27 +170,28 @@ class Attendance:
 
 
 class Sessions:
-    """Owns the sessions of one run, and with them its presence."""
+    """Owns the sessions of one run, and with them its presence. Bounded by `sessions_per_run_max`."""
 
     def __init__(self, context: RunContext, publisher_of: Callable[[str], str | None], now: int) -> None:
         """`publisher_of` returns the user as whom a client id has published, None if it never has."""
         self._context = context
         self._publisher_of = publisher_of
         self._superseded: list[int] = []
-        self._members = SessionTable()
+        self._sessions: dict[str, Session] = {}  # by client id
         self._presence_sent_at = now - ns(context.config.presence_interval_s)
         self._cursors_sent_at = now - ns(context.config.cursor_interval_s)
         self.attendance = Attendance(context.config.presence_users_max)
 
     def __len__(self) -> int:
-        return len(self._members)
+        return len(self._sessions)
 
     def count(self, connections: Collection[int]) -> tuple[int, int]:
         """How many sessions there are, and how many of them point to a connection that is not among these."""
-        return len(self._members), sum(owner not in connections for owner in self._members.owners)
+        owners = [each.connection_id for each in self._sessions.values() if each.connection_id is not None]
+        return len(self._sessions), sum(owner not in connections for owner in owners)
 
     def session_of(self, client_id: str) -> Session | None:
-        return self._members.get(client_id)
+        return self._sessions.get(client_id)
 
     def claim(
         self,
@@ -203,21 +203,29 @@ class Sessions:
         new_session_id: str,
         now: int,
     ) -> Session:
-        """Give the client's session to a new connection; `take_superseded` returns the connection that lost it. Raises
-        RemoteError."""
+        """Make a connection of that generation the owner of the client's session; `take_superseded` returns the WebSocket that
+        lost it. Raises RemoteError: FORBIDDEN (another user's client id), SUPERSEDED (a newer one owns it) or OVERLOADED."""
         self.check_owner(client_id, user_id)
-        sessions_max = self._context.config.sessions_per_run_max
-        if len(self._members) >= sessions_max and self._members.get(client_id) is None:
-            reason = f"session limit reached: this run already has {sessions_max} sessions"
-            raise RemoteError(CloseCode.OVERLOADED, reason, Limit.RUN_SESSIONS)
-        session, superseded, is_new = self._members.claim(
-            client_id, user_id, named_session_id, generation, transport, new_session_id
-        )
-        self._context.timers.cancel((RunTimer.GRACE, client_id))
-        if is_new and self.attendance.arrive(user_id):
-            self._presence_changed(now)
+        session = self._sessions.get(client_id)
+        if session is None:
+            sessions_max = self._context.config.sessions_per_run_max
+            if len(self._sessions) >= sessions_max:
+                reason = f"session limit reached: this run already has {sessions_max} sessions"
+                raise RemoteError(CloseCode.OVERLOADED, reason, Limit.RUN_SESSIONS)
+            session = Session(named_session_id or new_session_id, client_id, user_id, generation, transport)
+            self._sessions[client_id] = session
+            if self.attendance.arrive(user_id):
+                self._presence_changed(now)
+            return session
+        if generation < session.generation:  # 8.22
+            raise RemoteError(CloseCode.SUPERSEDED, "a newer connection owns this session")
+        superseded, session.connection_id = session.connection_id, None
         if superseded is not None:
             self._superseded.append(superseded)
+        session.session_id = named_session_id or session.session_id  # an identifier only, it grants nothing (10.4)
+        session.generation = generation
+        session.transport = transport
+        self._context.timers.cancel((RunTimer.GRACE, client_id))
         return session
 
     def take_superseded(self) -> list[int]:
@@ -229,7 +237,7 @@ class Sessions:
 
     def check_owner(self, client_id: str, user_id: str) -> None:
         """Raise RemoteError FORBIDDEN if that client id belongs to another user."""
-        session = self._members.get(client_id)
+        session = self._sessions.get(client_id)
         owner = self._publisher_of(client_id) if session is None else session.user_id
         if owner not in (None, user_id):
             raise RemoteError(CloseCode.FORBIDDEN, "this client id belongs to another user")
@@ -245,7 +253,7 @@ class Sessions:
 
     def leave(self, client_id: str, now: int) -> None:
         """The session is over."""
-        session = self._members.drop(client_id)
+        session = self._sessions.pop(client_id, None)
         self._context.timers.cancel((RunTimer.GRACE, client_id))
         if session is None:
             return

@@ -450,16 +450,17 @@ export class Connectivity {
   }
 
   /**
-   * A request is not answered in time, or with something that is no answer (7.27).
+   * A request was not answered in time, or not with an answer of the protocol: poll on a new connection (7.27).
    *
+   * @param {string} reason
    * @param {number} now
    */
-  pollingHangs(now) {
+  abandonPolling(reason, now) {
     const { at } = this.polling.failed("poll", null, now);
     if (at === null) this.end(null, "the reconnect policy gave up on polling", now);
     else {
       this.replacePolling(at, now);
-      this.#reportError(null, `no answer to a poll within ${this.#context.config.requestTimeoutS} s`);
+      this.#reportError(null, reason);
     }
   }
 

@@ -134,12 +134,12 @@ export class Publishing {
   }
 
   /**
-   * Send nothing before `at`.
+   * Send nothing before `at`, nor before the time that a rejection has named (7.10).
    *
    * @param {number} at
    */
   waitUntil(at) {
-    this.#context.timers.set("RESEND", at);
+    this.#context.timers.set("RESEND", Math.max(at, this.#askedUntil ?? at));
   }
 
   /** Messages in flight are sent again on the next connection, but not before the time that the server asked for (7.8, 7.10). */
@@ -224,10 +224,9 @@ export class Publishing {
     if (failed !== null) this.#fail(failed, rejected.code, `${rejected.message} (tried ${failed.tries} times)`);
     if (!again) return;
     const tries = Math.max(1, this.outbox.triesOfOldest());
-    let at = now + ns(capped(config.retryBaseS, 2, tries - 1, RETRY_CAP_S)); // 7.10
+    const at = now + ns(capped(config.retryBaseS, 2, tries - 1, RETRY_CAP_S)); // 7.10
     if (rejected.retryAfterMs !== null) {
-      this.#askedUntil = now + rejected.retryAfterMs * NS_PER_MS;
-      at = Math.max(at, this.#askedUntil);
+      this.#askedUntil = Math.max(this.#askedUntil ?? 0, now + rejected.retryAfterMs * NS_PER_MS);
     }
     this.waitUntil(at);
   }

@@ -280,7 +280,7 @@ export class ClientSession {
    */
   receiveMalformed(connectionId, error, now) {
     if (connectionId === this.#connectivity.websocket) this.#connectivity.leave(error.code, error.message, now);
-    else if (connectionId === this.#connectivity.polling.connectionId) this.#connectivity.pollingHangs(now);
+    else if (connectionId === this.#connectivity.polling.connectionId) this.#connectivity.abandonPolling(error.message, now);
     this.#sendWaiting(now);
     this.handleTimeout(now);
   }
@@ -612,7 +612,7 @@ export class ClientSession {
         break;
       case "POLL_LIMIT":
       case "PUBLISH_LIMIT":
-        this.#connectivity.pollingHangs(now);
+        this.#connectivity.abandonPolling(`request timeout: no answer within ${this.config.requestTimeoutS} s`, now);
         break;
       case "REFRESH":
         this.#connectivity.askForToken();

@@ -11,6 +11,8 @@ once and reconnect together; in the second one client publishes in bursts. From 
                     less a frame and a delivery
     frame_cost      how much longer a burst took for each additional event, less one delivery
 
+Both are repeated, and each cost is the median of the repetitions: single ones of the same hour differ by half.
+
 A fit is a function of traces alone, so it is tested with simulated traces, whose costs are known. The fitted costs are those of
 the whole machine during the run, including clients and emulator: they all share its processors, as the simulated server does its
 own.
@@ -31,7 +33,7 @@ from simulation.processes.fidelity.twin import Silent
 from simulation.processes.real_run import play
 from simulation.processes.run_plan import ClientPlan, Move, Parameters, Plan
 from simulation.processes.server_process import SERVER_COMMAND
-from simulation.scenario.distributions import Empirical
+from simulation.scenario.distributions import Distribution, Empirical
 from simulation.scenario.faults import Reset
 from simulation.scenario.paths import Path as NetworkPath
 from simulation.trace.index import TraceIndex, index_of
@@ -45,6 +47,7 @@ BURSTS, BURST_EVERY_S = (1, 8, 16, 32), 0.5
 BURST_ROUNDS = 5
 HANDSHAKE_HOPS = 6
 """From a SYN to a welcome."""
+REPETITIONS = 3
 LAW_VALUES = 101
 """Of an empirical law: the quantiles 0, 0.01, ... 1."""
 
@@ -75,13 +78,32 @@ def burst_plan(seed: int) -> Plan:
 
 
 async def calibrate(directory: Path, *, seed: int, server_command: Sequence[str] = SERVER_COMMAND) -> MeasuredCosts:
-    """Run both plans, with their files in `directory`, and fit. Raises ServerFailed, NoFreePort, ConfigError."""
-    traces = []
-    for name, plan in (("fan-out", fan_out_plan(seed)), ("bursts", burst_plan(seed))):
-        place = directory / name
-        place.mkdir()
-        traces.append((await play(plan, Silent(), place, server_command=server_command)).trace)
-    return fit(*traces)
+    """Run both plans several times, with their files in `directory`, and fit. Raises ServerFailed, NoFreePort, ConfigError."""
+    fits = []
+    for repetition in range(REPETITIONS):
+        traces = []
+        for name, plan in (("fan-out", fan_out_plan(seed)), ("bursts", burst_plan(seed))):
+            place = directory / f"{name}-{repetition}"
+            place.mkdir()
+            traces.append((await play(plan, Silent(), place, server_command=server_command)).trace)
+        fits.append(fit(*traces))
+    return median_of(fits)
+
+
+def median_of(fits: Sequence[MeasuredCosts]) -> MeasuredCosts:
+    """Each cost is the median of the fits; each quantile of a distribution, too."""
+
+    def law(laws: Sequence[Distribution]) -> Empirical:
+        quantiles = (np.arange(LAW_VALUES) + 0.5) / LAW_VALUES
+        return _law(np.median([[law.at(float(quantile)) for quantile in quantiles] for law in laws], axis=0))
+
+    return MeasuredCosts(
+        hop=law([fit.hop for fit in fits]),
+        commit_time=law([fit.commit_time for fit in fits]),
+        frame_cost_s=float(np.median([fit.frame_cost_s for fit in fits])),
+        delivery_cost_s=float(np.median([fit.delivery_cost_s for fit in fits])),
+        handshake_cost_s=float(np.median([fit.handshake_cost_s for fit in fits])),
+    )
 
 
 def fit(fan_out: Trace, bursts: Trace) -> MeasuredCosts:
@@ -179,5 +201,8 @@ def _needed(what: str, values: list[float]) -> list[float]:
 
 
 def _distribution(values: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> Empirical:
-    quantiles = np.quantile(values, np.linspace(0, 1, LAW_VALUES))
+    return _law(np.quantile(values, np.linspace(0, 1, LAW_VALUES)))
+
+
+def _law(quantiles: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> Empirical:
     return Empirical(values=tuple(round(float(value), 7) for value in quantiles))
