@@ -43,7 +43,7 @@ def tune_command(study: Path, *, workers: int, dask: str | None, out: Path | Non
         console.print(_table("what matters", influence.columns, influence.itertuples(index=False)))
     for line in tuning_report.conclusions(tuned):
         console.print(line, highlight=False)
-    console.print(f"report: {paths[0]}; settings: {', '.join(str(path) for path in paths[3:]) or 'none'}", highlight=False)
+    console.print(f"report: {paths[0]}; settings: {', '.join(str(path) for path in paths[1:]) or 'none'}", highlight=False)
     return NOTHING_FOUND if tuned.selection is None else FOUND
 
 
