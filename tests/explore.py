@@ -34,7 +34,7 @@ TAKE_TIME = ("G6", "G13")
 
 
 def over_the_link(setup: Setup, schedule: list[Step]) -> None:
-    judge_link("explore_link", None, setup, schedule)
+    judge_link("explore_link", setup, schedule)
 
 
 def in_the_simulator(scenario: Scenario) -> None:

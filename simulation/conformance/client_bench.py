@@ -1,7 +1,7 @@
 """The kit as a server: what a case uses to judge a client.
 
     JudgedClient    how the client is started; one for all cases
-    ClientBench        the tools of one case: a listening port, the running client, its reports, and a model of one run
+    ClientBench     the tools of one case: a listening port, the running client, its reports, and a model of one run
 
 Every frame and request of the client is validated, and the rules that hold on every connection are checked as frames arrive:
 generations grow, the position is one that the client can have, publishes are numbered, complete, in order, and not sent twice.
@@ -100,8 +100,7 @@ class ClientBench:
 
     async def connection(self, clause: str = "7.20", within_s: float = PATIENCE_S, **welcome: Any) -> ClientConnection:
         """The next WebSocket, its hello read and answered with a welcome at the right place."""
-        connection = await (await self.upgrade(clause, within_s)).accept()
-        await connection.expect("hello", "3.6")
+        connection = await (await self.upgrade(clause, within_s)).greeted()
         await connection.welcome(**welcome)
         return connection
 
@@ -117,8 +116,7 @@ class ClientBench:
             require(
                 waited_s >= 0.24, "7.22", f"after {failures} failures the next attempt came after {waited_s:.2f} s, not 0.25 s"
             )
-        connection = await upgrade.accept()
-        await connection.expect("hello", "3.6")
+        connection = await upgrade.greeted()
         await connection.welcome(**welcome)
         return connection
 
@@ -188,18 +186,18 @@ class ClientBench:
 
     def check_poll(self, exchange: ClientExchange) -> None:
         """The rules for a poll of a client on polling."""
-        self.check_identity(exchange.frame, "7.27", is_poll=True)
+        self.check_identity(exchange.frame, is_request=True)
         self.check_position(exchange.frame.get("epoch"), exchange.frame.get("afterSequence"), "7.25")
 
     def check_request(self, exchange: ClientExchange) -> None:
         """The rules for a publish request."""
-        self.check_identity(exchange.frame, "7.26", is_poll=True)
+        self.check_identity(exchange.frame, is_request=True)
         for message in exchange.frame.get("messages", []):
             self.check_publish(message)
 
     # ---- the rules over all connections ----
 
-    def check_identity(self, frame: Frame, clause: str, *, is_poll: bool = False) -> None:
+    def check_identity(self, frame: Frame, *, is_request: bool = False) -> None:
         """The client id stays; a WebSocket has a higher generation than anything before, requests not a lower one (2.6)."""
         memory, found = self.memory, frame.get("clientId")
         if memory.client_id is None and found is not None:
@@ -208,7 +206,7 @@ class ClientBench:
             memory.client_id = found
         require(found == memory.client_id, "2.2", f"the client id changed from {memory.client_id} to {found}")
         generation = frame.get("generation", 1)
-        is_above = generation >= memory.generation if is_poll else generation > memory.generation
+        is_above = generation >= memory.generation if is_request else generation > memory.generation
         require(is_above, "2.6", f"generation {generation} after {memory.generation}")
         memory.generation = generation
 

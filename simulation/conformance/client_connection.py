@@ -24,7 +24,7 @@ class Bench(Protocol):
     memory: Memory
     connections: "list[ClientConnection]"
 
-    def check_identity(self, frame: Frame, clause: str) -> None: ...
+    def check_identity(self, frame: Frame) -> None: ...
 
     def check_position(self, epoch: str | None, after: int | None, clause: str) -> None: ...
 
@@ -56,6 +56,12 @@ class ClientExchange:
         connection = ClientConnection(self.bench, websocket, self.request)
         self.bench.connections.append(connection)
         await self.bench.nursery.start(connection.run, self.is_done)
+        return connection
+
+    async def greeted(self, clause: str = "3.6") -> "ClientConnection":
+        """Answer the upgrade with a WebSocket, and read its `hello`."""
+        connection = await self.accept()
+        await connection.expect("hello", clause)
         return connection
 
     async def answer(self, status: int, body: Any, headers: Sequence[tuple[str, str]] = ()) -> None:
@@ -316,7 +322,7 @@ class ClientConnection:
         require(header or frame.get("token") is not None, "3.4", "a token neither in the upgrade nor in hello")
         if header:
             require(header.startswith("Bearer "), "3.4", "the Authorization header of the upgrade is not `Bearer`")
-        self.bench.check_identity(frame, "4.2")
+        self.bench.check_identity(frame)
         if memory.was_welcomed:
             found = frame.get("sessionId")
             if memory.session_id is not None:

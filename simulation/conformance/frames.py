@@ -249,7 +249,7 @@ _KINDS: dict[str, Check] = {
 
 
 def _kind(kind: str, name: str) -> Check:
-    if name == "cursor.data" or (name == "publishMany.cursor"):
+    if name in ("cursor.data", "publishMany.cursor"):
         return _cursor
     if kind in _KINDS:
         return _KINDS[kind]

@@ -1,7 +1,7 @@
 """The kit as a client: what a case uses to judge a server.
 
 JudgedServer   the server's address and the tokens that it takes; one for all cases
-ServerBench       the tools of one case: runs, WebSockets and HTTP calls, all closed at its end
+ServerBench    the tools of one case: runs, WebSockets and HTTP calls, all closed at its end
 """
 
 import itertools
@@ -36,6 +36,7 @@ from simulation.conformance.wire import (
 PATIENCE_S = 5.0
 """How long a server may take for what it is to do at once. Generous: it bounds no requirement, only the wait of a case."""
 TOKEN_LIFE_S = 3600
+BAD_TOKEN = "not-a-token-of-this-server"
 STATUS_OF = {
     4001: 503, 4003: 408, 4008: 408, 4029: 429, 4030: 503, 4101: 409, 4102: 410, 4400: 400, 4401: 401, 4403: 403, 4404: 404,
     4406: 406, 4413: 413, 1002: 426, 1011: 500,
@@ -93,14 +94,14 @@ class ServerBench:
         self.patience_s = server.patience_s
         self._name = name
         self._numbers = itertools.count(1)
-        self._open: list[ServerPeer | RawHttp] = []
+        self._open: list[ServerPeer] = []
         self._lent: list[str] = []
 
     async def aclose(self) -> None:
         for each in self._open:
-            if self._lent and isinstance(each, ServerPeer):
+            if self._lent:
                 await each.leave()  # else its user would stay present for the next case in this run
-            await each.aclose()
+            await each.cut()
         for run in self._lent:
             self.server.lend()[0].send_nowait(run)
 
@@ -202,15 +203,12 @@ class ServerBench:
         try:
             with trio.fail_after(self.patience_s):
                 websocket = await open_websocket(stream, path, target.authority, subprotocols=subprotocols, headers=lines)
-        except Lost as error:
+        except (Lost, trio.TooSlowError, UpgradeRefused) as error:
             await trio.aclose_forcefully(stream)
-            raise CaseFailed("3.1", f"the upgrade was not answered: {error}") from None
-        except trio.TooSlowError:
-            await trio.aclose_forcefully(stream)
-            raise CaseFailed("3.1", f"the upgrade was not answered within {self.patience_s:g} s") from None
-        except UpgradeRefused:
-            await trio.aclose_forcefully(stream)
-            raise
+            if isinstance(error, UpgradeRefused):
+                raise
+            why = f": {error}" if isinstance(error, Lost) else f" within {self.patience_s:g} s"
+            raise CaseFailed("3.1", f"the upgrade was not answered{why}") from None
         peer = ServerPeer(websocket, self.patience_s)
         self._open.append(peer)
         return peer
@@ -220,6 +218,14 @@ class ServerBench:
         peer = await self.upgraded(run)
         await peer.hello(token=self.token(user), clientId=client_id or self.client_id(), **fields)
         return peer
+
+    async def turned_away(
+        self, run: str, code: int, clause: str, *, upgrade: dict[str, Any] | None = None, **fields: Any
+    ) -> None:
+        """A client with these fields in its `hello` must be closed with that code."""
+        peer = await self.upgraded(run, **(upgrade or {}))
+        await peer.send("hello", **{"protocol": 1, "clientId": self.client_id(), **fields})
+        await peer.closed(code, clause)
 
     async def upgraded(self, run: str, **options: Any) -> "ServerPeer":
         """As `connect`; a refused upgrade is a failure."""

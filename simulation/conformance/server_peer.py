@@ -1,4 +1,4 @@
-"""Peer: one WebSocket to the server under test, from the kit's side.
+"""ServerPeer: one WebSocket to the server under test, from the kit's side.
 
 Each frame of the server is validated, and the rules of every connection are checked as frames arrive: frames before `welcome`,
 the snapshot behind it, contiguous events, pongs and answers to frames of this connection. A ServerPeer reads only when a case
@@ -26,7 +26,7 @@ class ServerPeer:
     patience_s: float
     seen: list[Frame] = field(default_factory=list)
     events: list[Frame] = field(default_factory=list)
-    welcome: Frame | None = None
+    _welcome: Frame | None = None
     snapshot: Frame | None = None
     position: int = 0
     present: set[str] = field(default_factory=set)
@@ -37,12 +37,15 @@ class ServerPeer:
     _nonces: set[int] = field(default_factory=set)
     _published: dict[int, int] = field(default_factory=dict)
 
-    async def aclose(self) -> None:
-        await self.websocket.cut()
+    @property
+    def welcome(self) -> Frame:
+        """The server's `welcome`; for a peer that has been welcomed."""
+        assert self._welcome is not None, "it has not been welcomed"
+        return self._welcome
 
     async def leave(self) -> None:
         """Say bye, if the connection is still there, and wait shortly for its end."""
-        if self.welcome is None or self.ended is not None or self.websocket.ended is not None:
+        if self._welcome is None or self.ended is not None or self.websocket.ended is not None:
             return
         await self.websocket.send_text('{"type":"bye"}')
         with trio.move_on_after(CLOSING_S_MAX):
@@ -215,7 +218,7 @@ class ServerPeer:
 
     def _check(self, frame: Frame) -> None:
         kind = frame["type"]
-        if self.welcome is None:
+        if self._welcome is None:
             require(kind in ("welcome", "goaway", "error"), "3.8", f"`{kind}` came before `welcome`: {shorten(frame)}")
         elif self._snapshot_due:
             require(kind in ("snapshot", "goaway", "error"), "3.8", f"`{kind}` came between `welcome` and its snapshot")
@@ -245,8 +248,8 @@ class ServerPeer:
                 self.cursors |= frame.get("moved", {})
 
     def _check_welcome(self, frame: Frame) -> None:
-        require(self.welcome is None, "3.8", "a second `welcome` on one connection")
-        self.welcome, self.position = frame, frame["afterSequence"]
+        require(self._welcome is None, "3.8", "a second `welcome` on one connection")
+        self._welcome, self.position = frame, frame["afterSequence"]
         self.present, self.cursors = set(frame["activeUsers"]), dict(frame["cursorPositions"])
         outcome, has_position = frame["outcome"], "afterSequence" in self._greeting
         require((outcome == "fresh") != has_position, "8.13", f"outcome {outcome} for a hello with position: {has_position}")
@@ -259,7 +262,6 @@ class ServerPeer:
     def _check_snapshot(self, frame: Frame) -> None:
         require(self._snapshot_due, "8.14", "a snapshot that `welcome` did not announce, or a second one")
         self._snapshot_due, self.snapshot = False, frame
-        assert self.welcome is not None
         number, after = frame["sequenceNumber"], self.welcome["afterSequence"]
         require(number == after, "4.9", f"a snapshot at {number}, although `welcome` said afterSequence {after}")
         self.position = number

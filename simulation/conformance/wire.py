@@ -3,10 +3,10 @@
 h11 reads and writes HTTP, wsproto frames WebSocket messages. The handshake is written here, so that a case can leave out a
 header, ask with HTTP/1.0, or send a message that no ordinary library would send. Nothing here knows the protocol of steadywire.
 
-    RawHttp     a client's connection for one request after another
-    WebSocket          one end of an open WebSocket: send, receive, close, cut
+    RawHttp            a client's HTTP connection: one request after another
     open_websocket     a client's handshake; UpgradeRefused if the answer is not 101
-    read_request       a server's view of the next request of a connection
+    WebSocket          one end of an open WebSocket: send, receive, close, cut
+    ServedConnection   a server's end of a stream: reads requests, answers them, or becomes a WebSocket
 """
 
 import base64

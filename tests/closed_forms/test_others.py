@@ -5,8 +5,23 @@ import math
 import numpy as np
 import pytest
 from scipy.integrate import quad
+from scipy.linalg import expm
 
-from simulation.validation.closed_forms import backoff, detection, loss, outbox, polling, staleness, stream, tcp
+from simulation.validation.closed_forms import (
+    backoff,
+    clients,
+    detection,
+    fades,
+    linux,
+    loss,
+    outbox,
+    polling,
+    races,
+    sharing,
+    staleness,
+    stream,
+    tcp,
+)
 
 
 def test_stream_numbers() -> None:
@@ -100,3 +115,63 @@ def test_phi_and_what_it_costs_to_learn_it() -> None:
     assert late == pytest.approx(detection.exponential_mistake(1.0, 5), abs=3.3 * math.sqrt(0.15 / 200_000))
     trips = random.exponential(0.1, (200_000, 2)).sum(axis=1)
     assert (trips > 0.4).mean() == pytest.approx(detection.erlang_2_tail(0.4, 0.1), abs=3.3 * math.sqrt(0.09 / 200_000))
+
+
+def test_fades_from_the_two_state_chain() -> None:
+    good_s, bad_s = 0.9, 0.1
+    rates = np.array([[-1 / good_s, 1 / good_s], [1 / bad_s, -1 / bad_s]])
+    steady = expm(rates * 100)[0]
+    assert fades.share(good_s, bad_s) == pytest.approx(steady[1])
+    for apart_s in (0.01, 0.2):
+        both = steady[1] * expm(rates * apart_s)[1, 1]
+        assert fades.correlation(apart_s, good_s, bad_s) == pytest.approx((both - steady[1] ** 2) / (steady[0] * steady[1]))
+        assert fades.lost_again(apart_s, good_s, bad_s) == pytest.approx(both / steady[1])
+    thrice = steady[1] * expm(rates * 0.2)[1, 1] * expm(rates * 0.4)[1, 1]
+    assert fades.lost_times(3, 0.2, good_s, bad_s) == pytest.approx(thrice)
+
+
+@pytest.mark.parametrize("slack_s", [0.0, 0.2, 5.0])
+def test_races_by_counting(slack_s: float) -> None:
+    """Every ping is late by U(0, slack); the one before it passed the box a round trip after it was sent."""
+    late = np.linspace(0, slack_s, 100_001)
+    for interval_s, timeout_s in ((60.0, 60.0), (60.0, 59.0), (30.0, 60.0)):
+        too_late = interval_s + late - 0.1 > timeout_s
+        assert races.killed(interval_s, timeout_s, slack_s, 0.1) == pytest.approx(too_late.mean(), abs=1e-4)
+
+
+def test_pools_of_ports_by_the_birth_and_death_chain() -> None:
+    ports, offered = 10, 12.0
+    weights = np.cumprod([1.0, *(offered / count for count in range(1, ports + 1))])
+    chain = weights / weights.sum()
+    assert clients.turned_away(ports, offered) == pytest.approx(chain[-1])
+    assert clients.in_use(ports, offered) == pytest.approx(float(np.arange(ports + 1) @ chain))
+    assert clients.turned_away(2, 1.0) == pytest.approx(0.2)  # Erlang's table
+
+
+def test_devices_by_plain_monte_carlo() -> None:
+    random = np.random.default_rng(9)
+    phases = random.uniform(0, 7, 200_000)
+    assert clients.uniform_mean(7) == pytest.approx(phases.mean(), rel=0.01)
+    assert clients.uniform_variance(7) == pytest.approx(phases.var(), rel=0.01)
+    away = 2.0 * np.ceil(random.exponential(5.0, 200_000) / 2.0)
+    assert abs(away.mean() - clients.away_mean_s(2.0, 5.0)) < 3.3 * away.std() / math.sqrt(len(away))
+
+
+def test_sharing_by_the_birth_and_death_chain() -> None:
+    """For exponential jobs the number that is served is that of an M/M/1 queue; Little's law gives the mean time."""
+    load, service_s = 0.7, 0.02
+    chain = (1 - load) * load ** np.arange(500)
+    assert sharing.mean_time_s(service_s, load) == pytest.approx(float(np.arange(500) @ chain) / (load / service_s))
+    assert sharing.alone(load) == pytest.approx(chain[0])
+    assert sharing.together_s(8, 1000, 4000.0) == 2.0
+
+
+def test_linux_numbers() -> None:
+    assert linux.rto_s([0.01]) == pytest.approx(0.21)
+    assert linux.rto_s([0.3]) == pytest.approx(0.9), "three times the first round trip"
+    assert linux.rto_s([0.3] * 200) == pytest.approx(0.5, abs=0.01), "a steady one leaves the least variance"
+    assert [linux.flights(packets) for packets in (1, 10, 11, 30, 31, 70)] == [1, 1, 2, 2, 3, 3]
+    assert linux.flights(35, initial=10, most=10) == 4
+    assert linux.transfer_s(14_600, 0.1, 1460) == pytest.approx(0.1)
+    assert linux.transfer_s(14_601, 0.1, 1460) == pytest.approx(0.3)
+    assert [linux.window_after_idle(80, idle_s, 0.3) for idle_s in (0.2, 0.4, 0.7, 9.0)] == [80, 40, 20, 10]

@@ -10,7 +10,7 @@ import pytest
 
 from reference.protocol.policies.catalogue import Fixed
 from simulation.conformance.wire import Binary, RawRequest, Response, Text
-from tests.conformance.worlds import Frame, Mangler, in_virtual_time, judge_our_client
+from tests.conformance.worlds import Frame, Mangler, in_virtual_time, judge_our_client, withholding, without
 
 
 class SendsTwice(Mangler):
@@ -47,8 +47,7 @@ class ReversesTheOutbox(Mangler):
 
 
 class NeverAcknowledges(Mangler):
-    def client_frame(self, frame: Frame) -> Iterable[Frame]:
-        return [] if frame["type"] == "ack" else [frame]
+    client_frame = staticmethod(withholding("ack"))
 
 
 class AcknowledgesTooMuch(Mangler):
@@ -57,8 +56,7 @@ class AcknowledgesTooMuch(Mangler):
 
 
 class ForgetsItsPosition(Mangler):
-    def client_frame(self, frame: Frame) -> Iterable[Frame]:
-        return [{name: value for name, value in frame.items() if name not in ("epoch", "afterSequence")}]
+    client_frame = staticmethod(without("epoch", "afterSequence"))
 
 
 class ResumesTooFarAhead(Mangler):
@@ -72,8 +70,7 @@ class HasOneGeneration(Mangler):
 
 
 class ForgetsTheSession(Mangler):
-    def client_frame(self, frame: Frame) -> Iterable[Frame]:
-        return [{name: value for name, value in frame.items() if name != "sessionId"}]
+    client_frame = staticmethod(without("sessionId"))
 
 
 class PutsTheTokenInTheUrl(Mangler):
@@ -95,8 +92,7 @@ class SendsBeforeWelcome(Mangler):
 
 
 class NeverPings(Mangler):
-    def client_frame(self, frame: Frame) -> Iterable[Frame]:
-        return [] if frame["type"] == "ping" else [frame]
+    client_frame = staticmethod(withholding("ping"))
 
 
 class SendsBinary(Mangler):
@@ -105,13 +101,17 @@ class SendsBinary(Mangler):
 
 
 class LeavesWithoutBye(Mangler):
-    def client_frame(self, frame: Frame) -> Iterable[Frame]:
-        return [] if frame["type"] == "bye" else [frame]
+    client_frame = staticmethod(withholding("bye"))
 
 
 class ComesBackAfterTheEnd(Mangler):
     def code_to_client(self, code: int | None) -> int | None:
         return 4001 if code == 4403 else code
+
+
+class StopsAfterTooSlow(Mangler):
+    def code_to_client(self, code: int | None) -> int | None:
+        return 4400 if code == 4008 else code
 
 
 class IgnoresTheTimeOfGoaway(Mangler):
@@ -120,8 +120,7 @@ class IgnoresTheTimeOfGoaway(Mangler):
 
 
 class IgnoresHeads(Mangler):
-    def server_frame(self, frame: Frame) -> Iterable[Frame]:
-        return [] if frame["type"] == "heartbeat" else [frame]
+    server_frame = staticmethod(withholding("heartbeat"))
 
 
 class IgnoresUnansweredMax(Mangler):
@@ -140,8 +139,7 @@ class IgnoresRetryAfter(Mangler):
 
 
 class DoesNotDeclareHoles(Mangler):
-    def client_frame(self, frame: Frame) -> Iterable[Frame]:
-        return [{name: value for name, value in frame.items() if name != "after"}]
+    client_frame = staticmethod(without("after"))
 
 
 class TakesBadFrames(Mangler):
@@ -155,8 +153,7 @@ class TakesBadFrames(Mangler):
 
 
 class IgnoresExpiring(Mangler):
-    def server_frame(self, frame: Frame) -> Iterable[Frame]:
-        return [] if frame["type"] == "expiring" else [frame]
+    server_frame = staticmethod(withholding("expiring"))
 
 
 class IgnoresRetryAfterOfUpgrades(Mangler):
@@ -191,6 +188,7 @@ BROKEN: list[tuple[type[Mangler], str, str]] = [
     (LeavesWithoutBye, "end.bye", "7.38"),
     (ComesBackAfterTheEnd, "end.4403", "7.39"),
     (IgnoresTheTimeOfGoaway, "goaway.waits", "7.23"),
+    (StopsAfterTooSlow, "resume.codes", "6.2"),
     (IgnoresHeads, "events.lost_tail", "7.13"),
     (IgnoresUnansweredMax, "publish.unanswered_max", "7.4"),
     (IgnoresFrameBytesMax, "publish.too_big", "7.3"),
@@ -244,6 +242,22 @@ def test_another_reconnect_policy_than_the_client_tells_is_caught(seconds: float
         "resume.after_a_cut"
     ]
     assert (verdict.status, verdict.clause) == ("failed", "7.22"), verdict.message
+
+
+class ReportsNothing(Mangler):
+    client_frame = staticmethod(without("report"))
+
+
+@pytest.mark.parametrize(
+    ("broken", "settings", "case"),
+    [(ReportsNothing, {}, "report.of_an_outage"), (None, {"start": "oldest"}, "snapshot.first")],
+    ids=["no report", "no snapshot"],
+)
+def test_a_case_without_anything_to_judge_does_not_apply(
+    broken: type[Mangler] | None, settings: dict[str, Any], case: str
+) -> None:
+    verdict = in_virtual_time(lambda: judge_our_client([case], broken, **settings))[case]
+    assert verdict.status == "not applicable", verdict.message
 
 
 def _twice(name: str, content: Frame) -> list[tuple[str, Frame]]:

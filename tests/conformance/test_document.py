@@ -71,7 +71,7 @@ def test_codes_of_rejections_are_those_of_the_document() -> None:
 
 
 def test_the_contract_of_a_program_is_written_down() -> None:
-    page = (document.ROOT / "docs" / "conformance.md").read_text()
+    page = document.page("conformance.md")
     for name in REPORTS:
         assert f'`{{"{name}": ' in page, name
     for name in DEFAULTS:

@@ -84,6 +84,16 @@ class Mangler:
         return [message] if changed == [json.loads(message.text)] else [Text(json.dumps(each)) for each in changed]
 
 
+def without(*names: str) -> Callable[[Frame], Iterable[Frame]]:
+    """Leaves these fields out of every frame."""
+    return lambda frame: [{name: value for name, value in frame.items() if name not in names}]
+
+
+def withholding(kind: str) -> Callable[[Frame], Iterable[Frame]]:
+    """Passes no frame of that type on."""
+    return lambda frame: [] if frame["type"] == kind else [frame]
+
+
 class Relay:
     """Serves streams by asking `dial` for the same, through a mangler."""
 

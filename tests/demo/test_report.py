@@ -6,7 +6,6 @@ from reference.protocol.timers import NS_PER_S
 from simulation.processes.demo.report import DemoReport, report_on
 from simulation.processes.demo.schedule import plan_demo
 from simulation.processes.real_run import Played
-from simulation.processes.run_plan import Plan
 from simulation.results.counts import Counts
 from simulation.results.recovery import recoveries as recoveries_in
 from simulation.trace.index import index_of
@@ -125,41 +124,39 @@ def test_a_report_has_every_count() -> None:
     assert set(Counts.__struct_fields__) <= set(DemoReport.__struct_fields__)
 
 
-def a_run_in_which_nothing_happened(plan: Plan, *, settled_s: float | None) -> Played:
+def report_on_nothing(*, faults: bool = False, settled_s: float | None = 0.0) -> DemoReport:
+    """The report on a run in which nothing happened."""
+    plan = plan_demo(clients=2, seconds=5, seed=1, faults=faults)
     trace = Trace([STARTED, ServerStarted(at=0, epoch=EPOCH, head=0), is_stored(0)])
-    return Played(plan, trace, (), (), settled_s, () if settled_s is not None else ("ada is waiting",))
+    return report_on(Played(plan, trace, (), (), settled_s, () if settled_s is not None else ("ada is waiting",)))
 
 
 def test_what_was_not_exercised_is_no_success() -> None:
-    plan = plan_demo(clients=2, seconds=5, seed=1, faults=True)
-    report = report_on(a_run_in_which_nothing_happened(plan, settled_s=0.0))
+    report = report_on_nothing(faults=True)
     assert not report.passed
     assert report.guarantees["G1"] is None
     assert any(shortcoming.startswith("G1 was not exercised, and should have been") for shortcoming in report.shortcomings)
-    assert "nobody fell back to HTTP polling, so this run has not shown it" in report.shortcomings
+    assert "no client fell back to HTTP polling, so this run has not shown it" in report.shortcomings
     assert "the server was started again 0 times, not 1 times as planned" in report.shortcomings
 
 
 def test_without_faults_only_what_needs_them_may_be_left_out() -> None:
-    plan = plan_demo(clients=2, seconds=5, seed=1, faults=False)
-    report = report_on(a_run_in_which_nothing_happened(plan, settled_s=0.0))
+    report = report_on_nothing()
     named = {shortcoming.split()[0] for shortcoming in report.shortcomings}
     assert "G1" in named
-    assert named.isdisjoint({"G6", "G11", "nobody", "the"})
+    assert named.isdisjoint({"G6", "G11", "no", "the"})
 
 
-def test_who_does_not_come_to_rest_is_named() -> None:
-    plan = plan_demo(clients=2, seconds=5, seed=1, faults=False)
-    report = report_on(a_run_in_which_nothing_happened(plan, settled_s=None))
+def test_a_client_that_does_not_settle_is_named() -> None:
+    report = report_on_nothing(settled_s=None)
     assert any(
-        shortcoming.startswith("not everyone had come to rest") and "ada is waiting" in shortcoming
+        shortcoming.startswith("not all clients had settled") and "ada is waiting" in shortcoming
         for shortcoming in report.shortcomings
     )
 
 
 def test_figures_without_samples_are_null() -> None:
-    plan = plan_demo(clients=2, seconds=5, seed=1, faults=False)
-    report = report_on(a_run_in_which_nothing_happened(plan, settled_s=0.0))
+    report = report_on_nothing()
     assert report.round_trip_ms.p99 is None
     assert report.recovery_s.p50 is None
     assert report.delivery_rate is None

@@ -1,4 +1,4 @@
-"""docs/protocol.md as the tests read it: clauses, tables by heading, and examples."""
+"""docs/protocol.md as the tests read it: clauses, tables by heading, and examples; and parts of other pages."""
 
 import re
 from dataclasses import dataclass
@@ -25,18 +25,24 @@ class Example:
 
 
 @cache
-def text() -> str:
-    return PROTOCOL.read_text()
+def page(name: str) -> str:
+    """A page of docs."""
+    return (ROOT / "docs" / name).read_text(encoding="utf-8")
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """The fenced blocks that are marked with this language."""
+    return [body for info, body in _FENCE.findall(text) if info == language]
 
 
 @cache
 def prose() -> str:
     """The text without its fenced blocks."""
-    return _FENCE.sub("", text())
+    return _FENCE.sub("", page(PROTOCOL.name))
 
 
 def examples() -> list[Example]:
-    found = [(info, body) for info, body in _FENCE.findall(text()) if info.startswith("json")]
+    found = [(info, body) for info, body in _FENCE.findall(page(PROTOCOL.name)) if info.startswith("json")]
     return [Example(info.removeprefix("json").strip(), body) for info, body in found]
 
 
@@ -58,10 +64,10 @@ def clause(number: str) -> str:
     return rest if end is None else rest[: end.start()]
 
 
-def under(heading: str) -> str:
-    """What stands between a heading and the next one."""
-    pieces = re.split(rf"^#+ {re.escape(heading)}$", prose(), flags=re.MULTILINE)
-    assert len(pieces) == 2, f"docs/protocol.md has {len(pieces) - 1} headings {heading!r}, it needs one"
+def under(heading: str, text: str | None = None) -> str:
+    """What stands between a heading and the next one, in the protocol or in another text."""
+    pieces = re.split(rf"^#+ {re.escape(heading)}$", prose() if text is None else text, flags=re.MULTILINE)
+    assert len(pieces) == 2, f"{len(pieces) - 1} headings {heading!r}, where one is needed"
     return re.split(r"^#+ ", pieces[1], maxsplit=1, flags=re.MULTILINE)[0]
 
 

@@ -1,9 +1,10 @@
 """docs/asyncio.md: its programs run unchanged, with a server at another port."""
 
-import re
+import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,8 +15,7 @@ from reference.server import ServerSettings, open_server
 from simulation.processes.fixtures import TestServer, open_test_server
 from tests.docs import document
 
-PAGE = (document.ROOT / "docs" / "asyncio.md").read_text()
-PROGRAMS = re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+PROGRAMS = document.blocks(document.page("asyncio.md"), "python")
 URL = "http://127.0.0.1:8765"
 SECRET = b"change-me: thirty-two bytes or more"
 
@@ -77,12 +77,22 @@ print("announced")
 """
 DJANGO = "import django\nfrom django.conf import settings\nsettings.configure()\ndjango.setup()\n"
 FRAMEWORKS = {"fastapi": PROGRAMS[2] + USE_FASTAPI, "django": DJANGO + PROGRAMS[3] + USE_DJANGO}
-"""Each runs where its framework is installed, which the tests do not ask for."""
+"""Each runs where its framework is installed, which the tests do not ask for; what they import of ours is tested everywhere."""
+
+
+def test_the_programs_import_names_that_exist() -> None:
+    assert len(PROGRAMS) == 4
+    for program in PROGRAMS:
+        found = [node for node in ast.walk(ast.parse(program)) if isinstance(node, ast.ImportFrom)]
+        ours = [node for node in found if node.module is not None and node.module.startswith("reference")]
+        assert ours
+        for node in ours:
+            module = import_module(str(node.module))
+            assert [alias.name for alias in node.names if not hasattr(module, alias.name)] == []
 
 
 @pytest.mark.slow
 def test_the_programs_beside_frameworks(signed: str, tmp_path: Path) -> None:
-    assert len(PROGRAMS) == 4
     for framework, program in FRAMEWORKS.items():
         if find_spec(framework) is not None:
             assert printed(program, signed, tmp_path) == "announced\n"

@@ -9,9 +9,7 @@ from reference.protocol.events import DEFAULT_REGISTRY, EventClass
 from reference.protocol.metrics import METRICS
 from tests.docs import document
 
-PAGES = {
-    name: (document.ROOT / "docs" / name).read_text() for name in ("IMPLEMENTATION_SUMMARY.md", "WEBSOCKET_HEALTH_MONITORING.md")
-}
+PAGES = {name: document.page(name) for name in ("IMPLEMENTATION_SUMMARY.md", "WEBSOCKET_HEALTH_MONITORING.md")}
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -34,7 +32,7 @@ def test_every_metric_that_a_page_names_exists(name: str) -> None:
 
 
 def test_the_constants_of_the_brief() -> None:
-    rows = document.table(document_part("## Constants"))
+    rows = document.table(document.under("Constants", PAGES["IMPLEMENTATION_SUMMARY.md"]))
     client, server = ClientConfig(), ServerConfig()
     values = {row[1]: row[2] for row in rows}
     assert values["events_kept_max"] == str(server.events_kept_max)
@@ -43,8 +41,3 @@ def test_the_constants_of_the_brief() -> None:
     assert values["retry_limit"] == str(client.retry_limit)
     critical = [each for each in ("GRAFT", "PRUNE", "FLAG") if DEFAULT_REGISTRY.class_of(each) is EventClass.CRITICAL]
     assert ", ".join(critical) in [row[2] for row in rows]
-
-
-def document_part(heading: str) -> str:
-    """What stands below a heading of the implementation summary."""
-    return PAGES["IMPLEMENTATION_SUMMARY.md"].split(heading)[1]

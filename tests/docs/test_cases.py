@@ -7,7 +7,7 @@ import pytest
 
 from tests.docs import document
 
-PAGE = (document.ROOT / "docs" / "cases.md").read_text()
+PAGE = document.page("cases.md")
 
 
 def rows() -> list[document.Row]:

@@ -1,6 +1,5 @@
 """The Python examples of the pages that are whole programs run unchanged."""
 
-import re
 import subprocess
 import sys
 
@@ -11,7 +10,7 @@ from tests.docs import document
 
 @pytest.mark.parametrize("page", ["studies.md"])
 def test_the_examples_run(page: str) -> None:
-    examples = re.findall(r"^```python\n(.*?)^```", (document.ROOT / "docs" / page).read_text(), re.DOTALL | re.MULTILINE)
+    examples = document.blocks(document.page(page), "python")
     assert examples
     for example in examples:
         done = subprocess.run(

@@ -1,7 +1,6 @@
 """docs/operations.md names every setting with its default, every limit and every metric, or these tests fail."""
 
 import dataclasses
-import re
 from typing import Any
 
 import pytest
@@ -14,15 +13,9 @@ from reference.server.settings_file import load_settings
 from reference.server.wire.limits import DoorLimits, ListenLimits, WebSocketLimits
 from tests.docs import document
 
-PAGE = (document.ROOT / "docs" / "operations.md").read_text()
+PAGE = document.page("operations.md")
 TABLES = ("protocol", "door", "websocket", "listening")
 IN_FILES = {"secret": "secret_file", "keys": "previous_secret_files, public_key_files"}
-
-
-def under(heading: str) -> str:
-    pieces = re.split(rf"^#+ {re.escape(heading)}$", PAGE, flags=re.MULTILINE)
-    assert len(pieces) == 2, heading
-    return re.split(r"^#+ ", pieces[1], maxsplit=1, flags=re.MULTILINE)[0]
 
 
 def shown(value: Any) -> str:
@@ -53,7 +46,7 @@ def settings_of(kind: Any) -> list[tuple[str, str]]:
     [("Settings", ServerSettings), ("[door]", DoorLimits), ("[websocket]", WebSocketLimits), ("[listening]", ListenLimits)],
 )
 def test_every_setting_stands_there_with_its_default(heading: str, kind: Any) -> None:
-    documented = [row[:2] for row in document.table(under(heading))]
+    documented = [row[:2] for row in document.table(document.under(heading, PAGE))]
     wanted = settings_of(kind)
     assert documented == wanted, "\n".join(
         f"| `{name}` | {default} |" for name, default in wanted if (name, default) not in documented
@@ -61,7 +54,7 @@ def test_every_setting_stands_there_with_its_default(heading: str, kind: Any) ->
 
 
 def test_every_limit_stands_there_with_what_to_do() -> None:
-    rows = document.table(under("Limits"))
+    rows = document.table(document.under("Limits", PAGE))
     assert [row[0] for row in rows] == [limit.value for limit in Limit]
     assert all(len(row) == 6 and all(row) for row in rows)
     protocol = ServerSettings().protocol
@@ -72,18 +65,18 @@ def test_every_limit_stands_there_with_what_to_do() -> None:
 
 
 def test_every_limit_that_a_welcome_tells_stands_there() -> None:
-    reported = [row[3] for row in document.table(under("Limits")) if row[3] != "no"]
+    reported = [row[3] for row in document.table(document.under("Limits", PAGE)) if row[3] != "no"]
     assert sorted(reported) == sorted(Limits.__struct_encode_fields__)
 
 
 def test_every_metric_stands_there() -> None:
-    rows = document.table(under("Metrics"))
+    rows = document.table(document.under("Metrics", PAGE))
     wanted = [(metric.name, metric.kind, ", ".join(metric.labels) or "none", metric.text) for metric in METRICS]
     assert rows == wanted, "\n".join(f"| `{row[0]}` | {' | '.join(row[1:])} |" for row in wanted if row not in rows)
 
 
 def test_the_example_file_is_one(tmp_path: Any) -> None:
-    (toml,) = re.findall(r"^```toml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    (toml,) = document.blocks(PAGE, "toml")
     path = tmp_path / "server.toml"
     path.write_text(toml)
     (tmp_path / "secret").write_bytes(b"0123456789abcdef0123456789abcdef")

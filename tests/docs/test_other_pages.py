@@ -3,11 +3,12 @@
 import re
 
 from reference.protocol.config import recovery_bound_s
+from simulation import testing
 from simulation.checks.checkers import CHECKERS
 from tests.docs import document
 
-GUARANTEES = (document.ROOT / "docs" / "guarantees.md").read_text()
-GLOSSARY = (document.ROOT / "docs" / "glossary.md").read_text()
+GUARANTEES = document.page("guarantees.md")
+GLOSSARY = document.page("glossary.md")
 
 WORDS = """
 run, event, sequence number, epoch, head, oldest, session, connection, transport, cursor, outbox, inbox, gap, replay,
@@ -40,6 +41,12 @@ def test_what_the_guarantees_rest_on_exists() -> None:
             place = reference / name.replace(".", "/")
             assert any(path.exists() for path in (place, place.with_suffix(".py"), place.parent.with_suffix(".py"))), name
     assert recovery_bound_s.__name__ in GUARANTEES
+
+
+def test_every_strategy_stands_on_its_page() -> None:
+    named = set(re.findall(r"`(\w+)\(", document.page("strategies.md")))
+    strategies = {name for name in testing.__all__ if name.islower()}
+    assert named == strategies - {testing.hurried.__name__}, "it is a function of policies"
 
 
 def test_the_glossary_has_every_word() -> None:

@@ -15,8 +15,8 @@ import pytest
 from simulation.scenario.faults import LineFault
 from tests.docs import document
 
-PAGE = (document.ROOT / "docs" / "tools.md").read_text()
-BLOCKS = re.findall(r"^```sh\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+PAGE = document.page("tools.md")
+BLOCKS = document.blocks(PAGE, "sh")
 STEADYWIRE = f"{sys.executable} -m simulation.cli"
 
 

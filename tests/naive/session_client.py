@@ -14,11 +14,7 @@ from reference.protocol.policies.reconnect import FullJitter
 from reference.protocol.saved_session import Change
 from reference.protocol.states import Transport
 from reference.protocol.timers import ns
-
-
-class Halves:
-    def uniform(self, purpose: str, index: int) -> float:
-        return 0.5
+from tests.protocol.machines import Halves
 
 
 class SessionClient:

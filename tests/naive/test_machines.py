@@ -12,7 +12,7 @@ from simulation.testing.model_server import ModelServer
 from simulation.testing.polling_world import PollingServerWorld
 from simulation.testing.server_world import Violated
 from simulation.trace.messages import MessageLog
-from tests.properties.bugs import BUGS, applied
+from tests.properties.bugs import applied, named
 
 from .naive_server import NaiveServer
 from .session_client import ForgetfulClient, ForgetfulPoller, PollingSessionClient, SessionClient
@@ -127,7 +127,7 @@ def test_a_client_falls_back_publishes_polls_and_comes_back() -> None:
 @pytest.mark.parametrize("name", ["polling never ends", "polling cannot send"])
 def test_a_session_that_cannot_poll_is_found_too(name: str, machine: type) -> None:
     """The sessions are the product's own; with one line of them changed the rules have to find it."""
-    with applied(next(bug for bug in BUGS if bug.name == name)), pytest.raises(Violated):
+    with applied(named(name)), pytest.raises(Violated):
         run_state_machine_as_test(machine, settings=HUNT)
 
 

@@ -21,7 +21,7 @@ from simulation.emulator import open_emulator
 from simulation.random import RandomStreams
 from simulation.replay.live import LiveRecording, replay
 from simulation.results.frames import Frames
-from simulation.results.world_colours import REAL, SIMULATED, latencies, one_clients_cut, side_by_side
+from simulation.results.notebooks.worlds import REAL, SIMULATED, latencies, one_clients_cut, side_by_side
 from simulation.scenario.faults import Outage, Path
 from simulation.scenario.scenario import ClientPart, Group, Scenario, ServerPart
 from simulation.trace.index import index_of

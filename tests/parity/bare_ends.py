@@ -91,7 +91,7 @@ class BareClient:
         self._driver.drain()
 
     def answered(self, frame: frames.Frame) -> None:
-        assert self._polling is not None, "a lane that was left has left its connections"
+        assert self._polling is not None, "a polling transport that is closed has closed its connections"
         self.receive(self._polling, frame)
 
     def lose_request_connection(self, connection: Http, failure: frames.RequestFailed | None) -> None:

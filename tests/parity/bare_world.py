@@ -1,6 +1,6 @@
 """The scenario with the bare machines: ClientSession, Run, and a list of what happens next. No SimPy, no trio, no processes.
 
-    ClientSession -- Way, a list of (when, what) -- Run -- the model of a store
+    ClientSession -- Agenda, a list of (when, what) -- Run -- the model of a store
                             the same faults
 
 It is the shortest driver that could be right, so it says what the other two are to tell. Every fault that they are compared on

@@ -9,17 +9,17 @@ import msgspec
 import trio
 
 from reference.protocol.events import Event
-from reference.protocol.records import Append, LogEntry, StoredRun
+from reference.protocol.records import Append, LogEntry
 from reference.store import MemoryStore, StoreError, StoreUnavailable
 from simulation.random import EntityRandom
 
 
-class Disk:
-    """An EventStore that survives the servers that use it, one after the other."""
+class Disk(MemoryStore):
+    """A store that survives the servers that use it, one after the other."""
 
     def __init__(self, commit_time_s: float, random_source: EntityRandom, watch: Callable[[], None] | None = None) -> None:
         """`watch`: is called when a commit begins and when it ends."""
-        self.memory = MemoryStore()
+        super().__init__()
         self.entries: list[LogEntry] = []
         """Every entry that ever became durable, as the simulated store keeps them too."""
         self._commit_time_s = commit_time_s
@@ -33,12 +33,6 @@ class Disk:
         self._power_failed.set()
         self._power_failed = trio.Event()
 
-    async def create_run(self, run_id: str, epoch: str) -> bool:
-        return await self.memory.create_run(run_id, epoch)
-
-    async def load_run(self, run_id: str) -> StoredRun | None:
-        return await self.memory.load_run(run_id)
-
     async def append(self, batches: Sequence[Append]) -> list[StoreError | None]:
         self._commits += 1
         commit, power_failed = self._commits, self._power_failed
@@ -48,17 +42,11 @@ class Disk:
         self._watch()
         if power_failed.is_set() and self._random_source.uniform("crash", commit) >= 0.5:
             return [StoreUnavailable("the power failed") for _ in batches]
-        outcomes = await self.memory.append(batches)
+        outcomes = await super().append(batches)
         for batch, error in zip(batches, outcomes, strict=True):
             if error is None:
                 self.entries += [_readable(entry) for entry in batch.entries]
         return outcomes
-
-    async def check(self) -> None:
-        await self.memory.check()
-
-    async def aclose(self) -> None:
-        await self.memory.aclose()
 
 
 def _readable(entry: LogEntry) -> LogEntry:

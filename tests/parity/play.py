@@ -51,8 +51,8 @@ def scenario_of(
 
 
 class Played(NamedTuple):
-    """What the three worlds tell. `tied`: the bare machines once more, with alarms before what arrives in the same instant, where
-    that is what trio tells."""
+    """The transcripts of the three worlds. `tied`: that of the bare machines once more, with alarms before arrivals of the same
+    instant, if trio's equals it."""
 
     bare: Transcript
     simulated: Transcript
@@ -60,7 +60,7 @@ class Played(NamedTuple):
     tied: Transcript | None = None
 
     def pairs(self) -> tuple[tuple[Transcript, Transcript], ...]:
-        """Those that must tell the same: each with each, but for what a tie explains."""
+        """The pairs that must be equal: all of them, except for what a tie explains."""
         if self.tied is not None:
             return (self.bare, self.simulated), (self.tied, self.real)
         return (self.simulated, self.real), (self.bare, self.simulated), (self.bare, self.real)
@@ -80,8 +80,9 @@ def play_in_trio(scenario: Scenario, simulated: Transcript, *, schedule: int = 0
 def play_in_all(scenario: Scenario, *, schedules_max: int = 1) -> Played:
     """Play `scenario` in the three worlds.
 
-    `schedules_max` above 1 is for scenarios with ties. Trio's transcript is then the first one that equals the
-    simulator tells; if there is none, what the bare machines tell with alarms first; if there is none, under the first of all.
+    `schedules_max` above 1 is for scenarios with ties: trio is then run under several schedules. The result has its first
+    transcript that equals the simulator's; without one, the first that equals that of the bare machines with alarms first;
+    without one, that of the first schedule.
     """
     simulated = simpy_world.play(scenario)
     bare = bare_world.play(scenario, *ids_of(simulated))

@@ -1,6 +1,6 @@
 """The same seed and schedule give the same transcript, byte for byte: at each depth, and in different processes.
 
-    (a)  the bare machines: over the hostile link, and in the world of drawn schedules
+    (a)  the bare machines: over the adversarial link, and in the world of drawn schedules
     (b)  the simulator
     (c)  the shells on trio
 
@@ -9,7 +9,7 @@ order in which it was.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ def bytes_of(entries: Iterable[Any]) -> bytes:
     return b"\n".join(msgspec.json.encode((type(entry).__name__, entry)) for entry in entries)
 
 
-def over_the_hostile_link(setup: Setup, schedule: Iterable[Step]) -> bytes:
+def over_the_adversarial_link(setup: Setup, schedule: Iterable[Step]) -> bytes:
     """What was sent and when it arrived, all that happened beside it, and what is broken."""
     message_log = MessageLog()
     broken = play(setup, tuple(schedule), message_log=message_log)
@@ -72,7 +72,7 @@ def digests() -> dict[str, str]:
     cases = [load_case(path) for path in sorted(CASES.glob("*.toml"))]
     scenario = rich().replace(horizon_s=30.0, settle_s=1.0)
     reported = {
-        "hostile link": b"\n".join(over_the_hostile_link(case.setup, case.schedule) for case in cases),
+        "adversarial link": b"\n".join(over_the_adversarial_link(case.setup, case.schedule) for case in cases),
         "bare machines": of_the_bare_machines(scenario),
         "simulator": in_the_simulator(scenario),
         "trio": on_trio(scenario),
@@ -82,26 +82,15 @@ def digests() -> dict[str, str]:
 
 @few
 @given(setup=setups(), schedule=schedules())
-def test_same_seed_same_transcript_over_the_hostile_link(setup: Setup, schedule: list[Step]) -> None:
-    assert over_the_hostile_link(setup, schedule) == over_the_hostile_link(setup, schedule)
+def test_same_seed_same_transcript_over_the_adversarial_link(setup: Setup, schedule: list[Step]) -> None:
+    assert over_the_adversarial_link(setup, schedule) == over_the_adversarial_link(setup, schedule)
 
 
+@pytest.mark.parametrize("transcript_of", [of_the_bare_machines, in_the_simulator, on_trio], ids=lambda world: world.__name__)
 @few
 @drawn
-def test_same_seed_same_transcript_of_the_bare_machines(scenario: Scenario) -> None:
-    assert of_the_bare_machines(scenario) == of_the_bare_machines(scenario)
-
-
-@few
-@drawn
-def test_same_seed_same_transcript_in_the_simulator(scenario: Scenario) -> None:
-    assert in_the_simulator(scenario) == in_the_simulator(scenario)
-
-
-@few
-@drawn
-def test_same_seed_same_transcript_on_trio(scenario: Scenario) -> None:
-    assert on_trio(scenario) == on_trio(scenario)
+def test_same_seed_same_transcript_of_a_scenario(transcript_of: Callable[[Scenario], bytes], scenario: Scenario) -> None:
+    assert transcript_of(scenario) == transcript_of(scenario)
 
 
 @pytest.fixture(scope="module")
@@ -115,11 +104,11 @@ def test_same_seed_same_transcript_in_another_process(reported_here: dict[str, s
 
 
 def test_another_seed_is_another_transcript_at_every_depth() -> None:
-    """The bytes are of what happened: none of these tests could pass on an empty tape."""
+    """The bytes show what happened: none of these tests could pass on an empty transcript."""
     scenario = rich().replace(horizon_s=12.0, settle_s=1.0, faults=())
     other = scenario.replace(seed=scenario.seed + 1)
-    for tell in (of_the_bare_machines, in_the_simulator, on_trio):
-        assert len(tell(scenario)) > 10_000
-        assert tell(scenario) != tell(other)
+    for transcript_of in (of_the_bare_machines, in_the_simulator, on_trio):
+        assert len(transcript_of(scenario)) > 10_000
+        assert transcript_of(scenario) != transcript_of(other)
     case = load_case(CASES / "hello_held_up.toml")
-    assert over_the_hostile_link(case.setup, case.schedule) != over_the_hostile_link(case.setup, case.schedule[:-1])
+    assert over_the_adversarial_link(case.setup, case.schedule) != over_the_adversarial_link(case.setup, case.schedule[:-1])

@@ -9,7 +9,7 @@ import pytest
 from simulation.scenario.faults import Reset, SlowStore
 from simulation.scenario.paths import Path as ClientPath
 from simulation.scenario.scenario import Scenario, ServerPart, load_scenario
-from tests.properties.bugs import BUGS, applied
+from tests.properties.bugs import applied, named
 
 from . import bare_world
 from .play import scenario_of
@@ -17,7 +17,7 @@ from .replay import report
 from .test_determinism import IDS
 from .test_drawn import judge
 
-BUG = next(bug for bug in BUGS if bug.name == "alarms ring a second late")
+BUG = named("alarms ring a second late")
 """Of the client's pump on trio, which the other two worlds do not have."""
 
 

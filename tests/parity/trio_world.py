@@ -2,7 +2,7 @@
 
     client shell -- memory stream -- emulator's line -- memory stream -- server shell -- disk
 
-Real handshakes of trio-websocket, real requests of httpcore, the emulator's real lanes; only sockets and the wall clock are
+Real handshakes of trio-websocket, real requests of httpcore, the emulator's real pipes; only sockets and the wall clock are
 missing. Under trio's MockClock time stands still while anything is left to do.
 
 A server restart kills the process as a power failure does: the operating system resets its connections (here: the ends that the

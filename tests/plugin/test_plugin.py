@@ -227,8 +227,7 @@ def test_the_plugin_imports_nothing_of_ours_until_it_is_asked() -> None:
 
 @pytest.mark.slow
 def test_the_examples_of_the_page(tmp_path: Path) -> None:
-    page = (document.ROOT / "docs" / "tools.md").read_text()
-    examples = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    examples = document.blocks(document.page("tools.md"), "python")
     (tmp_path / "test_page.py").write_text("\n\n".join(examples))
     done = pytest_in(tmp_path)
     assert re.search(r"^[1-9]\d* passed", done.stdout, re.MULTILINE), done.stdout + done.stderr

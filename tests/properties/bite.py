@@ -3,6 +3,12 @@
     python -m tests.properties.bite                     the table, as Markdown
     python -m tests.properties.bite --into FILE         and into FILE, between its marks
     python -m tests.properties.bite outbox              only bugs whose name or place has the word
+    python -m tests.properties.bite --kept KEPT         write each result to KEPT at once, and go on after those that are there
+    python -m tests.properties.bite --kept KEPT --seconds 600      begin no search after ten minutes
+    python -m tests.properties.bite --examples 500 --shrink 1      give a bug up after 500 examples, shrink what is found for 1 s
+
+All bugs take about an hour; with `--kept` they can be done in pieces. The bugs that need whole worlds come last. Results in KEPT
+belong to the code that they were found with: begin a new file after a change to the product or to a property.
 
 Examples are drawn as the tests draw them, the same in every run, up to the first that shows the bug; that one is shrunk for as
 long as `SHRINK_S`. No kept case takes part: a bug has to be found, not to be known. A test that draws nothing is one example.
@@ -12,11 +18,12 @@ import argparse
 import contextlib
 import re
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Flaky
 
@@ -28,18 +35,40 @@ from simulation.testing import schedules, setups
 from tests.fuzz import test_front_door
 from tests.infra import test_files
 from tests.parity import test_drawn
-from tests.properties import shells, test_g13_tail, test_shells, test_small_machines
+from tests.properties import test_g13_tail, test_shells, test_single_clauses, test_small_machines
 from tests.properties.bugs import BUGS, Bug, applied
 from tests.protocol import test_fan_out, test_inbox, test_outbox, test_presence, test_sequencer
 
 EXAMPLES_MAX = 2000
+FAST_EXAMPLES = 35
+"""As many examples as each test has in the profile `fast`."""
 SHRINK_S = 3.0
 BEGIN, END = "<!-- the catalogue begins -->", "<!-- the catalogue ends -->"
+SINGLE_CLAUSES: dict[str, Any] = {
+    "order of answers": test_single_clauses.test_answers_leave_in_the_order_in_which_publishes_were_taken,
+    "state": test_single_clauses.test_the_state_of_a_run_stays_within_its_limits,
+    "long poll": test_single_clauses.test_a_poll_waits_for_events_and_for_nothing_else,
+    "token": test_single_clauses.test_a_token_is_warned_of_and_ends_with_its_grace,
+    "silence": test_single_clauses.test_a_client_is_closed_for_silence_and_only_for_silence,
+    "frame rate": test_single_clauses.test_a_connection_sends_as_many_frames_as_its_rate_allows,
+    "connections": test_single_clauses.test_a_run_keeps_the_limit_of_its_connections,
+    "sessions": test_single_clauses.test_the_newest_generation_owns_the_session,
+    "room for cursors": test_single_clauses.test_cursors_keep_their_limit_and_all_readers_are_shown_the_same,
+    "acks": test_single_clauses.test_every_event_is_acknowledged_in_time,
+    "cursors": test_single_clauses.test_cursors_leave_at_their_interval_and_the_last_one_always,
+    "pings": test_single_clauses.test_a_client_pings_more_often_than_the_server_allows_silence,
+    "attempts": test_single_clauses.test_an_attempt_has_a_time_to_open_and_the_same_again_to_be_welcomed,
+    "retries": test_single_clauses.test_the_wait_after_a_rejection_doubles_with_each,
+    "reasons": test_single_clauses.test_a_reason_is_reported_once_until_something_carries_the_session,
+    "probes": test_single_clauses.test_probes_grow_rare_until_one_is_steady,
+    "reports": test_single_clauses.test_every_count_is_reported_and_none_is_acknowledged_twice,
+}
+"""The tests of clauses that no guarantee covers."""
 
 
 @dataclass
 class Catch:
-    """A bug, the test that caught it, after how many examples, what it said, and the smallest example found."""
+    """A bug, the test that caught it, after how many examples, the test's message, and the smallest example found."""
 
     bug: Bug
     test: str = ""
@@ -57,7 +86,7 @@ class Caught(Exception):
 
 
 def over_the_link(setup: Setup, schedule: list[Any]) -> None:
-    """Every guarantee over the hostile link; the one that breaks names the test."""
+    """Every guarantee over the adversarial link; the one that breaks names the test."""
     try:
         broken = play(setup, schedule)
     except Exception as error:  # an assertion of a machine, of the store's model, of the driver: every test fails by it
@@ -92,7 +121,6 @@ def _nets() -> dict[str, Net]:
         "parity": ("test_drawn_faults_on_websockets", *_net(test_drawn.test_drawn_faults_on_websockets)[1:]),
         "fallback": _net(test_drawn.test_drawn_faults_on_clients_that_fall_back),
         "tail": _net(test_g13_tail.test_g13_tail),
-        "trio": ("test_g.._on_trio", {"scenario": shells.scenarios_for_shells()}, shells.judge_everything),
         "slow reader": _net(test_shells.test_g1_order_for_a_slow_reader),
         "bad disk": _net(test_shells.test_g3_once_on_a_bad_disk),
         "deaf reader": _net(test_shells.test_g7_bounds_a_reader_that_never_reads_is_cut),
@@ -101,8 +129,8 @@ def _nets() -> dict[str, Net]:
         "never": _net(test_shells.test_g10_a_code_that_forbids_reconnecting_reaches_the_session),
         "place": _net(small.test_g2_no_silence_at_any_position_of_a_reader),
         "alerts": ("test_alerts_are_over_metrics_that_there_are", {}, test_files.test_alerts_are_over_metrics_that_there_are),
-        "cancelled": _net(test_shells.test_g9_a_client_that_is_cancelled_anywhere_leaves_nothing_behind),
         "wire": _net(test_front_door.test_the_user_is_the_tokens_whatever_the_headers_say),
+        **{name: _net(test) for name, test in SINGLE_CLAUSES.items()},
     }
 
 
@@ -178,26 +206,48 @@ def _cell(text: str, characters_max: int) -> str:
     return plain if len(plain) <= characters_max else f"{plain[: characters_max - 1]}…"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Put each bug of the catalogue into the product and hunt it.")
-    parser.add_argument("word", nargs="?", default="")
-    parser.add_argument("--into", type=Path)
-    chosen = parser.parse_args()
-    catches = []
-    for bug in BUGS:
-        if chosen.word in bug.name or chosen.word in bug.where:
-            catches.append(hunt(bug))
-            last = catches[-1]
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="Put each bug of the catalogue into the product and search for it.")
+    parser.add_argument("word", nargs="?", default="", help="only bugs whose name or place has this word")
+    parser.add_argument("--into", type=Path, help="write the table into this file, between its marks")
+    parser.add_argument("--kept", type=Path, help="write each result to this file at once, and go on after those that are there")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no search after this time")
+    parser.add_argument("--examples", type=int, default=EXAMPLES_MAX, help="give a bug up after so many examples")
+    parser.add_argument("--shrink", type=float, default=SHRINK_S, help="shrink what is found for so many seconds")
+    chosen = parser.parse_args(arguments)
+    bugs = [bug for bug in BUGS if chosen.word in bug.name or chosen.word in bug.where]
+    catches = {} if chosen.kept is None else kept_in(chosen.kept)
+    until = time.monotonic() + chosen.seconds
+    for bug in sorted(bugs, key=lambda bug: bug.net == "link"):
+        if bug not in catches and time.monotonic() < until:
+            last = catches[bug] = hunt(bug, examples_max=chosen.examples, shrink_s=chosen.shrink)
             print(f"{'caught' if last.examples else 'NOT CAUGHT':>10} {last.examples:5}  {bug.name}: {last.said}", flush=True)
-    table = table_of(catches)
-    caught = sum(catch.examples > 0 for catch in catches)
-    summary = f"{caught} of {len(catches)} caught; * is a fault of the design before this one."
-    if chosen.into is not None:
+            if chosen.kept is not None:
+                with chosen.kept.open("ab") as file:
+                    file.write(line_of(last))
+    found = [catches[bug] for bug in bugs if bug in catches]
+    caught = sum(catch.examples > 0 for catch in found)
+    summary = f"{caught} of {len(found)} caught; * is a fault of the design before this one."
+    if chosen.into is not None and len(found) == len(BUGS):
         text = chosen.into.read_text(encoding="utf-8")
         before, rest = text.split(BEGIN)
         after = rest.split(END)[1]
-        chosen.into.write_text(f"{before}{BEGIN}\n\n{summary}\n\n{table}\n\n{END}{after}", encoding="utf-8")
+        chosen.into.write_text(f"{before}{BEGIN}\n\n{summary}\n\n{table_of(found)}\n\n{END}{after}", encoding="utf-8")
+    elif chosen.into is not None:
+        parser.exit(1, f"{summary} {len(BUGS) - len(found)} bugs have no result yet: {chosen.into} stays as it is.\n")
     print(summary)
+
+
+def line_of(catch: Catch) -> bytes:
+    """One line in the file of `--kept`."""
+    return msgspec.json.encode(asdict(catch)) + b"\n"
+
+
+def kept_in(path: Path) -> dict[Bug, Catch]:
+    """The results in the file of `--kept`; a bug that has changed since is another bug."""
+    lines = path.read_bytes().splitlines() if path.exists() else []
+    catches = [msgspec.json.decode(line, type=Catch) for line in lines]
+    return {catch.bug: catch for catch in catches}
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from .planting import Bug, applied, fits
 
-__all__ = ["BUGS", "Bug", "applied", "fits"]
+__all__ = ["BUGS", "Bug", "applied", "fits", "named"]
 
 BUGS: tuple[Bug, ...] = (
     # The outbox.
@@ -151,4 +151,38 @@ BUGS: tuple[Bug, ...] = (
     Bug('presence goes to one reader', 'protocol.server.run:Run._fire', 'self._sessions.send_presence(self._fan_out.current, now)', 'self._sessions.send_presence(self._fan_out.current[:1], now)'),
     Bug('who comes by polling is named to nobody', 'protocol.server.sessions:Sessions.claim', 'self.attendance.arrive(user_id)', 'self.attendance.arrive(user_id) and transport is Transport.WEBSOCKET'),
     Bug('a new token puts the next probe off', 'protocol.client.connectivity:Connectivity._fall_back', 'probe_at is None', 'True'),
+    # Single clauses: what no guarantee covers.
+    Bug('a final rejection overtakes what is not durable', 'protocol.server.sequencer:Sequencer._take', 'type(answer) is Rejected and not self._pending', 'type(answer) is Rejected', net='order of answers'),
+    Bug('the state has no limit', 'protocol.server.sequencer:Sequencer._judge', 'self._fold.has_room(publish.event_type, publish.data, entries_max, bytes_max)', 'True', net='state'),
+    Bug('a graft that replaces needs an entry', 'protocol.server.sequencer:Fold.has_room', 'replaced_bytes is None', 'True', net='state'),
+    Bug('a poll that waits is not woken by events', 'protocol.server.run:Run.handle_appended', 'self._requests.take_waiting(now)', '()', net='long poll'),
+    Bug('a poll does not say that there is more', 'protocol.server.http_requests:HttpRequests._poll_answer', 'place.after + len(events) < log.head', 'False', net='long poll'),
+    Bug('nobody is warned that a token ends', 'protocol.server.handshake:Handshake._watch_token', 'timers.set((RunTimer.EXPIRING, number), max(now, warn_at))', 'pass', net='token'),
+    Bug('the life of a token begins with its connection', 'protocol.server.handshake:Handshake._watch_token', 'now if identity.issued_at is None else identity.issued_at', 'now', net='token'),
+    Bug('a client that speaks is closed for silence', 'protocol.server.run:Run.receive_frames', 'self._context.timers.set((RunTimer.SILENCE, connection_id), now + self._silence_ns)', 'pass', net='silence'),
+    Bug('a connection sends as many frames as it likes', 'protocol.server.connection:Connection.take_frames', 'self.rate_limit.take(now, count)', 'count', net='frame rate'),
+    Bug('a run takes any number of connections', 'protocol.server.run:Run.connection_opened', 'len(self._connections) > self.config.connections_per_run_max', 'False', net='connections'),
+    Bug('acknowledgements wait for a full count', 'protocol.client.delivery:EventDelivery.ack_due', 'self._context.timers.set(Timer.ACK, now + ns(self._context.config.ack_interval_s))', 'pass', net='acks'),
+    Bug('a poll takes a session from a WebSocket of the same generation', 'protocol.server.http_requests:HttpRequests._keep_session', 'session.generation + (not was_polling)', 'session.generation', net='sessions'),
+    Bug('a newer publish request does not take the session over', 'protocol.server.http_requests:HttpRequests.publish', 'request.generation > session.generation', 'False', net='sessions'),
+    Bug('an older publish request is taken', 'protocol.server.http_requests:HttpRequests.publish', 'request.generation < session.generation', 'False', net='sessions'),
+    Bug('a session on polling never ends', 'protocol.server.http_requests:HttpRequests._claim', 'self._sessions.stay(session, ns(self._context.config.presence_grace_s) + wait_ms * NS_PER_MS, now)', 'pass', net='sessions'),
+    Bug('the cursors have no limit', 'protocol.server.sessions:Attendance.move_cursor', 'self._cursor_bytes_total - self._cursor_bytes.get(user_id, 0) + size <= CURSORS_BYTES_MAX', 'True', net='room for cursors'),
+    Bug('a cursor is forgotten when there is no room for the next', 'protocol.server.sessions:Attendance.move_cursor', 'size = _bytes(user_id) + _bytes(at)', 'size = _bytes(user_id) + _bytes(at); self._forget_cursor(user_id)', net='room for cursors'),
+    Bug('every move of a cursor is sent', 'protocol.client.publishing:Publishing.take', 'self._context.timers.set(Timer.CURSOR, now + ns(interval_s))', 'pass', net='cursors'),
+    Bug("the server's limit for silence is ignored", 'protocol.client.keepalive:Keepalive.keep_limit', 'quiet_s is None or quiet_s * 1000 >= silence_max_ms', 'False', net='pings'),
+    Bug('pings come as often as a small limit asks', 'protocol.client.keepalive:Keepalive.keep_limit', 'max(silence_max_ms / 2000, _PING_WITHIN_S_MIN)', 'silence_max_ms / 2000', net='pings'),
+    Bug('an attempt has one time to open and to be welcomed', 'protocol.client.connectivity:Connectivity.opened', 'self._timers.set(Timer.CONNECT, now + ns(self._context.config.connect_timeout_s))', 'pass', net='attempts'),
+    Bug('a client that is welcomed is still given up', 'protocol.client.connectivity:Connectivity.welcomed', '(Timer.CONNECT, Timer.FALLBACK)', '(Timer.FALLBACK,)', net='attempts'),
+    Bug('the wait after a rejection does not grow', 'protocol.client.publishing:Publishing._put_off', 'capped(self._context.config.retry_base_s, 2.0, tries - 1, _RETRY_CAP_S)', 'self._context.config.retry_base_s', net='retries'),
+    Bug('a reason is reported with every attempt', 'protocol.client.connectivity:Connectivity._report_error', 'error not in self._reported_errors', 'True', net='reasons'),
+    Bug('probes do not grow rare', 'protocol.client.connectivity:Connectivity._probe_lost', 'self._probes.failed()', 'pass', net='probes'),
+    Bug('probes stay rare after a steady connection', 'protocol.client.connectivity:Connectivity.steady', 'self._probes.forget_failures()', 'pass', net='probes'),
+    Bug('what a lost ping reported is forgotten', 'protocol.client.client_report:ClientReport.unreported', 'self._take_back(nonce)', 'self._under_way.pop(nonce)', net='reports'),
 )
+
+
+def named(name: str) -> Bug:
+    """The bug with that name."""
+    (bug,) = [bug for bug in BUGS if bug.name == name]
+    return bug

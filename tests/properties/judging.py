@@ -1,7 +1,11 @@
 """Shared by the guarantees' tests: a broken guarantee leaves a file that one command replays."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+
+from hypothesis import example, given, settings
+from hypothesis import seed as with_seed
+from hypothesis.strategies import SearchStrategy
 
 from simulation.adversary.case import Case
 from simulation.adversary.ground import Setup
@@ -14,11 +18,11 @@ FAILURES = Path(".hypothesis") / "failures"
 """Where the smallest failing example of each test is left; Hypothesis plays it last."""
 
 
-def judge_link(test: str, guarantee: str | None, setup: Setup, schedule: Sequence[Step]) -> None:
-    """Depth (a). Fail if `guarantee` (None: any) is broken, or a machine raises."""
+def judge_link(test: str, setup: Setup, schedule: Sequence[Step]) -> None:
+    """Depth (a). Fail if any guarantee is broken, or a machine raises."""
     case = Case(name=test, setup=setup, schedule=tuple(schedule))
     try:
-        broken = [finding for finding in play(setup, schedule) if guarantee in (None, finding.guarantee)]
+        broken = play(setup, schedule)
     except Exception:
         print(f"see it: steadywire replay {left(test, case.to_toml())}")
         raise
@@ -32,6 +36,37 @@ def judge_scenario(test: str, guarantee: str, scenario: Scenario, verdict: Verdi
         raise AssertionError(_report(test, scenario.to_toml(), verdict.violations))
     if exercises and not verdict.checked:
         raise AssertionError(f"{guarantee} is {verdict.status} by a scenario that was made for it: the test could not fail")
+
+
+def draws(few: int) -> int:
+    """How many scenarios a test draws that plays whole worlds: `few` under the fast profile, all that a long profile asks for."""
+    most = settings.default.max_examples if settings.default is not None else few
+    return most if most > 100 else few
+
+
+def judge_in_scenarios(
+    test: str,
+    guarantee: str,
+    scenarios: SearchStrategy[Scenario],
+    verdicts_of: Callable[[str], dict[str, Verdict]],
+    *,
+    first: Scenario,
+    few: int,
+    seed: int,
+) -> None:
+    """Depths (b) and (c). Judge one guarantee in drawn scenarios, and first in one that exercises all checkers.
+
+    Under the fast profile all guarantees draw the same scenarios, by `seed`, so that `verdicts_of`, which takes a scenario's text
+    and remembers its results, plays each once. A long profile draws anew for each guarantee.
+    """
+    name = f"{test}_{guarantee}"
+
+    def holds(scenario: Scenario) -> None:
+        verdict = verdicts_of(scenario.to_toml())[guarantee]
+        judge_scenario(name, guarantee, scenario, verdict, exercises=scenario == first)
+
+    drawn = example(scenario=first)(given(scenario=scenarios)(holds))
+    settings(max_examples=draws(few))(drawn if draws(few) > few else with_seed(seed)(drawn))()
 
 
 def _report(test: str, text: str, sentences: Iterable[str]) -> str:

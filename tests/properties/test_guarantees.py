@@ -21,6 +21,6 @@ def test_guarantee(guarantee: str) -> None:
     @with_seed(int(guarantee[1:]))
     @given(setup=setups(), schedule=schedules())
     def holds(setup: Setup, schedule: list[Step]) -> None:
-        judge_link(f"test_guarantee_{guarantee}", None, setup, schedule)
+        judge_link(f"test_guarantee_{guarantee}", setup, schedule)
 
     holds()

@@ -1,6 +1,7 @@
 """The real server and the real client (depth c): cancelled at any checkpoint, read slowly, half closed, with a failing disk."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import structlog.testing
@@ -16,11 +17,13 @@ from reference.protocol.config import ClientConfig, ServerConfig
 from reference.protocol.errors import CloseCode
 from reference.protocol.events import Event
 from reference.protocol.policies.reconnect import FullJitter
-from reference.protocol.records import Append, StoredRun
+from reference.protocol.records import Append
 from reference.server.app import Server, open_server
 from reference.server.settings import ServerSettings
+from reference.server.wire.memory_stream import MemoryPushStream
 from reference.store import MemoryStore, StoreError, StoreUnavailable
 from reference.store.kept import parsed
+from tests.protocol.machines import Halves
 from tests.server.visitors import visitor_on
 
 FEW = settings(max_examples=settings.default.max_examples if settings.default.max_examples > 100 else 6)
@@ -31,35 +34,18 @@ PAYLOAD = "x" * 500
 SLOW_READER_TIMEOUT_S = 20
 
 
-class Halves:
-    def uniform(self, purpose: str, index: int) -> float:
-        return 0.5
-
-
-@dataclass
-class BadDisk:
+class BadDisk(MemoryStore):
     """A store that refuses some appends, and has stored what it refused, or not. `plan`: of the appends in order."""
 
-    plan: list[str] = field(default_factory=list)
-    memory: MemoryStore = field(default_factory=MemoryStore)
-
-    async def create_run(self, run_id: str, epoch: str) -> bool:
-        return await self.memory.create_run(run_id, epoch)
-
-    async def load_run(self, run_id: str) -> StoredRun | None:
-        return await self.memory.load_run(run_id)
+    def __init__(self, plan: Sequence[str] = ()) -> None:
+        super().__init__()
+        self.plan = list(plan)
 
     async def append(self, batches: Sequence[Append]) -> list[StoreError | None]:
         await trio.sleep(0.05)
         what = self.plan.pop(0) if self.plan else "store"
-        outcomes = [] if what == "lose" else await self.memory.append(batches)
+        outcomes = [] if what == "lose" else await super().append(batches)
         return outcomes if what == "store" else [StoreUnavailable("the disk is bad") for _ in batches]
-
-    async def check(self) -> None:
-        await self.memory.check()
-
-    async def aclose(self) -> None:
-        await self.memory.aclose()
 
 
 @dataclass
@@ -92,22 +78,40 @@ def in_virtual_time(play) -> None:  # type: ignore[no-untyped-def] - an async fu
         trio.run(play, clock=trio.testing.MockClock(autojump_threshold=0))
 
 
-def serve(store: BadDisk):  # type: ignore[no-untyped-def] - whatever open_server gives
+@asynccontextmanager
+async def serve(store: BadDisk | None = None) -> AsyncIterator[Server]:
+    """A server with one run, on that disk or on a good one."""
+    store = store or BadDisk()
+    await store.create_run(RUN_ID, "E1")
     protocol = ServerConfig(
         heartbeat_interval_s=3.0, silence_max_s=8.0, batch_events_max=7, slow_reader_timeout_s=SLOW_READER_TIMEOUT_S
     )
-    return open_server(ServerSettings(protocol=protocol), store=store, origin_ns=10**18, listening=False)
+    async with open_server(ServerSettings(protocol=protocol), store=store, origin_ns=10**18, listening=False) as server:
+        yield server
 
 
-def join(server: Server, name: str, capacity_bytes: int | None = None, **options):  # type: ignore[no-untyped-def]
+def join(  # type: ignore[no-untyped-def]
+    server: Server,
+    name: str,
+    capacity_bytes: int | None = None,
+    *,
+    client_id: str | None = None,
+    streams: list[MemoryPushStream] | None = None,
+    **options,
+):
+    """A client of that user; `streams` collects the connections that it opens."""
+
     async def open_stream(host: str, port: int, tls: bool) -> trio.abc.Stream:
-        return server.connect(capacity_bytes=capacity_bytes)
+        stream = server.connect(capacity_bytes=capacity_bytes)
+        if streams is not None:
+            streams.append(stream)
+        return stream
 
     return connect(
         "http://server",
         RUN_ID,
         token=f"dev:{name}",
-        client_id=name,
+        client_id=client_id or name,
         config=CONFIG,
         policy=POLICY,
         random_source=Halves(),
@@ -166,11 +170,9 @@ def test_g1_order_for_a_slow_reader(pauses: list[float], capacity_bytes: int, bu
     """A slow reader with a small socket buffer reads everything, in order, once, and delays nobody."""
 
     async def play() -> None:
-        store = BadDisk()
-        await store.create_run(RUN_ID, "E1")
         slow, quick, tap = Reader(), Reader(), WireTap()
         async with (
-            serve(store) as server,
+            serve() as server,
             trio.open_nursery() as nursery,
             join(server, "ada") as ada,
             join(server, "ben", capacity_bytes, outcomes_waiting_max=waiting_max, tap=tap) as ben,
@@ -207,8 +209,7 @@ def test_g3_once_on_a_bad_disk(plan: list[str], publishes: int, pause_s: float) 
     """Whatever the disk refuses, with or without keeping it: each publish is accepted, and stands in the log once, in order."""
 
     async def play() -> None:
-        store = BadDisk(list(plan))
-        await store.create_run(RUN_ID, "E1")
+        store = BadDisk(plan)
         reader = Reader()
         async with (
             serve(store) as server,
@@ -241,10 +242,8 @@ def test_g9_a_client_that_is_cancelled_anywhere_leaves_nothing_behind(steps: int
     """At any step of any task: its block ends, its session leaves the run, and the others go on."""
 
     async def play() -> None:
-        store = BadDisk()
-        await store.create_run(RUN_ID, "E1")
         reader = Reader()
-        async with serve(store) as server, trio.open_nursery() as nursery, join(server, "ben") as ben:
+        async with serve() as server, trio.open_nursery() as nursery, join(server, "ben") as ben:
             nursery.start_soon(read, ben, reader)
             await trio.sleep(1.0)
             with trio.fail_after(200), trio.CancelScope() as scope:
@@ -273,34 +272,24 @@ def test_g6_recovery_from_a_connection_that_is_half_closed(after_frames: int, fi
     """The server's direction ends while the client's goes on, or the client's stream is cut: it comes back and misses nothing."""
 
     async def play() -> None:
-        store = BadDisk()
-        await store.create_run(RUN_ID, "E1")
         reader, streams = Reader(), []
-
-        async with serve(store) as server, trio.open_nursery() as nursery:
-
-            async def open_stream(host: str, port: int, tls: bool) -> trio.abc.Stream:
-                streams.append(server.connect())
-                return streams[-1]
-
-            options = {"config": CONFIG, "policy": POLICY, "random_source": Halves(), "open_stream": open_stream}
-            async with connect("http://server", RUN_ID, token="dev:ada", client_id="ada", **options) as ada:
-                nursery.start_soon(read, ada, reader)
-                for number in range(after_frames):
-                    await ada.publish("CHAT", {"n": number})
-                await trio.sleep(0.5)
-                if finishes:
-                    await streams[0].send_eof()
-                else:
-                    streams[0].abort()
-                await trio.sleep(0.1)
-                assert server.statistics().websockets == 0, "the server learns of an end when it comes, and not by silence"
-                ticket = ada.publish_soon("CHAT", {"n": after_frames})
-                with trio.fail_after(3):  # before the client would learn by silence that its line is dead
-                    await ticket.accepted()
-                await until(reader, after_frames + 1)
-                assert reader.numbers == list(range(1, after_frames + 2))
-                nursery.cancel_scope.cancel()
+        async with serve() as server, trio.open_nursery() as nursery, join(server, "ada", streams=streams) as ada:
+            nursery.start_soon(read, ada, reader)
+            for number in range(after_frames):
+                await ada.publish("CHAT", {"n": number})
+            await trio.sleep(0.5)
+            if finishes:
+                await streams[0].send_eof()
+            else:
+                streams[0].abort()
+            await trio.sleep(0.1)
+            assert server.statistics().websockets == 0, "the server learns of an end when it comes, and not by silence"
+            ticket = ada.publish_soon("CHAT", {"n": after_frames})
+            with trio.fail_after(3):  # before the client would learn by silence that its line is dead
+                await ticket.accepted()
+            await until(reader, after_frames + 1)
+            assert reader.numbers == list(range(1, after_frames + 2))
+            nursery.cancel_scope.cancel()
 
     in_virtual_time(play)
 
@@ -315,10 +304,8 @@ def test_g1_order_behind_answers_that_are_not_taken(pings: int, bursts: list[int
     """A socket that answers have filled is given no event that it does not take, and each in the end."""
 
     async def play() -> None:
-        store = BadDisk()
-        await store.create_run(RUN_ID, "E1")
         async with (
-            serve(store) as server,
+            serve() as server,
             join(server, "ada") as ada,
             visitor_on(server.connect(capacity_bytes=capacity_bytes), RUN_ID) as busy,
         ):
@@ -344,10 +331,8 @@ def test_g7_bounds_a_reader_that_never_reads_is_cut(burst: int, capacity_bytes: 
     """A client that takes no data is disconnected after the limit, even if it continues to ping."""
 
     async def play() -> None:
-        store = BadDisk()
-        await store.create_run(RUN_ID, "E1")
         async with (
-            serve(store) as server,
+            serve() as server,
             join(server, "ada") as ada,
             visitor_on(server.connect(capacity_bytes=capacity_bytes), RUN_ID) as deaf,
         ):
@@ -370,21 +355,13 @@ def test_g10_a_code_that_forbids_reconnecting_reaches_the_session(whose: str, pu
     """Someone else brings a client id that is taken: the session ends with the server's code, after one attempt."""
 
     async def play() -> None:
-        store = BadDisk()
-        await store.create_run(RUN_ID, "E1")
-        async with serve(store) as server, join(server, whose) as owner:
+        async with serve() as server, join(server, whose) as owner:
             await trio.sleep(1.0)
             for _ in range(publishes):
                 await owner.publish("CHAT", {})
             streams = []
-
-            async def open_stream(host: str, port: int, tls: bool) -> trio.abc.Stream:
-                streams.append(server.connect())
-                return streams[-1]
-
-            options = {"config": CONFIG, "policy": POLICY, "random_source": Halves(), "open_stream": open_stream}
             with trio.fail_after(300):
-                async with connect("http://server", RUN_ID, token="dev:eve", client_id=whose, **options) as eve:
+                async with join(server, "eve", client_id=whose, streams=streams) as eve:
                     ended = [outcome async for outcome in eve]
             assert [(type(outcome), outcome.code) for outcome in ended] == [(SessionEnded, CloseCode.FORBIDDEN)]
             assert len(streams) == 1

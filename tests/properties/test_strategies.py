@@ -143,7 +143,7 @@ def test_schedules_fill_the_widest_window_of_a_client() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parallel
-def test_the_hostile_link_is_given_every_policy_that_a_system_uses() -> None:
+def test_the_adversarial_link_is_given_every_policy_that_a_system_uses() -> None:
     used = {type(preset.policy) for name, preset in PRESETS.items() if name in SHIPPED}
     kinds = drawn_kinds(strategies.setups(), 800)
     assert used | set(typing.get_args(fallback.Fallback)) | set(typing.get_args(heartbeat.Heartbeat)) <= kinds

@@ -21,7 +21,7 @@ from simulation.validation.experiments.network.shared_fates import (
     SynWaves,
     UpFromReconnect,
 )
-from tests.validation.test_wrong_models import Verify, all_start_with, verify
+from tests.validation.test_wrong_models import Verify, differs, verify
 
 __all__ = ["verify"]  # a fixture
 
@@ -30,9 +30,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.parallel]
 
 def test_a_clock_that_counts_where_it_should_stand_still(verify: Verify, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ClientHost, "_stops", property(lambda self: False))
-    exit_code, complaints = verify(AfterSleep(clock="stops"))
-    assert exit_code == 1
-    assert all_start_with(complaints, "differs: devices: AfterSleep(clock=stops, ")
+    differs(verify, "devices: AfterSleep(clock=stops, ", AfterSleep(clock="stops"))
 
 
 def test_ticks_that_all_browsers_share(verify: Verify, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,9 +40,7 @@ def test_ticks_that_all_browsers_share(verify: Verify, monkeypatch: pytest.Monke
         return 0.0 if purpose == "throttle" else uniform(self, purpose, index)
 
     monkeypatch.setattr(EntityRandom, "uniform", without_phase)
-    exit_code, complaints = verify(InTheBackground(every_s=60.0, wait_s=5.0))
-    assert exit_code == 1
-    assert all_start_with(complaints, "differs: devices: InTheBackground(")
+    differs(verify, "devices: InTheBackground(", InTheBackground(every_s=60.0, wait_s=5.0))
 
 
 @pytest.mark.parametrize("fault", ["fresh copies", "one query"])
@@ -54,17 +50,13 @@ def test_names_that_change_at_once_or_are_asked_for_once(fault: str, verify: Ver
     else:
         ask = Resolver._ask
         monkeypatch.setattr(Resolver, "_ask", lambda self, resolved, tries: ask(self, resolved, 1))
-    exit_code, complaints = verify(AfterFailover(ttl_s=6.0, publish_s=1.0), Unresolved(how="timeout", tries=2))
-    assert exit_code == 1
-    expected = "AfterFailover(" if fault == "fresh copies" else "Unresolved("
-    assert all_start_with(complaints, f"differs: names: {expected}")
+    wrong = "AfterFailover(" if fault == "fresh copies" else "Unresolved("
+    differs(verify, f"names: {wrong}", AfterFailover(ttl_s=6.0, publish_s=1.0), Unresolved(how="timeout", tries=2))
 
 
 def test_tickets_that_are_never_awaited(verify: Verify, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(TcpConnection, "is_resumed", property(lambda self: False, lambda self, value: None))
-    exit_code, complaints = verify(Resumed(tls="1.2", has_ticket=True))
-    assert exit_code == 1
-    assert all_start_with(complaints, "differs: tls: Resumed(tls=1.2, has_ticket=True")
+    differs(verify, "tls: Resumed(tls=1.2, has_ticket=True", Resumed(tls="1.2", has_ticket=True))
 
 
 @pytest.mark.parametrize("fault", ["no TIME_WAIT", "no backlog"])
@@ -76,11 +68,12 @@ def test_ports_and_backlogs_without_an_end(fault: str, verify: Verify, monkeypat
     else:
         monkeypatch.setattr(Listener, "_note_syn", lambda self, most, round_trip: True)
         wrong = "SynWaves("
-    exit_code, complaints = verify(
-        OutOfPorts(ports=20, offered=15.0, held_s=2.0, time_wait_s=60.0), SynWaves(clients=40, backlog=10, cookies=False)
+    differs(
+        verify,
+        f"ports: {wrong}",
+        OutOfPorts(ports=20, offered=15.0, held_s=2.0, time_wait_s=60.0),
+        SynWaves(clients=40, backlog=10, cookies=False),
     )
-    assert exit_code == 1
-    assert all_start_with(complaints, f"differs: ports: {wrong}")
 
 
 def test_cells_that_go_down_client_by_client(verify: Verify, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,22 +86,16 @@ def test_cells_that_go_down_client_by_client(verify: Verify, monkeypatch: pytest
         return of(msgspec.structs.replace(process, scope="client"), place, clients, is_everyone=is_everyone)
 
     monkeypatch.setattr(availability, "_of", alone)
-    exit_code, complaints = verify(CorrelatedOutages())
-    assert exit_code == 1
-    assert all_start_with(complaints, "differs: regions: CorrelatedOutages(")
+    complaints = differs(verify, "regions: CorrelatedOutages(", CorrelatedOutages())
     assert not any("P(down)" in complaint for complaint in complaints)
 
 
 def test_schedules_that_are_the_same_in_each_replication(verify: Verify, monkeypatch: pytest.MonkeyPatch) -> None:
     of = RandomStreams.of
     monkeypatch.setattr(RandomStreams, "of", lambda self, entity: of(RandomStreams(1), entity))
-    exit_code, complaints = verify(DrawnSchedule(every_s=50.0))
-    assert exit_code == 1
-    assert all_start_with(complaints, "differs: schedules: DrawnSchedule(")
+    differs(verify, "schedules: DrawnSchedule(", DrawnSchedule(every_s=50.0))
 
 
 def test_up_times_that_count_from_the_end_of_a_down(verify: Verify, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(availability, "counts_from_reconnect", lambda process: False)
-    exit_code, complaints = verify(UpFromReconnect(up_mean_s=5.0, down_mean_s=0.5, wait_s=2.0))
-    assert exit_code == 1
-    assert all_start_with(complaints, "differs: schedules: UpFromReconnect(")
+    differs(verify, "schedules: UpFromReconnect(", UpFromReconnect(up_mean_s=5.0, down_mean_s=0.5, wait_s=2.0))

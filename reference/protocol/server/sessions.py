@@ -111,10 +111,10 @@ class Attendance:
         return bool(self._changed)
 
     def move_cursor(self, user_id: str, at: Data) -> None:
-        """Show the cursor of a named user, if there is room."""
-        self._forget_cursor(user_id)
+        """Show the cursor of a named user. Without room for it, the one before stays."""
         size = _bytes(user_id) + _bytes(at)
-        if self._cursor_bytes_total + size <= CURSORS_BYTES_MAX:
+        if self._cursor_bytes_total - self._cursor_bytes.get(user_id, 0) + size <= CURSORS_BYTES_MAX:
+            self._forget_cursor(user_id)
             self._cursor_bytes[user_id] = size
             self._cursor_bytes_total += size
             self._cursors[user_id] = at

@@ -86,8 +86,7 @@ async def returns(bench: ClientBench) -> None:
     await bench.answer_poll(poll)
     await bench.delivered_up_to(1)
     bench.memory.known_up_to = 1
-    connection = await (await _probe(bench)).accept()
-    await connection.expect("hello", "7.28")
+    connection = await (await _probe(bench)).greeted("7.28")
     require(
         connection.hello.get("afterSequence") == 1,
         "7.28",
@@ -116,8 +115,7 @@ async def failed_probe(bench: ClientBench) -> None:
     """After a probe that failed, polling goes on with a generation above that of the probe"""
     await bench.answer_poll(await _blocked(bench))
     upgrade = await _probe(bench)
-    connection = await upgrade.accept()
-    await connection.expect("hello", "7.28")
+    connection = await upgrade.greeted("7.28")
     probe_generation = connection.hello["generation"]
     await connection.cut()
     poll = await _poll(bench, "7.30", bench.settings["poll_interval_s"] + bench.latest_s(1))

@@ -2,7 +2,7 @@
 
 import trio
 
-from simulation.conformance.cases import Registry, require
+from simulation.conformance.cases import NotApplicable, Registry, require
 from simulation.conformance.client_bench import ClientBench
 from simulation.conformance.client_connection import ClientConnection
 from simulation.conformance.client_model import SLACK_S, START_S_MAX
@@ -74,8 +74,7 @@ async def lost_tail(bench: ClientBench) -> None:
 @case("events.lost_after_welcome", "7.13 4.9", is_slow=True)
 async def lost_after_welcome(bench: ClientBench) -> None:
     """A welcome with a head above the position, and no events: the client leaves and resumes"""
-    connection = await (await bench.upgrade("3.1", START_S_MAX)).accept()
-    await connection.expect("hello", "3.6")
+    connection = await (await bench.upgrade("3.1", START_S_MAX)).greeted()
     await connection.welcome("fresh", afterSequence=0, head=3)
     await connection.left("7.13", bench.settings["tail_timeout_s"] + SLACK_S, (4001, None))
     for _ in range(3):
@@ -109,12 +108,9 @@ async def snapshot_first(bench: ClientBench) -> None:
     """The first snapshot reaches the application, with the state, before the events that follow it"""
     for number in range(4):
         bench.log.append("GRAFT", {"position": f"p{number % 2}", "n": number})
-    connection = await (await bench.upgrade("3.1", START_S_MAX)).accept()
-    await connection.expect("hello", "3.6")
-    start = connection.hello.get("start", "snapshot")
-    if start != "snapshot":
-        await connection.welcome()
-        return
+    connection = await (await bench.upgrade("3.1", START_S_MAX)).greeted()
+    if connection.hello.get("start", "snapshot") != "snapshot":
+        raise NotApplicable("this client does not ask for a snapshot (8.13)")
     await connection.welcome("fresh", afterSequence=3)
     snapshot = await bench.report("snapshot", "7.15")
     require(snapshot["sequenceNumber"] == 3, "7.15", f"the snapshot was at 3, the application got {snapshot['sequenceNumber']}")
@@ -132,9 +128,7 @@ async def _away(bench: ClientBench) -> ClientConnection:
     await bench.delivered_up_to(2)
     bench.memory.known_up_to = 2
     await connection.cut()
-    connection = await (await bench.upgrade("7.22", bench.latest_s(1))).accept()
-    await connection.expect("hello", "3.6")
-    return connection
+    return await (await bench.upgrade("7.22", bench.latest_s(1))).greeted()
 
 
 @case("snapshot.expired", "7.15 7.14 8.15")
@@ -249,7 +243,7 @@ async def presence(bench: ClientBench) -> None:
     require(joined["sequenceNumber"] is None, "7.35", f"USER_JOIN has the number {joined['sequenceNumber']}")
     await connection.send("cursors", moved={"ada": {"line": 3}}, serverTime=2)
     moved = await bench.report("event", "7.35", where=lambda event: event["eventType"] == "CURSOR_MOVE")
-    require(moved["data"] == {"line": 3} or moved["data"].get("line") == 3, "7.35", f"CURSOR_MOVE has the data {moved['data']}")
+    require(moved["data"].get("line") == 3, "7.35", f"CURSOR_MOVE has the data {moved['data']}")
     await connection.send("presence", joined=["ada"], serverTime=3)
     await connection.send("presence", full=["kit-user"], serverTime=4)
     left = await bench.report("event", "7.35", where=lambda event: event["eventType"] == "USER_LEAVE")
@@ -270,4 +264,3 @@ async def left_is_ignored(bench: ClientBench) -> None:
     require(again.hello.get("afterSequence") in (0, None), "3.11", f"hello says after {again.hello.get('afterSequence')}")
     delivered = await bench.delivered_up_to(3)
     require(delivered == [1, 2, 3], "3.11", f"the application was given the events {delivered}")
-    await trio.sleep(0.2)

@@ -5,7 +5,7 @@ import trio
 
 from simulation.conformance.cases import NotApplicable, Registry, require
 from simulation.conformance.frames import Frame
-from simulation.conformance.server_bench import ServerBench, read_problem
+from simulation.conformance.server_bench import BAD_TOKEN, ServerBench, read_problem
 from simulation.conformance.wire import SUBPROTOCOL, Lost, RawHttp, Response, UpgradeRefused
 
 registry: Registry[ServerBench] = Registry()
@@ -76,8 +76,6 @@ async def upper_case(bench: ServerBench) -> None:
     run = await bench.shared_run()
     first = await bench.join(run)
     second = await bench.join(run.upper())
-    assert first.welcome is not None
-    assert second.welcome is not None
     epochs = first.welcome["epoch"], second.welcome["epoch"]
     require(epochs[0] == epochs[1], "3.1", f"the epochs are {epochs[0]} and {epochs[1]}: not the same run (1.1)")
 
@@ -85,9 +83,7 @@ async def upper_case(bench: ServerBench) -> None:
 @case("upgrade.unknown_run", "6.1 3.10 4.20")
 async def unknown_run(bench: ServerBench) -> None:
     """A run that does not exist is refused with 4404"""
-    peer = await bench.upgraded("00000000-0000-4000-8000-000000000000")
-    await peer.send("hello", protocol=1, clientId=bench.client_id(), token=bench.token())
-    await peer.closed(4404, "6.1")
+    await bench.turned_away("00000000-0000-4000-8000-000000000000", 4404, "6.1", token=bench.token())
 
 
 @case("upgrade.foreign_origin", "3.5 10.5")
@@ -109,9 +105,7 @@ async def protocol_version(bench: ServerBench) -> None:
     """A hello with another protocol version is refused with 4406"""
     run = await bench.shared_run()
     for version in (0, 2):
-        peer = await bench.upgraded(run)
-        await peer.send("hello", protocol=version, clientId=bench.client_id(), token=bench.token())
-        await peer.closed(4406, "4.2")
+        await bench.turned_away(run, 4406, "4.2", protocol=version, token=bench.token())
 
 
 @case("hello.comes_first", "3.6 3.7 4.20")
@@ -143,7 +137,6 @@ async def timeout(bench: ServerBench) -> None:
     """A connection that is not welcomed in time is closed with 4003, and not too early"""
     run = await bench.shared_run()
     limits = (await bench.join(run)).welcome
-    assert limits is not None
     timeout_s = limits["limits"].get("helloTimeoutMs", 10_000) / 1000
     if timeout_s > 40:
         raise NotApplicable(f"the server waits {timeout_s:g} s for hello, longer than this case")
@@ -160,22 +153,16 @@ async def in_header(bench: ServerBench) -> None:
     run = await bench.shared_run()
     peer = await bench.upgraded(run, user=0)
     await peer.hello(clientId=bench.client_id())
-    bad = await bench.upgraded(run, headers=[("Authorization", "Bearer not-a-token-of-this-server")])
-    await bad.send("hello", protocol=1, clientId=bench.client_id())
-    await bad.closed(4401, "8.33")
-    spoilt = await bench.upgraded(run, user=0)
-    await spoilt.send("hello", protocol=1, clientId=bench.client_id(), token="not-a-token-of-this-server")
-    await spoilt.closed(4401, "8.35")
+    await bench.turned_away(run, 4401, "8.33", upgrade={"headers": [("Authorization", f"Bearer {BAD_TOKEN}")]})
+    await bench.turned_away(run, 4401, "8.35", upgrade={"user": 0}, token=BAD_TOKEN)
 
 
 @case("token.missing_or_bad", "3.4 8.33 6.1")
 async def missing_or_bad(bench: ServerBench) -> None:
     """Without a token, and with a bad one, nobody is welcomed: 4401"""
     run = await bench.shared_run()
-    for token in (None, "not-a-token-of-this-server", ""):
-        peer = await bench.upgraded(run)
-        await peer.send("hello", protocol=1, clientId=bench.client_id(), token=token)
-        await peer.closed(4401, "8.33")
+    for token in (None, BAD_TOKEN, ""):
+        await bench.turned_away(run, 4401, "8.33", token=token)
 
 
 @case("token.in_url", "3.4 10.1")
@@ -196,9 +183,7 @@ async def of_other_runs(bench: ServerBench) -> None:
     """A token for other runs only is refused with 4403, over WebSocket and HTTP"""
     run = await bench.shared_run()
     token = bench.signed(runs=["00000000-0000-4000-8000-000000000000"])
-    peer = await bench.upgraded(run)
-    await peer.send("hello", protocol=1, clientId=bench.client_id(), token=token)
-    await peer.closed(4403, "6.1")
+    await bench.turned_away(run, 4403, "6.1", token=token)
     await bench.problem(4403, "6.1", "GET", f"/api/runs/{run}/collaboration/poll", token=token)
 
 
@@ -210,9 +195,7 @@ async def not_valid_now(bench: ServerBench) -> None:
     header, content, signature = bench.signed().split(".")
     forged = f"{header}.{content}.{signature[::-1]}"
     for token in (ended, forged):
-        peer = await bench.upgraded(run)
-        await peer.send("hello", protocol=1, clientId=bench.client_id(), token=token)
-        await peer.closed(4401, "8.33")
+        await bench.turned_away(run, 4401, "8.33", token=token)
 
 
 @case("token.expires", "8.38 8.39 4.18 4.7 6.1", is_slow=True)
@@ -243,13 +226,13 @@ async def welcome_content(bench: ServerBench) -> None:
     """The first welcome of a client: a fresh place, its own user present, limits that make sense"""
     peer = await bench.join(await bench.shared_run())
     welcome = peer.welcome
-    assert welcome is not None
     require(welcome["outcome"] == "fresh", "8.13", f"outcome {welcome['outcome']} without a position")
     require(welcome["lastClientSequence"] == 0, "4.9", "lastClientSequence of a new client id is not 0")
     limits = welcome["limits"]
     require(limits["frameBytesMax"] >= 1024, "9.3", f"frameBytesMax is {limits['frameBytesMax']}")
     require(1 <= limits["unansweredMax"] <= 64, "9.3", f"unansweredMax is {limits['unansweredMax']}")
     require(limits["publishesPerS"] > 0, "9.3", f"publishesPerS is {limits['publishesPerS']}")
+    require(welcome["activeUsers"], "4.9", "activeUsers leaves the client's own user out")
     require(peer.snapshot is not None, "8.13", "no snapshot after a fresh welcome with start snapshot")
 
 
@@ -258,7 +241,6 @@ async def new_run(bench: ServerBench) -> None:
     """A new run has no events: head 0, oldest 1, an empty snapshot 0 (1.9, 1.10)"""
     peer = await bench.join(await bench.run(empty=True))
     welcome = peer.welcome
-    assert welcome is not None
     assert peer.snapshot is not None
     found = welcome["head"], welcome["oldest"], welcome["afterSequence"]
     require(found == (0, 1, 0), "4.9", f"head, oldest, afterSequence of a new run are {found}, not (0, 1, 0)")

@@ -171,7 +171,6 @@ async def size(bench: ServerBench) -> None:
     """A message of frameBytesMax bytes is taken; one of one byte more, counted in UTF-8, is refused with 4413"""
     run = await bench.shared_run()
     peer = await bench.join(run)
-    assert peer.welcome is not None
     most = peer.welcome["limits"]["frameBytesMax"]
     await peer.send_raw(_ping_of(most), type="ping", nonce=5)
     await peer.expect("pong", "3.2")

@@ -31,7 +31,6 @@ async def start(bench: ServerBench) -> None:
     before = await _filled(bench, run, 5)
     head = before["head"]
     newest = await bench.join(run, start="head")
-    assert newest.welcome is not None
     found = newest.welcome["afterSequence"]
     require(found == newest.welcome["head"] == head, "8.13", f"start head begins after {found}, the head is {head}")
     oldest = await bench.join(run, start="oldest")
@@ -52,14 +51,12 @@ async def resume(bench: ServerBench) -> None:
     """A position that is kept is resumed: exactly the events after it, no snapshot, and the same epoch and session"""
     run, name = await bench.run(), bench.client_id()
     first = await bench.join(run, client_id=name, start="head")
-    assert first.welcome is not None
     head, epoch, session = (first.welcome[key] for key in ("head", "epoch", "sessionId"))
     await first.cut()
     await _filled(bench, run, 6)
     for generation, behind in ((2, 6), (3, 2), (4, 0)):
         after = head + 6 - behind
         peer = await bench.join(run, client_id=name, generation=generation, sessionId=session, epoch=epoch, afterSequence=after)
-        assert peer.welcome is not None
         require(peer.welcome["outcome"] == "resumed", "8.14", f"the outcome is {peer.welcome['outcome']}, not resumed")
         require(peer.welcome["epoch"] == epoch, "2.7", "the epoch changed, although no history was lost")
         require(peer.welcome["sessionId"] == session, "4.9", "the session has another name after a resume (2.4)")
@@ -91,7 +88,6 @@ async def ahead(bench: ServerBench) -> None:
 
 async def _reset(peer: ServerPeer, reason: str, head: int) -> None:
     welcome = peer.welcome
-    assert welcome is not None
     found = welcome["outcome"], welcome.get("reason")
     require(found == ("reset", reason), "8.14", f"outcome and reason are {found}, not ('reset', '{reason}')")
     require(peer.snapshot is not None, "8.14", "no snapshot after a reset")
@@ -103,7 +99,6 @@ async def window(bench: ServerBench) -> None:
     """A run longer than its window: expired positions get the state, and snapshot plus events is the fold of all events"""
     run = await bench.run(empty=True)
     peer = await bench.join(run, start="head")
-    assert peer.welcome is not None
     kept = peer.welcome["limits"].get("eventsKeptMax")
     if kept is None or kept > EVENTS_KEPT_AT_MOST:
         raise NotApplicable(f"the server keeps {kept or 'an unknown number of'} events; the kit fills {EVENTS_KEPT_AT_MOST}")
@@ -121,7 +116,6 @@ async def window(bench: ServerBench) -> None:
         if after < 0:
             continue
         reader = await bench.join(run, epoch=epoch, afterSequence=after)
-        assert reader.welcome is not None
         found = reader.welcome["outcome"]
         require(found == outcome, "8.14", f"after {after}, with oldest {oldest}, the outcome is {found}, not {outcome}")
         await reader.events_up_to(total, "8.14", 15.0)
@@ -212,7 +206,6 @@ async def resume_under_load(bench: ServerBench) -> None:
     run, name, count = await bench.run(), bench.client_id(), 150
     chance = random.Random(7)
     first = await bench.join(run, client_id=name, start="head")
-    assert first.welcome is not None
     head, epoch = first.welcome["head"], first.welcome["epoch"]
     received: list[Frame] = []
     after = head
@@ -235,7 +228,6 @@ async def resume_under_load(bench: ServerBench) -> None:
             await peer.cut()
             generation += 1
             peer = await bench.join(run, client_id=name, generation=generation, epoch=epoch, afterSequence=after)
-            assert peer.welcome is not None
             found = peer.welcome["outcome"]
             require(found == "resumed", "8.14", f"the outcome is {found}, not resumed")
 
@@ -266,7 +258,6 @@ async def heartbeat(bench: ServerBench) -> None:
     run = await bench.run()
     head = (await _filled(bench, run, 2))["head"]
     peer = await bench.join(run)
-    assert peer.welcome is not None
     interval_s = peer.welcome["heartbeatMs"] / 1000
     if interval_s > 40:
         raise NotApplicable(f"heartbeatMs is {interval_s:g} s, longer than this case")
@@ -286,7 +277,6 @@ async def slow_reader(bench: ServerBench) -> None:
     slow = await bench.join(run, start="head")
     quick = await bench.join(run, start="head")
     author = await bench.join(run, start="head")
-    assert author.welcome is not None
     head, most = author.welcome["head"], author.welcome["limits"]["frameBytesMax"]
     text, count = "x" * (min(most, 65_536) - 200), 120
     for number in range(1, count + 1):
@@ -306,7 +296,6 @@ async def takes_nothing(bench: ServerBench) -> None:
     stuck = await bench.upgraded(run, receive_buffer_bytes=16_384)
     await stuck.hello(clientId=name, token=bench.token(), start="head")
     author = await bench.join(run, start="head")
-    assert author.welcome is not None
     welcome = author.welcome
     timeout_s = welcome["limits"].get("slowReaderTimeoutMs", 30_000) / 1000
     if timeout_s > 45:

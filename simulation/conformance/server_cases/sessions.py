@@ -4,7 +4,7 @@ import trio
 
 from simulation.conformance.cases import NotApplicable, Registry, require
 from simulation.conformance.frames import Frame, shorten
-from simulation.conformance.server_bench import ServerBench
+from simulation.conformance.server_bench import BAD_TOKEN, ServerBench
 
 registry: Registry[ServerBench] = Registry()
 case = registry.case
@@ -19,12 +19,10 @@ async def takeover(bench: ServerBench) -> None:
     """A hello with the same or a higher generation takes the session over; the old WebSocket is closed with 4101"""
     run, name = await bench.run(), bench.client_id()
     old = await bench.join(run, client_id=name, generation=3)
-    assert old.welcome is not None
     session = old.welcome["sessionId"]
     for generation in (3, 4, 9):
         new = await bench.join(run, client_id=name, generation=generation)
         await old.closed(4101, "8.22")
-        assert new.welcome is not None
         found = new.welcome["sessionId"]
         require(found == session, "8.22", f"the session {session} is called {found} after the takeover")
         answer = await new.publish(generation, after=0)
@@ -38,9 +36,7 @@ async def lower_generation(bench: ServerBench) -> None:
     """A hello with a lower generation than the session has is closed with 4101; the session stays where it is"""
     run, name = await bench.run(), bench.client_id()
     owner = await bench.join(run, client_id=name, generation=5)
-    late = await bench.upgraded(run)
-    await late.send("hello", protocol=1, clientId=name, generation=4, token=bench.token())
-    await late.closed(4101, "8.22")
+    await bench.turned_away(run, 4101, "8.22", clientId=name, generation=4, token=bench.token())
     await owner.alive("8.22")
 
 
@@ -65,7 +61,6 @@ async def names(bench: ServerBench) -> None:
     """A server that does not know a client takes over the session's name; the name alone gives no right (2.4)"""
     run, wanted = await bench.run(), f"session-{bench.client_id()}"
     first = await bench.join(run, sessionId=wanted)
-    assert first.welcome is not None
     found = first.welcome["sessionId"]
     require(found == wanted, "4.9", f"the unknown client named its session {wanted}, the server {found} (2.4)")
     await bench.join(run, sessionId=wanted)
@@ -78,9 +73,7 @@ async def one_user(bench: ServerBench) -> None:
     run, name = await bench.run(), bench.client_id()
     owner = await bench.join(run, client_id=name)
     await owner.publish(1)
-    thief = await bench.upgraded(run)
-    await thief.send("hello", protocol=1, clientId=name, generation=9, token=bench.token(1))
-    await thief.closed(4403, "10.3")
+    await bench.turned_away(run, 4403, "10.3", clientId=name, generation=9, token=bench.token(1))
     path = f"/api/runs/{run}/collaboration"
     body = {"clientId": name, "generation": 9, "messages": []}
     await bench.problem(4403, "10.3", "POST", f"{path}/publish", body=body, token=bench.token(1))
@@ -99,9 +92,7 @@ async def client_id_binding(bench: ServerBench) -> None:
             await owner.publish(1)
         await owner.send("bye")
         await owner.closed(1000, "4.8")
-    thief = await bench.upgraded(run)
-    await thief.send("hello", protocol=1, clientId=used, generation=9, token=bench.token(1))
-    await thief.closed(4403, "10.3")
+    await bench.turned_away(run, 4403, "10.3", clientId=used, generation=9, token=bench.token(1))
     await bench.join(run, user=1, client_id=unused)
 
 
@@ -116,7 +107,6 @@ async def takeover_in_flight(bench: ServerBench) -> None:
     settled, generation = 0, 1
     while settled < count:
         peer = await bench.join(run, client_id=name, generation=generation, start="head")
-        assert peer.welcome is not None
         taken = peer.welcome["lastClientSequence"]
         require(taken >= settled, "4.9", f"lastClientSequence is {taken}, although {settled} was accepted")
         burst = frames[settled : settled + 20]
@@ -129,7 +119,6 @@ async def takeover_in_flight(bench: ServerBench) -> None:
             settled += len(burst)
         generation += 1
     late = await bench.join(run, start="head")
-    assert late.welcome is not None
     await reader.events_up_to(late.welcome["head"])
     numbers = [event["data"]["n"] for event in reader.events]
     require(numbers == list(range(1, count + 1)), "8.2", f"the log has the publishes {numbers}")
@@ -169,7 +158,6 @@ async def silence(bench: ServerBench) -> None:
     """A client that sends nothing is closed with 4003 after silenceMaxMs; one that sends anything is not"""
     run = await bench.run()
     silent, talker = await bench.join(run), await bench.join(run)
-    assert silent.welcome is not None
     silence_s = silent.welcome["limits"].get("silenceMaxMs", 35_000) / 1000
     if silence_s > 50:
         raise NotApplicable(f"a client may be silent for {silence_s:g} s, longer than this case")
@@ -205,11 +193,9 @@ async def users(bench: ServerBench) -> None:
     """Arrivals and departures reach the others; a user with two sessions is present until both have ended"""
     run = await bench.run()
     watcher = await bench.join(run, user=0)
-    assert watcher.welcome is not None
     me = (await _user_of(bench, run, 0)), await _user_of(bench, run, 1)
     require(me[0] in watcher.welcome["activeUsers"], "4.9", "activeUsers of welcome leaves its own user out")
     first, second = await bench.join(run, user=1), await bench.join(run, user=1)
-    assert second.welcome is not None
     require(me[1] in second.welcome["activeUsers"], "4.9", "a user with a session is missing in activeUsers")
     await watcher.until(lambda: me[1] in watcher.present, f"presence of {me[1]}", "8.29", SLOWEST_PRESENCE_S)
     await first.send("bye")
@@ -229,13 +215,11 @@ async def grace(bench: ServerBench) -> None:
     user = await _user_of(bench, run, 1)
     first = await bench.join(run, user=1, client_id=name)
     await watcher.until(lambda: user in watcher.present, f"presence of {user}", "8.29", SLOWEST_PRESENCE_S)
-    assert first.welcome is not None
     await first.cut()
     heard = await watcher.quiet(QUIET_S)
     if any(user in frame.get("left", []) for frame in heard):
         raise NotApplicable("the server's grace period is shorter than this case can tell")
     second = await bench.join(run, user=1, client_id=name, generation=2)
-    assert second.welcome is not None
     found, before = second.welcome["sessionId"], first.welcome["sessionId"]
     require(found == before, "8.32", f"within the grace period the session is called {found}, not {before}")
     await second.cut()
@@ -299,7 +283,7 @@ async def new_token(bench: ServerBench) -> None:
     peer = await bench.join(run)
     await peer.send("auth", token=bench.token())
     await peer.alive("4.7")
-    await peer.send("auth", token="not-a-token-of-this-server")
+    await peer.send("auth", token=BAD_TOKEN)
     await peer.closed(4401, "8.36")
     peer = await bench.join(run)
     await peer.send("auth", token=bench.token(1))

@@ -31,8 +31,3 @@ def away_mean_s(wait_s: float, outage_mean_s: float) -> float:
     """How long a client is away that tries every `wait_s` during an exponential outage, with attempts that take no time: a
     geometric number of waits."""
     return wait_s / (1 - math.exp(-wait_s / outage_mean_s))
-
-
-def up(up_mean_s: float, down_mean_s: float) -> float:
-    """The share of time in which an on/off process is up."""
-    return up_mean_s / (up_mean_s + down_mean_s)

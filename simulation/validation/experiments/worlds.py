@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from reference.protocol.timers import NS_PER_S
-from simulation.trace.index import ClientIndex
+from simulation.trace.index import ClientIndex, TraceIndex
 from simulation.trace.trace import AttemptMade, ConnectionLeft, ConnectionLost, StateTurned
 
 
@@ -41,3 +41,8 @@ def absences(client: ClientIndex, ended_at: int) -> Iterator[Absence]:
             was_connected = is_connected
     if since is not None:
         yield Absence(since / NS_PER_S, ended_at / NS_PER_S, attempts, False)
+
+
+def all_absences(trace_index: TraceIndex) -> list[Absence]:
+    """Those of every client, client by client."""
+    return [absence for client in trace_index.clients.values() for absence in absences(client, trace_index.ended_at)]

@@ -26,7 +26,7 @@ from simulation.validation.closed_forms import clients as closed
 from simulation.validation.closed_forms import tcp
 from simulation.validation.experiment import Expected, TheoryExperiment, require, share
 from simulation.validation.experiments.network.transport import CHECKS, connected_at_s, ended_at_s
-from simulation.validation.experiments.worlds import absences
+from simulation.validation.experiments.worlds import all_absences
 from simulation.world import run
 
 CLIENTS = 20
@@ -88,7 +88,7 @@ class InTheBackground(TheoryExperiment):
             horizon_s=1000.0,
         )
         trace_index = run(scenario, seed=seed, replication=replication).trace_index
-        found = [each for client in trace_index.clients.values() for each in absences(client, trace_index.ended_at)]
+        found = all_absences(trace_index)
         require(len(found) == CLIENTS, "each client is away once")
         away = np.array([absence.duration_s for absence in found]) - self.wait_s
         return {
@@ -165,7 +165,7 @@ class AfterFailover(TheoryExperiment):
             horizon_s=100.0 + self.publish_s + self.ttl_s + 60.0,
         )
         trace_index = run(scenario, seed=seed, replication=replication).trace_index
-        found = [each for client in trace_index.clients.values() for each in absences(client, trace_index.ended_at)]
+        found = all_absences(trace_index)
         require(len(found) == CLIENTS, "each client is away once")
         away = np.array([absence.duration_s for absence in found])
         right_s = self.expected()["back after"].value

@@ -3,19 +3,18 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-import msgspec
 import numpy as np
 
 from reference.protocol.policies.reconnect import FullJitter
 from reference.protocol.timers import NS_PER_S
 from simulation.scenario.faults import LoadBalancerCut
 from simulation.scenario.scenario import Capacity, ClientPart, Scenario
-from simulation.scenario.still_world import PATIENT_CLIENT, PATIENT_SERVER, still_world
+from simulation.scenario.still_world import PATIENT_CLIENT, still_world
 from simulation.trace.trace import AttemptMade
 from simulation.validation.closed_forms import herd
 from simulation.validation.closed_forms.backoff import Wait
 from simulation.validation.experiment import Expected, TheoryExperiment, require
-from simulation.validation.experiments.worlds import absences
+from simulation.validation.experiments.worlds import all_absences
 from simulation.world import Result, run
 
 CUT_AT_S = 10.0
@@ -34,11 +33,8 @@ def attempt_times_s(result: Result, since_s: float) -> np.ndarray:
 
 def spread_world(clients: int, spread_s: float) -> Scenario:
     """Clients whose first wait after a loss is uniform over the spread that the server asks for."""
-    scenario = still_world("herd", clients)
-    config = msgspec.structs.replace(PATIENT_SERVER, first_spread_s=spread_s)
-    return scenario.replace(
-        client=ClientPart(config=PATIENT_CLIENT), server=msgspec.structs.replace(scenario.server, config=config)
-    )
+    scenario = still_world("herd", clients, client=ClientPart(config=PATIENT_CLIENT))
+    return scenario.replace({"server.config.first_spread_s": spread_s})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,12 +103,7 @@ class AfterALongOutage(TheoryExperiment):
             settle_s=2 * (self.floor_s + self.cap_s),
         )
         result = run(scenario, seed=seed, replication=replication)
-        back = [
-            absence.end_s - end_s
-            for client in result.trace_index.clients.values()
-            for absence in absences(client, result.trace_index.ended_at)
-            if absence.has_returned
-        ]
+        back = [absence.end_s - end_s for absence in all_absences(result.trace_index) if absence.has_returned]
         require(len(back) == self.clients, "everyone is back")
         times = attempt_times_s(result, end_s - window_s)
         return {
@@ -141,22 +132,15 @@ class AcceptRate(TheoryExperiment):
         }
 
     def observe(self, seed: int, replication: int) -> dict[str, float]:
-        scenario = spread_world(self.clients, self.spread_s)
-        server = msgspec.structs.replace(scenario.server, capacity=Capacity(accepts_per_s=self.accepts_per_s))
-        cut_at_s = 2 * self.clients / self.accepts_per_s
-        scenario = scenario.replace(
-            server=server, faults=(LoadBalancerCut(at_s=cut_at_s),), settle_s=2 * self.clients / self.accepts_per_s
+        cut_at_s = settle_s = 2 * self.clients / self.accepts_per_s
+        scenario = spread_world(self.clients, self.spread_s).replace(
+            {"server.capacity": Capacity(accepts_per_s=self.accepts_per_s)},
+            faults=(LoadBalancerCut(at_s=cut_at_s),),
+            settle_s=settle_s,
         )
         result = run(scenario, seed=seed, replication=replication)
         came_s = attempt_times_s(result, cut_at_s) - cut_at_s
-        taken_s = np.array(
-            [
-                absence.end_s - cut_at_s
-                for client in result.trace_index.clients.values()
-                for absence in absences(client, result.trace_index.ended_at)
-                if absence.has_returned
-            ]
-        )
+        taken_s = np.array([absence.end_s - cut_at_s for absence in all_absences(result.trace_index) if absence.has_returned])
         require(len(came_s) == len(taken_s) == self.clients, "each tries once and is taken")
         return {
             "the last is taken": float(taken_s.max()),

@@ -8,7 +8,7 @@ import msgspec
 from reference.protocol.timers import NS_PER_S
 from simulation.scenario.paths import OnOffMarkov
 from simulation.scenario.scenario import ClientPart, Group
-from simulation.scenario.still_world import AT_ONCE, PATIENT_CLIENT, PATIENT_SERVER, QUIET, still_world
+from simulation.scenario.still_world import AT_ONCE, PATIENT_CLIENT, QUIET, still_world
 from simulation.trace.trace import Delivered
 from simulation.validation.closed_forms import onoff, staleness
 from simulation.validation.experiment import Expected, TheoryExperiment, require
@@ -46,9 +46,8 @@ class LateEvents(TheoryExperiment):
         over_s = warm_up_s + lasts_s
         last_comes_s = over_s + 20 * (self.off_mean_s + away_s)  # so that no absence is cut short by the end
         network = OnOffMarkov(up_mean_s=self.on_mean_s, down_mean_s=self.off_mean_s, effect="cut")
-        scenario = still_world("late", 1)
-        config = msgspec.structs.replace(PATIENT_SERVER, first_spread_s=policy.first_spread_s)
-        scenario = scenario.replace(
+        scenario = still_world("late", 1).replace(
+            {"server.config.first_spread_s": policy.first_spread_s},
             groups=(
                 Group(name="reader", clients=self.clients, path=AT_ONCE, arrive_within_s=0.0, availability=network),
                 Group(
@@ -59,7 +58,6 @@ class LateEvents(TheoryExperiment):
                 ),
             ),
             client=ClientPart(config=PATIENT_CLIENT, policy=policy.shipped),
-            server=msgspec.structs.replace(scenario.server, config=config),
             horizon_s=last_comes_s,
             settle_s=100 * away_s,
         )

@@ -8,18 +8,17 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-import msgspec
 import numpy as np
 
 from simulation.random import RandomStreams
 from simulation.scenario.faults import Fault, Path, Refuse, Reset
 from simulation.scenario.scenario import ClientPart, Scenario
-from simulation.scenario.still_world import PATIENT_CLIENT, PATIENT_SERVER, still_world
+from simulation.scenario.still_world import PATIENT_CLIENT, still_world
 from simulation.validation.closed_forms import backoff
 from simulation.validation.closed_forms.backoff import Schedule, Wait
 from simulation.validation.experiment import Expected, TheoryExperiment, require, share
 from simulation.validation.experiments.clients.policies import POLICIES
-from simulation.validation.experiments.worlds import absences
+from simulation.validation.experiments.worlds import all_absences
 from simulation.world import run
 
 CUT_AT_S = 10.0
@@ -82,7 +81,7 @@ class AfterAnOutage(TheoryExperiment):
     def observe(self, seed: int, replication: int) -> dict[str, float]:
         result = run(self._scenario(seed, replication), seed=seed, replication=replication)
         trace_index = result.trace_index
-        found = [absence for client in trace_index.clients.values() for absence in absences(client, trace_index.ended_at)]
+        found = all_absences(trace_index)
         require(len(found) == self.clients, "each client is away once")
         returned = np.array([absence.has_returned for absence in found])
         attempts = np.array([absence.attempts for absence in found])
@@ -96,12 +95,9 @@ class AfterAnOutage(TheoryExperiment):
     def _scenario(self, seed: int, replication: int) -> Scenario:
         policy = POLICIES[self.policy]
         scenario = still_world("after_an_outage", self.clients, Path(latency_s=self.latency_s))
-        server = msgspec.structs.replace(
-            scenario.server, config=msgspec.structs.replace(PATIENT_SERVER, first_spread_s=policy.first_spread_s)
-        )
         return scenario.replace(
+            {"server.config.first_spread_s": policy.first_spread_s},
             client=ClientPart(config=PATIENT_CLIENT, policy=policy.shipped),
-            server=server,
             faults=outages(seed, replication, self.clients, self.outage_mean_s),
             settle_s=60 * self.outage_mean_s + 3600,
         )

@@ -68,14 +68,11 @@ class ServerQueue(TheoryExperiment):
     def observe(self, seed: int, replication: int) -> dict[str, float]:
         warm_up_s, lasts_s = 50 * self.service_s / (1 - self.load), self.frames / self._arrivals_per_s
         warm_up_s = math.ceil(10 + warm_up_s)
-        scenario = still_world("server_queue", CLIENTS)
-        scenario = scenario.replace(
+        config = msgspec.structs.replace(PATIENT_SERVER, cursor_interval_s=NEVER_S, frames_per_s=1e6, frame_burst=10**6)
+        capacity = Capacity(frame_cost=distribution_of(self.law, self.service_s))
+        scenario = still_world("server_queue", CLIENTS).replace(
+            {"server.config": config, "server.capacity": capacity},
             client=ClientPart(config=msgspec.structs.replace(PATIENT_CLIENT, cursor_interval_s=0.0)),
-            server=msgspec.structs.replace(
-                scenario.server,
-                config=msgspec.structs.replace(PATIENT_SERVER, cursor_interval_s=NEVER_S, frames_per_s=1e6, frame_burst=10**6),
-                capacity=Capacity(frame_cost=distribution_of(self.law, self.service_s)),
-            ),
             workload=msgspec.structs.replace(QUIET, cursor_per_s=self._arrivals_per_s / CLIENTS),
             sample_interval_s=1 / SAMPLES_PER_S,
             horizon_s=warm_up_s + lasts_s,

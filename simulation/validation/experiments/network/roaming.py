@@ -4,12 +4,11 @@ exponential times, and going off resets its connection and refuses new ones."""
 from dataclasses import dataclass
 from typing import ClassVar
 
-import msgspec
 import numpy as np
 
 from simulation.scenario.paths import OnOffMarkov
 from simulation.scenario.scenario import ClientPart
-from simulation.scenario.still_world import PATIENT_CLIENT, PATIENT_SERVER, still_world
+from simulation.scenario.still_world import PATIENT_CLIENT, still_world
 from simulation.validation.closed_forms import onoff
 from simulation.validation.experiment import Expected, TheoryExperiment, require
 from simulation.validation.experiments.clients.policies import POLICIES
@@ -41,13 +40,11 @@ class OnAndOff(TheoryExperiment):
 
     def observe(self, seed: int, replication: int) -> dict[str, float]:
         policy = POLICIES[self.policy]
-        scenario = still_world("on_and_off", self.clients)
         away_s = onoff.reconnect(policy.schedule, self.on_mean_s, self.off_mean_s).time_mean_s
-        config = msgspec.structs.replace(PATIENT_SERVER, first_spread_s=policy.first_spread_s)
-        scenario = scenario.replace(
+        scenario = still_world("on_and_off", self.clients).replace(
+            {"server.config.first_spread_s": policy.first_spread_s},
             availability=OnOffMarkov(up_mean_s=self.on_mean_s, down_mean_s=self.off_mean_s, effect="cut"),
             client=ClientPart(config=PATIENT_CLIENT, policy=policy.shipped),
-            server=msgspec.structs.replace(scenario.server, config=config),
             horizon_s=6 * (self.absences + 1) * (self.on_mean_s + away_s),
         )
         trace_index = run(scenario, seed=seed, replication=replication).trace_index

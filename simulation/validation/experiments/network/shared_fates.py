@@ -19,6 +19,7 @@ from simulation.scenario.scenario import Capacity, ClientPart, Group, Region
 from simulation.scenario.still_world import PATIENT_CLIENT, still_world
 from simulation.trace.trace import FaultHappened
 from simulation.validation.closed_forms import clients as closed
+from simulation.validation.closed_forms.onoff import availability
 from simulation.validation.experiment import Expected, TheoryExperiment, require, share
 from simulation.validation.experiments.network.queueing import LawName, distribution_of
 from simulation.validation.experiments.network.transport import CHECKS, connected_at_s
@@ -108,7 +109,7 @@ class CorrelatedOutages(TheoryExperiment):
     clients: int = 3
 
     def expected(self) -> dict[str, Expected]:
-        own, cell, region = (closed.up(each_s, self.down_s) for each_s in (self.own_up_s, self.cell_up_s, self.region_up_s))
+        own, cell, region = (availability(each_s, self.down_s) for each_s in (self.own_up_s, self.cell_up_s, self.region_up_s))
         alone = own * cell * region
         return {
             "P(down)": Expected(1 - alone, "", 0.03),
