@@ -1,8 +1,8 @@
 """Server processes that are killed again and again while clients work, and a record of it all.
 
-Processes, clients and record are those of a run of real processes (`simulation.processes`); there is no emulator, because here
-the servers are what fails. Each life of a server ends at a random moment; with several of them, one after the other is killed,
-and its clients find another. Then everybody has a bounded time to come to rest, and what the store holds is read.
+Processes, clients and record are those of a run of real processes; there is no emulator, because here the servers
+fail. Each life of a server ends at a random moment; with several of them, one after the other is killed, and its
+clients find another. Then all clients have a bounded time to settle, and the content of the store is read.
 """
 
 from collections.abc import AsyncIterator
@@ -21,7 +21,7 @@ from reference.store import open_store
 from reference.store.kept import parsed
 from simulation.processes.demo.parameters import PARAMETERS
 from simulation.processes.participant import Participant
-from simulation.processes.quiescence import come_to_rest, unrest
+from simulation.processes.real_run import settle, unsettled
 from simulation.processes.recorder import Recorder
 from simulation.processes.run_plan import ClientPlan
 from simulation.processes.server_process import ServerPlace, ServerProcess, open_server_process
@@ -38,7 +38,7 @@ WAITING_MAX = 40
 """Publishes of one client that may be without an answer before it makes no more."""
 LIFE_S = 0.15, 0.9
 """From a server's first connection to its end, drawn evenly from this."""
-REST_S_MAX = 60.0
+SETTLE_S_MAX = 60.0
 ANSWER_S_MAX = 60.0
 """Until a publish is accepted after a kill. Both are for a machine with much else to do."""
 
@@ -59,7 +59,7 @@ class Played:
     kills: int
     accepted: int
     late: tuple[str, ...]
-    """Who was not at rest in the end, a sentence for each."""
+    """The clients that had not settled at the end, a sentence for each."""
     stored: tuple[Event, ...] = ()
     """What the store holds in the end."""
     gaps_s: list[float] = field(default_factory=list)
@@ -91,9 +91,9 @@ async def crash(store: str, directory: Path, *, ports: list[int], kills: int, se
             )
             participants.append(late)
             nursery.start_soon(perform, late, ports, run_id, recorder, random_source, is_worked, is_over)
-            with trio.move_on_after(REST_S_MAX):
-                await come_to_rest(participants, recorder)
-            played.late = tuple(unrest(participants, recorder))
+            with trio.move_on_after(SETTLE_S_MAX):
+                await settle(participants, recorder)
+            played.late = tuple(unsettled(participants, recorder))
             recorder.end()
             is_over.set()
         for server in lives:
