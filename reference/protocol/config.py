@@ -77,7 +77,7 @@ class ClientConfig(_Config, frozen=True):  # 9.2
 
     inbox_held_max: Positive = 256
     ack_interval_s: Seconds = 1.0
-    ack_events: Positive = 64
+    ack_events: Positive = 1024
     round_trip_samples_max: Positive = 100
     start: Start = "snapshot"
     refreshes_token: bool = False

@@ -4,7 +4,8 @@
     outcome.points, outcome.pairs("interruption_p99_s")
 
 Read `experiment` first; `design` chooses the points, `execution` runs them, `statistics` computes intervals; `study` is the file
-that `steadywire sweep` reads, `fluid` a storm without machines. `tuning` builds on them.
+that `steadywire sweep` reads, `fluid` a storm without machines, `recorded` figures of runs of real processes. `tuning` builds on
+them.
 """
 
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from simulation.studies.design import Choice, Range, grid, latin_hypercube, sobol
     from simulation.studies.execution import Progress
     from simulation.studies.experiment import Experiment, Outcome, Precision
-    from simulation.studies.plots import distributions, dots, returns
+    from simulation.studies.plots import distributions, dots
     from simulation.studies.statistics import (
         Interval,
         all_pairs,
@@ -51,7 +52,6 @@ __all__ = [
     "paired",
     "paired_interval",
     "quantile_interval",
-    "returns",
     "settings",
     "sobol",
     "sweep",
@@ -83,7 +83,6 @@ __getattr__, __dir__ = imported_on_use(
         "paired": "simulation.studies.sweeping:paired",
         "paired_interval": "simulation.studies.statistics:paired_interval",
         "quantile_interval": "simulation.studies.statistics:quantile_interval",
-        "returns": "simulation.studies.plots:returns",
         "settings": "simulation.studies.tuning.report:settings",
         "sobol": "simulation.studies.design:sobol",
         "sweep": "simulation.studies.sweeping:sweep",

@@ -12,7 +12,7 @@ import pickle
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -78,7 +78,6 @@ class Backend:
 
     workers: int = 1
     dask: str | None = None
-    _own: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         if self.workers != -1 and not 1 <= self.workers <= 1024:
@@ -131,24 +130,25 @@ class Backend:
 
 
 class Rows:
-    """The finished rows in a folder, or in memory if there is none. Rows are never changed, only added."""
+    """The finished rows in a folder, or in memory if there is none. The folder is read once, here; rows are only added."""
 
-    def __init__(self, folder: Path | None) -> None:
-        self._folder = folder
+    def __init__(self, folder: str | Path | None) -> None:
+        self._folder = None if folder is None else Path(folder)
         self._waiting: list[Row] = []
         self._written_at = time.monotonic()
         self.by_digest: dict[str, Row] = {}
-        if folder is not None:
+        if self._folder is not None:
             try:
-                folder.mkdir(parents=True, exist_ok=True)
+                self._folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise ConfigError(f"cannot make the folder {folder}: {error.strerror or error}; name another") from None
-            self._read(folder)
+            self._read(self._folder)
 
     def add(self, rows: Sequence[tuple[str, Row]]) -> None:
         for digest, row in rows:
             self.by_digest[digest] = row
-            self._waiting.append({"task": digest, **row})
+            if self._folder is not None:
+                self._waiting.append({"task": digest, **row})
         if time.monotonic() - self._written_at > CHECKPOINT_S:
             self.write()
 
@@ -174,36 +174,33 @@ class Rows:
                 raise ConfigError(f"{path} cannot be read ({error}); remove it, and its runs are repeated") from None
             for row in table.to_dict("records"):
                 digest = str(row.pop("task"))
-                self.by_digest[digest] = {str(name): _none_for_nan_text(value) for name, value in row.items()}
+                # an empty text may come back from Parquet as None; a missing number stays NaN
+                self.by_digest[digest] = {str(name): "" if value is None else value for name, value in row.items()}
 
 
-def carry_out(
-    run: Run, tasks: Sequence[Task], backend: Backend, *, folder: Path | None = None, report: Report | None = None
-) -> list[Row]:
-    """The rows of all tasks, in their order; those in the folder are not run again. Raises ConfigError.
+def carry_out(run: Run, tasks: Sequence[Task], backend: Backend, rows: Rows, report: Report | None = None) -> list[Row]:
+    """The rows of all tasks, in their order; those that `rows` has are not run again. Raises ConfigError.
 
     An interruption (KeyboardInterrupt) leaves finished rows in the folder.
     """
-    rows = Rows(folder)
     digests = [task.digest for task in tasks]
     missing = [task for task, digest in zip(tasks, digests, strict=True) if digest not in rows.by_digest]
-    resumed, began = len(tasks) - len(missing), time.monotonic()
-    done = failed = 0
+    resumed, began, done = len(tasks) - len(missing), time.monotonic(), 0
     failed = sum(bool(rows.by_digest[digest].get("error")) for digest in digests if digest in rows.by_digest)
 
-    def tell() -> None:
+    def report_progress() -> None:
         if report is not None:
             elapsed_s = time.monotonic() - began
             remaining_s = elapsed_s / done * (len(missing) - done) if done else None
             report(Progress(resumed + done, len(tasks), failed, resumed, elapsed_s, remaining_s))
 
-    tell()
+    report_progress()
     try:
         for finished in backend.map(run, missing):
             rows.add(finished)
             done += len(finished)
             failed += sum(bool(row.get("error")) for _, row in finished)
-            tell()
+            report_progress()
     finally:
         rows.write()
     return [rows.by_digest[digest] for digest in digests]
@@ -237,11 +234,6 @@ def _pieces(tasks: Sequence[Task], workers: int) -> Iterator[list[Task]]:
     size = min(CHUNK_MAX, max(1, len(tasks) // (workers * CHUNKS_PER_WORKER)))
     for start in range(0, len(tasks), size):
         yield list(tasks[start : start + size])
-
-
-def _none_for_nan_text(value: Any) -> Any:
-    """Parquet returns a missing text as NaN or None; a missing number stays NaN."""
-    return "" if value is None else value
 
 
 def pickled(value: Any) -> bytes:

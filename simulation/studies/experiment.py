@@ -18,10 +18,11 @@ import difflib
 import json
 import math
 import pickle
+import time
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal
@@ -36,7 +37,7 @@ from simulation.scenario.scaling import EXTENSIVE, scaled
 from simulation.scenario.scenario import Group, Scenario, parse_scenario
 from simulation.studies import execution, statistics
 from simulation.studies.design import Point, points_of
-from simulation.studies.execution import VERSION, Backend, Report, Row, Task
+from simulation.studies.execution import VERSION, Backend, Report, Row, Rows, Task
 from simulation.studies.figures import DERIVED
 from simulation.studies.statistics import CONFIDENCE, Interval
 from simulation.world import Result, World
@@ -102,12 +103,7 @@ class Experiment:
         names = [name_of(figure) for figure in self.figures]
         if len(set(names)) < len(names):
             raise ConfigError(f"two figures have the same name: {', '.join(names)}; name the functions apart")
-        for name in names:
-            known = (*summary_columns(), *DERIVED)
-            if name in self.figures and name not in known:
-                near = difflib.get_close_matches(name, known, 1)
-                advice = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
-                raise ConfigError(f"there is no figure {name!r}; {advice}")
+        check_figures(self.figures)
         _ = self.scenarios  # a point without a valid scenario is refused before anything runs
 
     @property
@@ -129,12 +125,10 @@ class Experiment:
 
     def estimate_s(self, *, workers: int = 1) -> float:
         """The approximate duration, in seconds, from one run of the first point and one of the last."""
-        import time
-
         began = time.perf_counter()
-        for scenario in {self.scenarios[0], self.scenarios[-1]}:
+        for scenario in (self.scenarios[0], self.scenarios[-1]):
             World(scenario, 0).run()
-        each_s = (time.perf_counter() - began) / len({self.scenarios[0], self.scenarios[-1]})
+        each_s = (time.perf_counter() - began) / 2
         return each_s * len(self.points) * self.replications / Backend(workers).processes
 
     def run(
@@ -142,19 +136,20 @@ class Experiment:
         *,
         workers: int = 1,
         dask: str | None = None,
-        folder: str | Path | None = None,
+        folder: str | Path | Rows | None = None,
         report: Report | None = None,
     ) -> "Outcome":
-        """Run everything that is not in `folder` yet; see `execution` for workers, dask and folder. Raises ConfigError.
+        """Run everything that is not in `folder` yet (a folder, or the `Rows` read from one); see `execution` for workers, dask
+        and folder. Raises ConfigError.
 
         `report`: called with the progress. The rows do not depend on workers, order or backend.
         """
         backend = Backend(workers, dask)
-        place = None if folder is None else Path(folder)
+        finished = folder if isinstance(folder, Rows) else Rows(folder)
         counts = [self.replications] * len(self.points)
         while True:
             tasks = list(self._tasks(counts))
-            rows = execution.carry_out(run_task, tasks, backend, folder=place, report=report)
+            rows = execution.carry_out(run_task, tasks, backend, finished, report)
             outcome = Outcome(self, tuple(self._row(task, row) for task, row in zip(tasks, rows, strict=True)))
             more = outcome._more_needed(counts)
             if more == counts:
@@ -342,8 +337,8 @@ class Outcome:
 
 def run_task(task: Task) -> Row:
     """One run, in any process: its digests, violated guarantees and figures; an error in place of an exception."""
-    scenario = parse_scenario(task.scenario)
-    row: Row = {"seed": scenario.seed, "replication": task.replication, "scenario": scenario.digest()}
+    scenario, digest = _parsed(task.scenario)
+    row: Row = {"seed": scenario.seed, "replication": task.replication, "scenario": digest}
     try:
         result = World(scenario, task.replication).run()
         figures: tuple[Figure, ...] = pickle.loads(task.figures)
@@ -355,6 +350,13 @@ def run_task(task: Task) -> Row:
         }
     except Exception as error:  # any exception of one run is recorded in its row
         return row | {"trace": "", "violated": "", "error": f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]}
+
+
+@lru_cache(maxsize=8)
+def _parsed(text: str) -> tuple[Scenario, str]:
+    """A scenario and its digest, computed once for all replications of a point."""
+    scenario = parse_scenario(text)
+    return scenario, scenario.digest()
 
 
 def figures_of(result: Result, figures: Sequence[Figure]) -> Row:
@@ -378,6 +380,16 @@ def figures_of(result: Result, figures: Sequence[Figure]) -> Row:
         else:
             row[name_of(figure)] = np.asarray(value, dtype=float).tolist()
     return row
+
+
+def check_figures(figures: Iterable[Figure]) -> None:
+    """Raise ConfigError for a name that is no figure."""
+    for name in (figure for figure in figures if isinstance(figure, str)):
+        known = (*summary_columns(), *DERIVED)
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            advice = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+            raise ConfigError(f"there is no figure {name!r}; {advice}")
 
 
 @cache

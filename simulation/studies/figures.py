@@ -1,12 +1,12 @@
 """Figures of one run that a study file can name, in addition to the columns of the summary: costs and alerts.
 
-recovery_p99_s                 99 % of all interruptions were over after this; infinite if more than 1 % never ended, 0 if no
-client                                was cut off
+recovery_p99_s                 99 % of all interruptions were over after this; infinite if more than 1 % never ended, 0 if there
+                               was none
 downtime_s_per_client_hour     time in which a client had no transport
 storm_peak_per_s               WebSocket attempts in the busiest second after the first fault began
 accept_queue_max               the most connections that waited to be accepted (0 without a capacity)
 attempts_per_client_hour       WebSocket attempts and starts of polling
-pings_per_client_hour          answered pings, the cost of the heartbeat
+pings_per_connected_hour       answered pings while a WebSocket was open, the cost of the heartbeat
 server_busy_s_per_client_hour  processor time of the server (0 without a capacity)
 alerts_MEASURE                 how often a measure crossed the brief's alert threshold (`simulation.results.measures`);
                                NaN if the run kept no messages to compute it
@@ -69,10 +69,11 @@ def attempts_per_client_hour(result: Result, frames: Frames) -> float:
     return len(frames["attempts"]) / _client_hours(result)
 
 
-def pings_per_client_hour(result: Result, frames: Frames) -> float:
-    measured = result.trace_index.measured
+def pings_per_connected_hour(result: Result, frames: Frames) -> float:
+    measured, held = result.trace_index.measured, frames["connections"]
     answered = len(frames["round_trips"]) if measured is None else measured.round_trip.histogram().count
-    return answered / _client_hours(result)
+    connected_s = float(held[held["transport"] == "websocket"]["duration_s"].sum())
+    return answered / connected_s * HOUR_S if connected_s else 0.0
 
 
 def server_busy_s_per_client_hour(result: Result, _: Frames) -> float:
@@ -95,7 +96,7 @@ DERIVED: dict[str, Callable[[Result, Frames], float]] = {
     "storm_peak_per_s": storm_peak_per_s,
     "accept_queue_max": accept_queue_max,
     "attempts_per_client_hour": attempts_per_client_hour,
-    "pings_per_client_hour": pings_per_client_hour,
+    "pings_per_connected_hour": pings_per_connected_hour,
     "server_busy_s_per_client_hour": server_busy_s_per_client_hour,
     **{f"alerts_{measure}": functools.partial(_alerts, measure) for measure in MEASURES},
 }

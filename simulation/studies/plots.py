@@ -1,4 +1,4 @@
-"""Figures of several runs or scenarios side by side: dots with intervals, distributions, and the return of all clients.
+"""Figures of several runs or scenarios side by side: dots with intervals, and distributions.
 
 Each takes tidy frames and returns a matplotlib figure with labelled axes.
 """
@@ -11,10 +11,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from simulation.results.notebooks.figure import OKABE_ITO, ShownFigure, style
+from simulation.results.figure import OKABE_ITO, ShownFigure, style
 from simulation.studies.sweeping import interval
 
-COLOURS = OKABE_ITO
 ROW_INCHES = 0.34
 
 
@@ -59,7 +58,7 @@ def distributions(
         ascending = np.sort(np.asarray(values, dtype=float))
         above = 1 - np.arange(len(ascending)) / len(ascending)
         dashes = ("-", "--", "-.", ":")[place % 4]  # so that colour is not the only difference
-        colour, count = COLOURS[place % len(COLOURS)], len(ascending)
+        colour, count = OKABE_ITO[place % len(OKABE_ITO)], len(ascending)
         axes.step(ascending, above, where="post", color=colour, ls=dashes, lw=1.7, label=f"{name} ({count})")
     if line is not None:
         axes.axvline(line[0], color="black", lw=0.8, ls=":")
@@ -69,34 +68,4 @@ def distributions(
     axes.set_title(title, loc="left")
     axes.grid(which="both", alpha=0.2)
     figure.legend(frameon=False, ncols=2, loc="outside lower center")
-    return figure
-
-
-def returns(back_s: Mapping[str, Sequence[float]], clients: int, *, title: str) -> Figure:
-    """For each name, the share of all clients that was back by each time after the end of the fault.
-
-    `back_s`: for each name the seconds of the clients that came back; the others count as never back.
-    """
-    columns = 3
-    lines = -(-len(back_s) // columns)
-    figure = ShownFigure(figsize=(9, 1.15 * lines + 1), layout="constrained")
-    grid: Any = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
-    most = max((max(values, default=1.0) for values in back_s.values()), default=1.0)
-    for axes, (name, values) in zip(grid.flat, back_s.items(), strict=False):
-        ascending = np.sort(np.maximum(np.asarray(values, dtype=float), 0.01))
-        axes.step(ascending, np.arange(1, len(ascending) + 1) / clients, where="post", color=COLOURS[0], lw=1.5)
-        axes.fill_between(ascending, np.arange(1, len(ascending) + 1) / clients, step="post", color=COLOURS[0], alpha=0.15, lw=0)
-        axes.set(xscale="log", xlim=(0.01, 1.5 * most), ylim=(0, 1.05))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.set_title(name, loc="left", fontsize=9)
-        axes.set_xlabel("after the end of the trouble (s)")
-        axes.set_ylabel("back (1)")
-        axes.grid(alpha=0.25)
-    for axes in list(grid.flat)[len(back_s) :]:
-        axes.remove()
-    for line, row in enumerate(grid):  # all share their axes: label only the outer ones
-        for column, axes in enumerate(row):
-            axes.xaxis.label.set_visible(line == lines - 1)
-            axes.yaxis.label.set_visible(column == 0)
-    figure.suptitle(title, x=0.01, ha="left")
     return figure

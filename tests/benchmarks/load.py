@@ -22,16 +22,19 @@ import socket
 import statistics
 import struct
 import time
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from reference.protocol.config import ClientConfig
+
 _NUMBER = re.compile(rb'"n":([0-9]+),"at":([0-9]+),')
 _SEQUENCE = re.compile(rb'"(?:sequenceNumber|seq)":([0-9]+)')
 _EPOCH = re.compile(rb'"epoch":"([^"]+)"')
-ACK_EVENTS = 64
-"""As a client of ours acknowledges."""
+ACK_EVENTS, ACK_INTERVAL_S = ClientConfig().ack_events, ClientConfig().ack_interval_s
+"""As a client of ours acknowledges: after so many events, or so long after the first of them."""
 PADDING = "x" * 60
 CONNECT_S_MAX = 60.0
 SETTLE_S_MAX = 60.0
@@ -51,6 +54,7 @@ class Steadywire:
 
     path = "/ws/runs/{room}/collaboration"
     headers = "Sec-WebSocket-Protocol: collab.v1.json\r\nAuthorization: Bearer dev:load\r\n"
+    greeting = b""
     ready = b'"type":"welcome"'
     acknowledges = True
 
@@ -58,6 +62,9 @@ class Steadywire:
         hello: dict[str, Any] = {"type": "hello", "protocol": 1, "clientId": reader.name, "generation": reader.generation}
         position = {"start": "head"} if reader.sequence is None else {"epoch": reader.epoch, "afterSequence": reader.sequence}
         return [json.dumps(hello | position).encode()]
+
+    def join(self, reader: "Reader", room: str) -> list[bytes]:
+        return []
 
     def publish(self, reader: "Reader", room: str, data: str) -> bytes:
         return b'{"type":"publish","clientSequence":%d,"eventType":"CHAT","data":%s}' % (reader.published, data.encode())
@@ -71,11 +78,16 @@ class Json:
 
     path = "/"
     headers = ""
+    greeting = b""
     ready = b'"joined"'
     acknowledges = False
 
     def hello(self, reader: "Reader", room: str) -> list[bytes]:
         return [json.dumps({"t": "join", "room": room, "since": reader.sequence}).encode()]
+
+    def join(self, reader: "Reader", room: str) -> list[bytes]:
+        """What follows the server's greeting."""
+        return []
 
     def publish(self, reader: "Reader", room: str, data: str) -> bytes:
         return f'{{"t":"pub","room":"{room}","d":{data}}}'.encode()
@@ -88,9 +100,13 @@ class SocketIo(Json):
     """Socket.IO, protocol 5 over WebSocket."""
 
     path = "/socket.io/?EIO=4&transport=websocket"
+    greeting = b'40{"sid"'
 
     def hello(self, reader: "Reader", room: str) -> list[bytes]:
-        return [b"40", f"42{json.dumps(['join', room, reader.sequence])}".encode()]
+        return [b"40"]
+
+    def join(self, reader: "Reader", room: str) -> list[bytes]:
+        return [f"42{json.dumps(['join', room, reader.sequence])}".encode()]
 
     def publish(self, reader: "Reader", room: str, data: str) -> bytes:
         return f'42["pub","{room}",{data}]'.encode()
@@ -109,6 +125,7 @@ class Reader:
     epoch: str | None = None
     link: socket.socket | None = None
     is_upgraded: bool = False
+    is_greeted: bool = False
     is_ready: bool = False
     published: int = 0
     delivered: int = 0
@@ -118,7 +135,33 @@ class Reader:
     tail: bytes = b""
     unsent: bytearray = field(default_factory=bytearray)
     acknowledged: int = 0
+    acknowledged_at: float = 0.0
     latencies_ms: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Events in the bytes of one read. tail: what an event that continues in the next read begins with."""
+
+    numbers: list[int]
+    sent_at: list[int]
+    sequence: int | None
+    is_gapless: bool
+    tail: bytes
+
+    @classmethod
+    def of(cls, data: bytes) -> "Found":
+        found = _NUMBER.findall(data)
+        numbers = [int(number) for number, _ in found]
+        sequences = _SEQUENCE.findall(data)
+        last = data.rfind(b'"n":')
+        return cls(
+            numbers,
+            [int(at) for _, at in found],
+            int(sequences[-1]) if sequences else None,
+            not numbers or numbers == list(range(numbers[0], numbers[0] + len(numbers))),
+            data[last:] if last >= 0 and _NUMBER.match(data, last) is None else data[-8:],
+        )
 
 
 class Load:
@@ -131,6 +174,7 @@ class Load:
         self._is_socketio = speaks == "socketio"
         self._measures_latency = measures_latency
         self._selector = selectors.DefaultSelector()
+        self._recent: deque[tuple[bytes, Found]] = deque(maxlen=16)
         self.ready = 0
         self.publishers = 1
         """Number n comes from publisher n modulo this."""
@@ -143,7 +187,7 @@ class Load:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with contextlib.suppress(BlockingIOError):
             sock.connect(("127.0.0.1", self._port))
-        reader.is_upgraded = reader.is_ready = False
+        reader.is_upgraded = reader.is_greeted = reader.is_ready = False
         reader.tail = b""
         key = base64.b64encode(os.urandom(16)).decode()
         head = (
@@ -224,6 +268,10 @@ class Load:
             reader.is_upgraded = True
             for message in self.protocol.hello(reader, self.room):
                 self.send(reader, message)
+        if not reader.is_greeted and self.protocol.greeting in data:
+            reader.is_greeted = True
+            for message in self.protocol.join(reader, self.room):
+                self.send(reader, message)
         place = data.find(self.protocol.ready)
         if place < 0:
             reader.tail = data
@@ -236,29 +284,39 @@ class Load:
         self._count(reader, data[place + len(self.protocol.ready) :])
 
     def _count(self, reader: Reader, data: bytes) -> None:
-        found = _NUMBER.findall(data)
-        if found:
-            self._check_order(reader, [int(number) for number, _ in found])
-            reader.delivered += len(found)
+        found = self._found(data)
+        if found.numbers:
+            self._check_order(reader, found)
+            reader.delivered += len(found.numbers)
             if self._measures_latency:
                 now = time.monotonic_ns()
-                reader.latencies_ms += [(now - int(at)) / 1e6 for _, at in found]
-            sequences = _SEQUENCE.findall(data)
-            if sequences:
-                reader.sequence = max(reader.sequence or 0, int(sequences[-1]))
-            if self.protocol.acknowledges and reader.delivered - reader.acknowledged >= ACK_EVENTS and reader.sequence:
-                reader.acknowledged = reader.delivered
+                reader.latencies_ms += [(now - at) / 1e6 for at in found.sent_at]
+            if found.sequence is not None:
+                reader.sequence = max(reader.sequence or 0, found.sequence)
+            if self.protocol.acknowledges and reader.sequence and self._is_ack_due(reader):
+                reader.acknowledged, reader.acknowledged_at = reader.delivered, time.monotonic()
                 self.send(reader, self.protocol.acknowledge(reader.sequence))
         if self._is_socketio and data[-1:] == b"2" and data[-3:-1] == b"\x81\x01":
             self.send(reader, b"3")
-        last = data.rfind(b'"n":')
-        reader.tail = data[last:] if last >= 0 and _NUMBER.match(data, last) is None else data[-8:]
+        reader.tail = found.tail
 
-    def _check_order(self, reader: Reader, numbers: list[int]) -> None:
-        step, next_numbers = self.publishers, reader.next_numbers
+    def _found(self, data: bytes) -> "Found":
+        """What is in these bytes. Readers of one room are sent the same ones, which are read once."""
+        for known, found in self._recent:
+            if known == data:
+                return found
+        found = Found.of(data)
+        self._recent.append((data, found))
+        return found
+
+    @staticmethod
+    def _is_ack_due(reader: Reader) -> bool:
+        return reader.delivered - reader.acknowledged >= ACK_EVENTS or time.monotonic() - reader.acknowledged_at >= ACK_INTERVAL_S
+
+    def _check_order(self, reader: Reader, found: "Found") -> None:
+        step, next_numbers, numbers = self.publishers, reader.next_numbers, found.numbers
         if step == 1:
-            first = next_numbers.get(0, numbers[0])
-            reader.faults += numbers != list(range(first, first + len(numbers)))
+            reader.faults += not found.is_gapless or numbers[0] != next_numbers.get(0, numbers[0])
             next_numbers[0] = numbers[-1] + 1
             return
         for number in numbers:

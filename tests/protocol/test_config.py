@@ -35,7 +35,7 @@ def test_the_defaults_of_a_client_are_the_briefs() -> None:
     assert (config.probe_interval_s, config.probe_interval_max_s, config.probe_jitter) == (15, 300, 0.25)
     assert (config.outbox_messages_max, config.outbox_bytes_max, config.outbox_age_max_s) == (1000, 1024 * 1024, 600)
     assert (config.unanswered_max, config.retry_limit, config.inbox_held_max) == (64, 3, 256)
-    assert (config.ack_interval_s, config.ack_events, config.round_trip_samples_max) == (1, 64, 100)
+    assert (config.ack_interval_s, config.ack_events, config.round_trip_samples_max) == (1, 1024, 100)
     assert (config.outbox_policy, config.start, config.tail_timeout_s) == ("reject_new", "snapshot", 2)
 
 

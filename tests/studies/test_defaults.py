@@ -29,7 +29,15 @@ def test_scores_are_relative_to_what_is_shipped() -> None:
             for name in ("first_spread_s", "fallback_after_failures", "ping_interval_s", "ping_timeout_s")
         },
     }
-    assert study().set == shipped
+    assert study().set == shipped | {"settle_s": 100}
+
+
+def test_every_setting_of_the_space_runs_for_the_same_time() -> None:
+    """Figures per client-hour are divided by the length of a run, so it must not depend on the setting."""
+    space = {path: (parameter.at(0.0), parameter.at(1.0)) for path, parameter in parameters_of(study().parameters).items()}
+    for scenario in study().scenarios_of(Path()):
+        lengths = {scenario.replace({path: ends[place] for path, ends in space.items()}).end_s for place in (0, 1)}
+        assert lengths == {scenario.end_s}
 
 
 def test_it_asks_at_least_eight_scenarios_of_the_library() -> None:

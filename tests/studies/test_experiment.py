@@ -11,7 +11,9 @@ import pytest
 
 from reference.protocol.errors import ConfigError
 from simulation import Frames, Reset, Result, Scenario
+from simulation.scenario.scenario import parse_scenario
 from simulation.studies import Experiment, Outcome, Precision, Progress, execution
+from simulation.studies import experiment as experiment_module
 from tests.simulation.worlds import QUIET, calm
 
 CAPS = [{"client.policy.cap_s": 1.0}, {"client.policy.cap_s": 30.0}]
@@ -155,6 +157,19 @@ def test_an_interrupted_experiment_goes_on_and_gives_the_same(tmp_path: Path) ->
     assert seen[-1].resumed == 6
     first, second = again.write(tmp_path / "one"), outcome().write(tmp_path / "two")
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+
+
+def test_a_scenario_is_read_once_for_all_replications(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+
+    def counted(text: str) -> Scenario:
+        read.append(text)
+        return parse_scenario(text)
+
+    monkeypatch.setattr(experiment_module, "parse_scenario", counted)
+    caps = [{"client.policy.cap_s": cap_s} for cap_s in (3.5, 4.5)]  # no other test has these scenarios
+    Experiment(short(), caps, ("latency_p95_s",), replications=3).run()
+    assert len(read) == 2
 
 
 def test_rows_of_another_question_are_not_taken(tmp_path: Path) -> None:

@@ -8,13 +8,18 @@ import pandas as pd
 import pytest
 
 from reference.protocol.errors import ConfigError
+from simulation.scenario.faults import LoadBalancerCut
 from simulation.studies import library, load_study
+from simulation.studies.statistics import Interval
 from simulation.studies.study import parse_study
 from simulation.studies.tuning import search
+from simulation.studies.tuning.presets import ratios, verdict
+from simulation.studies.tuning.presets import sentences as sentences_of_presets
 from simulation.studies.tuning.question import Constraint, Objective, Scorer, Tune
-from simulation.studies.tuning.report import comparison, conclusions, preset_sentences, write
+from simulation.studies.tuning.report import comparison, conclusions, write
 from simulation.studies.tuning.scale_check import sentences
 from simulation.studies.tuning.search import BASELINE, Tuned, tune
+from tests.simulation.worlds import QUIET, calm
 
 STUDY = """
 version = 1
@@ -118,21 +123,79 @@ def test_a_baseline_that_never_recovers_is_beaten_by_any_that_does() -> None:
     assert scorer.ratio(Objective("a"), math.inf, 0) == 1.0
 
 
-def test_a_preset_is_beaten_only_by_intervals() -> None:
-    row = {"objective": "a", "mean": 0.0, "n": 5}
-    against = pd.DataFrame(
+def against(*rows: tuple[str, str, float, float], setting: str = "tuned") -> pd.DataFrame:
+    """Comparisons: preset, objective, and the interval of the difference."""
+    return pd.DataFrame(
         [
-            {"preset": "slow", **row, "low": -0.5, "high": -0.1},
-            {"preset": "slow", **row, "objective": "b", "low": -0.1, "high": 0.1},
-            {"preset": "wild", **row, "low": -0.5, "high": -0.1},
-            {"preset": "wild", **row, "objective": "b", "low": 0.2, "high": 0.3},
-            {"preset": "same", **row, "low": -0.1, "high": 0.1},
+            {"preset": preset, "setting": setting, "objective": objective, "verdict": verdict(Interval(0.0, low, high, 5), 0.02)}
+            for preset, objective, low, high in rows
         ]
     )
-    assert preset_sentences(against) == [
-        "Better than 1 of 3 presets in an objective and worse in none: slow.",
-        "Worse than a preset in an objective: wild (b).",
+
+
+def test_a_preset_is_beaten_only_by_intervals() -> None:
+    table = against(
+        ("slow", "a", -0.5, -0.1),
+        ("slow", "b", -0.1, 0.1),
+        ("poor", "a", -0.5, -0.1),
+        ("poor", "b", -0.02, 0.02),
+        ("wild", "a", -0.5, -0.1),
+        ("wild", "b", 0.2, 0.3),
+        ("good", "a", 0.1, 0.2),
+        ("good", "b", -0.01, 0.01),
+        ("same", "a", -0.1, -0.01),
+        ("same", "b", 0.01, 0.1),
+    )
+    said = sentences_of_presets(table, "tuned", 0.02)
+    assert said == [
+        (
+            "Better than 2 of 5 presets in an objective by more than 2%, and worse in none: slow, poor. "
+            "Shown to be at most 2% worse in every objective: 1 of these."
+        ),
+        "On one front with wild (better in a; worse in b).",
+        "Better in nothing and worse than good (a).",
+        "Not told apart from same.",
     ]
+    other = against(("wild", "a", -0.5, -0.1), ("wild", "b", -0.1, 0.1), ("good", "a", -0.5, 0.5), setting="trial 3")
+    both = sentences_of_presets(pd.concat([table, other]), "tuned", 0.02)
+    assert both[:-1] == said
+    assert both[-1] == "3 of 5 presets are beaten by at least one of 2 finalists; not beaten: good, same."
+
+
+@pytest.mark.slow
+@pytest.mark.parallel
+def test_the_best_presets_run_as_often_as_the_finalists_and_are_compared_with_the_whole_front(tmp_path: Path) -> None:
+    cut = LoadBalancerCut(at_s=2.0, duration_s=0.5, share=1.0)
+    world = calm(clients=5, horizon_s=5.0, settle_s=30.0, workload=QUIET, faults=(cut,))
+    (tmp_path / "scenario.toml").write_text(world.to_toml())
+    study = msgspec.structs.replace(
+        parse_study(STUDY),
+        scenarios=("scenario.toml",),
+        parameters={"server.config.first_spread_s": {"low": 0.5, "high": 8.0}},
+        tune=Tune(
+            objectives=(Objective("recovery_p99_s"), Objective("storm_peak_per_s")),
+            trials=6,
+            replications=1,
+            finalists=3,
+            final_replications=5,
+            final_replications_max=5,
+            preset_replications=2,
+            preset_finalists=2,
+        ),
+    )
+    found = tune(study, tmp_path)
+    assert found.against is not None
+    assert set(found.against["setting"]) == {each.name for each in found.finalists if each.is_feasible}
+    runs = found.against.groupby("preset")["n"].first()
+    assert sorted(runs) == [2] * (len(runs) - 2) + [5, 5]
+    ours = found.against[found.against["preset"] == "steadywire"]
+    assert (ours[ours["setting"] == BASELINE]["verdict"] == "equal").all(), "our own preset is the setting as it is"
+
+
+def test_a_figure_without_an_end_counts_as_a_hundred_times_the_baseline() -> None:
+    scorer = Scorer(asked(), [{"a": 2.0, "b": 1.0}], [1.0], ("storm",))
+    runs = [[{"a": math.inf, "b": 1.0}, {"a": 4.0, "b": 1.0}]]
+    assert ratios(scorer, Objective("a"), runs, 2) == [100.0, 2.0]
 
 
 def test_sentences_of_scales_say_whether_a_constraint_holds() -> None:
@@ -165,7 +228,9 @@ def test_a_confirmation_needs_something_scaled(tmp_path: Path) -> None:
 
 
 def test_an_unknown_study_or_scenario_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no study is called 'balanced'; there are balancer_cut, defaults, thousand"):
+    with pytest.raises(
+        ConfigError, match="no study is called 'balanced'; there are balancer_cut, defaults, office_cut, thousand"
+    ):
         load_study(Path("balanced"))
     wrong = parse_study(STUDY.replace('scenarios = ["load_balancer_cut"]', 'scenarios = ["cut"]'))
     with pytest.raises(ConfigError, match="objective storm_peak_per_s names 'cut', which is no scenario of this study"):

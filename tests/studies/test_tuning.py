@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import random
+from collections import Counter
 from pathlib import Path
 
 import msgspec
@@ -14,15 +15,18 @@ from reference.protocol.config import ServerConfig
 from reference.protocol.errors import ConfigError
 from simulation.cli import run
 from simulation.scenario.faults import LoadBalancerCut
+from simulation.scenario.scenario import load_scenario
 from simulation.studies import Choice, Range
+from simulation.studies.execution import Row, Task
 from simulation.studies.study import load_study
 from simulation.studies.tuning import search as tuning_search
+from simulation.studies.tuning.evaluation import Evaluator
 from simulation.studies.tuning.question import Constraint, Objective, Scorer, Tune, mean_figures
 from simulation.studies.tuning.report import conclusions, settings, write
 from simulation.studies.tuning.search import BASELINE, Tuned, tune
 from simulation.studies.tuning.selection import pareto_front, select
 from simulation.studies.tuning.sensitivity import sensitivity
-from simulation.studies.tuning.space import names, point_of
+from simulation.studies.tuning.space import point_of
 from tests.simulation.worlds import QUIET, calm
 
 STUDY = """
@@ -96,11 +100,47 @@ def test_the_answer_repeats_and_goes_on_from_a_folder(tuned: Tuned, folder: Path
     assert [trial.point for trial in again.trials] == [trial.point for trial in tuned.trials]
 
 
+def test_the_rows_of_a_folder_are_read_once(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tuning makes some ten experiments in one folder. Each file is read when the tuning goes on from it, and only then."""
+    read: Counter[Path] = Counter()
+    whole = pd.read_parquet
+
+    def counted(path: Path) -> pd.DataFrame:
+        read[path] += 1
+        return whole(path)
+
+    monkeypatch.setattr(pd, "read_parquet", counted)
+    tune(load_study(folder / "study.toml"), folder, folder=tmp_path)
+    assert not read
+    tune(load_study(folder / "study.toml"), folder, folder=tmp_path)
+    files = list(tmp_path.glob("rows-*.parquet"))
+    assert len(files) >= 3, "of the baseline, the trials and the finals"
+    assert read == Counter(files)
+
+
+def test_no_run_is_repeated_without_a_folder_either(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from simulation.studies import experiment
+
+    ran: Counter[str] = Counter()
+    run_task = experiment.run_task
+
+    def counted(task: Task) -> Row:
+        ran[task.digest] += 1
+        return run_task(task)
+
+    monkeypatch.setattr(experiment, "run_task", counted)
+    study = load_study(folder / "study.toml")
+    asked = msgspec.structs.replace(study.tuning, compare_presets=True, preset_replications=2)
+    found = tune(msgspec.structs.replace(study, tune=asked), folder)
+    assert len(found.presets) > 20, "compared with the baseline, which had run in the finals"
+    assert set(ran.values()) == {1}
+
+
 def test_the_answer_is_written_as_settings_that_are_read_back(tuned: Tuned, tmp_path: Path) -> None:
-    from reference.server.settings_file import load_settings
+    from reference.server.settings import load_settings
 
     paths = write(tuned, tmp_path)
-    assert {path.name for path in paths} == {"report.html", "trials.parquet", "finalists.parquet", "client.toml", "server.toml"}
+    assert [path.name for path in paths] == ["report.html", "client.toml", "server.toml"]
     assert tuned.best is not None
     protocol: ServerConfig = load_settings(tmp_path / "server.toml").protocol
     assert protocol.first_spread_s == tuned.best.point["server.config.first_spread_s"]
@@ -113,6 +153,9 @@ def test_the_answer_is_written_as_settings_that_are_read_back(tuned: Tuned, tmp_
         assert sentence.split(",")[0] in page
     assert page.count("<img") == 2
     assert len(pd.read_parquet(tmp_path / "trials.parquet")) == 10
+    tuned_file = load_scenario(tmp_path / "scenarios" / "calm-tuned.toml")
+    assert tuned_file == tuned.tuned_scenarios[0].replace(name="calm-tuned")
+    assert load_scenario(tmp_path / "scenarios" / "calm.toml") == tuned.scenarios[0]
 
 
 def test_constraints_that_nothing_keeps_are_said(
@@ -238,7 +281,7 @@ def test_ranges_below_a_choice_exist_where_it_is_chosen() -> None:
         return 0 if isinstance(parameter, Choice) else parameter.low
 
     assert point_of(space, draw) == {"p": {"kind": "a", "x": 1}, "q": 0}
-    assert asked == ["p", "p.0.x", "q"] == list(names(space))
+    assert asked == ["p", "p.0.x", "q"]
 
 
 @pytest.mark.parametrize(
@@ -262,6 +305,19 @@ def test_a_client_that_never_falls_back_is_read_back_so(tuned: Tuned, tmp_path: 
     never = tuple(each.replace({"client.config.fallback_after_failures": None}) for each in tuned.scenarios)
     (tmp_path / "client.toml").write_text(settings(dataclasses.replace(tuned, scenarios=never))["client.toml"])
     assert ClientSettings.load(tmp_path / "client.toml").config.fallback_after_failures is None
+
+
+@pytest.mark.parametrize("seed", range(1, 7))
+def test_a_search_may_end_with_a_setting_that_makes_no_scenario(folder: Path, seed: int) -> None:
+    """The cap is 30 s and may not be below the base, so nearly half of the settings are left out: at times the last one."""
+    study = load_study(folder / "study.toml")
+    asked = msgspec.structs.replace(study.tuning, trials=5, batch=1)
+    evaluator = Evaluator(msgspec.structs.replace(study, tune=asked), folder, workers=1, dask=None, folder=None)
+    scorer = evaluator.scorer(1, fresh=False)
+    space = {"client.policy.base_s": Range(20.0, 38.0)}
+    trials = tuning_search._search(evaluator, space, seed, scorer, lambda _: None, None)
+    assert 1 <= len(trials) <= 5
+    assert all(trial.point["client.policy.base_s"] <= 30.0 for trial in trials)
 
 
 @pytest.mark.slow

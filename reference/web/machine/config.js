@@ -110,7 +110,7 @@ const SETTINGS = {
   cursorIntervalS: { default: 0.05, rule: secondsOrZero },
   inboxHeldMax: { default: 256, rule: positive },
   ackIntervalS: { default: 1, rule: seconds },
-  ackEvents: { default: 64, rule: positive },
+  ackEvents: { default: 1024, rule: positive },
   roundTripSamplesMax: { default: 100, rule: positive },
   start: { default: "snapshot", rule: oneOf("snapshot", "oldest", "head") },
   refreshesToken: { default: false, rule: trueOrFalse },

@@ -1,19 +1,16 @@
 """Evaluation of a setting in all scenarios of a study: it is run, scaled if the study says so, and scored against the
 baseline."""
 
-import functools
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from reference.protocol.errors import ConfigError
 from simulation.scenario.scaling import scaled
 from simulation.studies.design import Point
-from simulation.studies.execution import Backend, Report
+from simulation.studies.execution import Backend, Report, Rows
 from simulation.studies.experiment import Experiment
 from simulation.studies.study import Study
 from simulation.studies.tuning.question import Figures, Scorer, Tune, mean_figures
@@ -42,10 +39,12 @@ class Candidate:
 class Evaluator:
     """Runs settings in all scenarios of a study and scores them."""
 
-    def __init__(self, study: Study, folder_of_study: Path, *, workers: int, dask: str | None, folder: Path | None) -> None:
+    def __init__(self, study: Study, folder_of_study: Path, *, workers: int, dask: str | None, folder: str | Path | None) -> None:
         self.tune: Tune = study.tuning
         self.scenarios = study.scenarios_of(folder_of_study)
         self.names = tuple(scenario.name for scenario in self.scenarios)
+        if len(set(self.names)) < len(self.names):
+            raise ConfigError("two scenarios of the study have the same name; give one another with set = { name = ... }")
         named = [(f"objective {each.figure}", each.scenarios) for each in self.tune.objectives]
         named += [(f"constraint {each.figure}", each.scenarios) for each in self.tune.constraints]
         for asked, names in named:
@@ -55,13 +54,12 @@ class Evaluator:
         self._seed = study.seed
         self.processes = Backend(workers, dask).processes
         """How many runs are carried out at a time; on a cluster, at least."""
-        self._run = functools.partial(_run, workers=workers, dask=dask, folder=folder)
-        self._scorers: dict[int, Scorer] = {}
         self._weights = study.weights
         self._scales = study.scales
         self.scaled = tuple(scale != 1 for scale in study.scales)
         if self.tune.full is not None and not any(self.scaled):
             raise ConfigError("tune.full confirms a scaled answer, and no scenario of this study has a scale; leave it out")
+        self._workers, self._dask, self._rows = workers, dask, Rows(folder)
 
     def check(self, point: Point) -> str | None:
         """Why a setting has no valid scenario; None if it has one."""
@@ -89,21 +87,21 @@ class Evaluator:
             experiment = Experiment(
                 scenario, points, self.tune.figures, replications, seed, scale=own_scale if own_scale == 1 else scale or own_scale
             )
-            outcome = self._run(experiment, report)
+            outcome = experiment.run(workers=self._workers, dask=self._dask, folder=self._rows, report=report)
             if len(outcome.failures) == len(outcome.runs):
                 raise ConfigError(f"{scenario.name}: every run failed: {outcome.failures['error'].iloc[0]}")
-            for place, runs in found_by_point(outcome.runs, self.tune.figures, len(points)).items():
+            for place, runs in enumerate(_by_point(outcome.runs, self.tune.figures, len(points))):
                 found[place].append(runs)
         return found
 
     def scorer(self, replications: int, *, fresh: bool) -> Scorer:
         """Scores against the baseline on the same seeds."""
-        key = replications if fresh else 0
-        if key not in self._scorers:
-            per_scenario = self.runs([{}], replications, fresh=fresh)[0]
-            means = [mean_figures(runs, self.tune.figures) for runs in per_scenario]
-            self._scorers[key] = Scorer(self.tune, means, self._weights, self.names)
-        return self._scorers[key]
+        return self.scorer_of(self.runs([{}], replications, fresh=fresh)[0])
+
+    def scorer_of(self, baseline: Sequence[Sequence[Figures]]) -> Scorer:
+        """Scores against these runs of the baseline: [scenario][replication]."""
+        means = [mean_figures(runs, self.tune.figures) for runs in baseline]
+        return Scorer(self.tune, means, self._weights, self.names)
 
     def candidate(self, name: str, point: Point, per_scenario: Sequence[Sequence[Figures]], scorer: Scorer) -> Candidate:
         means = tuple(mean_figures(runs, self.tune.figures) for runs in per_scenario)
@@ -111,15 +109,8 @@ class Evaluator:
         return Candidate(name, dict(point), means, scorer.score(means), objectives, tuple(scorer.excesses(means)))
 
 
-def found_by_point(runs: pd.DataFrame, figures: Sequence[str], points: int) -> dict[int, list[Figures]]:
+def _by_point(runs: pd.DataFrame, figures: Sequence[str], points: int) -> list[list[Figures]]:
     """The figures of each point by replication; NaN in a run that failed."""
-    known = [figure for figure in figures if figure in runs.columns]
-    found: dict[int, list[Figures]] = {place: [] for place in range(points)}
-    for row in runs.sort_values(["point", "replication"], kind="stable").to_dict("records"):
-        values = {figure: float(row[figure]) if figure in known else math.nan for figure in figures}
-        found[int(row["point"])].append(values if not row["error"] else dict.fromkeys(figures, math.nan))
-    return found
-
-
-def _run(experiment: Experiment, report: Report | None, *, workers: int, dask: str | None, folder: Path | None) -> Any:
-    return experiment.run(workers=workers, dask=dask, folder=folder, report=report)
+    values = runs[list(figures)].astype(float)
+    of = [values[runs["point"] == place].to_numpy().tolist() for place in range(points)]
+    return [[dict(zip(figures, row, strict=True)) for row in rows] for rows in of]

@@ -100,7 +100,9 @@ class Tune(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     compare_presets: bool = True
     """Whether the table shows every preset of `client.policy` in the same scenarios."""
     preset_replications: Annotated[int, msgspec.Meta(ge=2, le=10_000)] = 10
-    """Of these; no more than the finalists have."""
+    """Of each; no more than the finalists have."""
+    preset_finalists: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 0
+    """How many of them, the best by score, run as often as the finalists."""
     candidates: tuple[dict[str, Any], ...] = ()
     """Settings that take part in the finals in any case, such as rounded values of an earlier answer."""
     full: FullSize | None = None

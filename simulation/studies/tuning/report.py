@@ -1,9 +1,10 @@
 """The report of a tuning, for people and programs: figures, one HTML page, and settings files.
 
-report.html      the question, the result and its certainty, figures, the comparison with all presets
-client.toml      the client's settings (`reference.client.ClientSettings.load`)
-server.toml      the server's settings (`steadywire serve --config`), if any was tuned
-trials.parquet, finalists.parquet
+report.html       the question, the result and its certainty, figures, the comparison with all presets
+client.toml       the client's settings (`reference.client.ClientSettings.load`)
+server.toml       the server's settings (`steadywire serve --config`), if any was tuned
+scenarios/        each scenario as it is, NAME.toml, and with the chosen setting, NAME-tuned.toml; at full scale
+trials.parquet, finalists.parquet, against.parquet
 """
 
 import math
@@ -18,13 +19,12 @@ from matplotlib.lines import Line2D
 
 from reference.protocol.errors import ConfigError
 from simulation.results import html
+from simulation.results.figure import BLUE, GREEN, GREY, ORANGE, ShownFigure
 from simulation.results.frames import write_parquet
-from simulation.results.notebooks.figure import ShownFigure
-from simulation.results.plots import BLUE, GREEN, GREY, ORANGE
 from simulation.scenario.presets import PresetFallback, PresetHeartbeat, PresetPolicy
 from simulation.scenario.text import toml_of
 from simulation.studies.experiment import describe
-from simulation.studies.tuning import scale_check
+from simulation.studies.tuning import presets, scale_check
 from simulation.studies.tuning.evaluation import Candidate
 from simulation.studies.tuning.search import BASELINE, Tuned
 from simulation.studies.tuning.selection import Selection
@@ -33,19 +33,32 @@ ROW_INCHES = 0.27
 
 
 def write(tuned: Tuned, folder: Path, *, sensitivity: pd.DataFrame | None = None) -> list[Path]:
-    """Write everything. Raises ConfigError."""
+    """Write everything; the paths of report.html and of the settings files. Raises ConfigError."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        paths = [folder / "report.html", folder / "trials.parquet", folder / "finalists.parquet"]
+        (folder / "scenarios").mkdir(parents=True, exist_ok=True)
+        paths = [folder / "report.html"]
         paths[0].write_text(report(tuned, sensitivity), encoding="utf-8")
-        write_parquet(_frame(tuned.trials, tuned), paths[1])
-        write_parquet(_frame(tuned.finalists + tuned.presets, tuned), paths[2])
+        write_parquet(_frame(tuned.trials, tuned), folder / "trials.parquet")
+        write_parquet(_frame(tuned.finalists + tuned.presets, tuned), folder / "finalists.parquet")
+        if tuned.against is not None:
+            write_parquet(tuned.against, folder / "against.parquet")
         for name, text in settings(tuned).items():
             paths.append(folder / name)
             paths[-1].write_text(text, encoding="utf-8")
+        for name, text in scenarios(tuned).items():
+            (folder / "scenarios" / name).write_text(text, encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"cannot write to {folder}: {error.strerror or error}") from None
     return paths
+
+
+def scenarios(tuned: Tuned) -> dict[str, str]:
+    """Each scenario as it is, and with the chosen setting, as files by name: other commands run both."""
+    files = {f"{scenario.name}.toml": scenario.to_toml() for scenario in tuned.scenarios}
+    if tuned.best is not None and tuned.best.point:
+        named = [scenario.replace(name=f"{scenario.name}-tuned") for scenario in tuned.tuned_scenarios]
+        files |= {f"{scenario.name}.toml": scenario.to_toml() for scenario in named}
+    return files
 
 
 def settings(tuned: Tuned) -> dict[str, str]:
@@ -98,7 +111,8 @@ def report(tuned: Tuned, sensitivity: pd.DataFrame | None = None) -> str:
             html.figure(pareto(tuned), "Trials in two objectives; the front cannot be improved in one without loss in the other.")
         )
     if tuned.against is not None:
-        sections += [html.heading("Against each preset"), html.table(tuned.against)]
+        of_best = tuned.against[tuned.against["setting"] == tuned.best.name] if tuned.best else tuned.against
+        sections += [html.heading("Against each preset"), html.table(of_best)]
     if tuned.scales is not None:
         sections += [html.heading("How far the scaled answer is from the full one"), html.table(tuned.scales)]
     if sensitivity is not None:
@@ -111,6 +125,8 @@ def conclusions(tuned: Tuned) -> list[str]:
     """The conclusions, as sentences."""
     selection, best, asked = tuned.selection, tuned.best, tuned.study.tuning
     if selection is None or best is None:
+        if not asked.constraint_names:
+            return [f"No setting of {len(tuned.trials)} has a score: in each, something that an objective measures never ended."]
         nearest = min(tuned.trials, key=lambda trial: max(trial.excesses), default=None)
         near = "" if nearest is None else f" The nearest misses by {max(nearest.excesses):.0%} ({describe(nearest.point)})."
         return [f"No setting of {len(tuned.trials)} keeps every constraint.{near}"]
@@ -133,30 +149,17 @@ def conclusions(tuned: Tuned) -> list[str]:
         lines.append(f"Not significantly different: {others}.")
     for constraint, excess in zip(asked.constraint_names, best.excesses, strict=True):
         lines.append(f"{constraint}: holds, with {-excess:.0%} to spare in the worst scenario.")
+    broken = [preset.name for preset in tuned.presets if not preset.is_feasible]
+    if broken:
+        lines.append(f"{len(broken)} of {len(tuned.presets)} presets break a constraint: {', '.join(broken)}.")
     if tuned.against is not None:
-        lines += preset_sentences(tuned.against)
+        lines += presets.sentences(tuned.against, best.name, asked.delta)
     if tuned.scales is not None:
         lines += scale_check.sentences(tuned.scales, asked, BASELINE)
     better = [preset for preset in tuned.presets if preset.is_feasible and preset.score < best.score]
     if better:
         names = ", ".join(f"{preset.name} ({preset.score:.3f})" for preset in sorted(better, key=lambda preset: preset.score))
         lines.append(f"Presets with a lower score: {names}. Widen the space to reach them.")
-    return lines
-
-
-def preset_sentences(against: pd.DataFrame) -> list[str]:
-    """Which presets the chosen setting beats: better in an objective and worse in none, by simultaneous intervals."""
-    beaten, mixed = [], []
-    for name, rows in against.groupby("preset", sort=False):
-        is_worse = rows["low"] > 0
-        if is_worse.any():
-            mixed.append(f"{name} ({', '.join(rows['objective'][is_worse])})")
-        elif (rows["high"] < 0).any():
-            beaten.append(str(name))
-    number = against["preset"].nunique()
-    lines = [f"Better than {len(beaten)} of {number} presets in an objective and worse in none: {', '.join(beaten) or 'none'}."]
-    if mixed:
-        lines.append(f"Worse than a preset in an objective: {'; '.join(mixed)}.")
     return lines
 
 
@@ -167,9 +170,9 @@ def comparison(tuned: Tuned) -> Figure:
     shown = [each for each in candidates if math.isfinite(each.score)]
     figure = ShownFigure(figsize=(8.5, 1.2 + ROW_INCHES * len(shown)), layout="constrained")
     axes = figure.subplots()
-    presets = {preset.name for preset in tuned.presets}
+    names = {preset.name for preset in tuned.presets}
     for row, each in enumerate(shown):
-        is_preset = each.name in presets
+        is_preset = each.name in names
         colour = GREY if is_preset else ORANGE if each.name == BASELINE else GREEN
         if selection is not None and each.name == selection.best:
             colour = BLUE
@@ -183,8 +186,7 @@ def comparison(tuned: Tuned) -> Figure:
     axes.set_yticks([-row for row in range(len(shown))], [_label(tuned, each) for each in shown], fontsize=8)
     axes.axvline(1.0, color="black", lw=0.8, ls=":")
     axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if value in (0.2, 0.5, 2, 5, 20, 50) else "")
+    _plain_numbers(axes.xaxis, (0.2, 0.5, 2, 5, 20, 50))
     axes.set_xlabel("score (1 is the setting as it is; less is better); open marks break a constraint")
     axes.set_title("Tuned setting against everything else, on fresh seeds", loc="left")
     axes.grid(axis="x", which="both", alpha=0.25)
@@ -205,21 +207,13 @@ def search(tuned: Tuned) -> Figure:
             best = min(best, trial.score)
         so_far.append(best if math.isfinite(best) else np.nan)
         if math.isfinite(trial.score):
-            axes.plot(
-                number,
-                trial.score,
-                "o",
-                ms=4,
-                color=GREEN if trial.is_feasible else GREY,
-                mfc=GREEN if trial.is_feasible else "none",
-            )
+            _dot(axes, number, trial.score, trial.is_feasible)
     axes.step(range(len(so_far)), so_far, where="post", color=BLUE, lw=1.5, label="best so far that keeps the constraints")
     axes.plot([], [], "o", ms=4, color=GREEN, label="keeps the constraints")
     axes.plot([], [], "o", ms=4, color=GREY, mfc="none", label="breaks a constraint")
     axes.axhline(1.0, color="black", lw=0.8, ls=":")
     axes.set(xlabel="trial", ylabel="score", yscale="log")
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.yaxis.set_minor_formatter(lambda value, _: f"{value:g}" if value in (0.2, 0.5, 2, 5) else "")
+    _plain_numbers(axes.yaxis, (0.2, 0.5, 2, 5))
     axes.set_title("Search: each trial, and the best so far", loc="left")
     axes.grid(alpha=0.25)
     figure.legend(frameon=False, ncols=3, loc="outside lower center")
@@ -227,25 +221,40 @@ def search(tuned: Tuned) -> Figure:
 
 
 def pareto(tuned: Tuned) -> Figure:
-    """The first two objectives of every trial, relative to the setting as it is, and their front."""
+    """The first two objectives of every trial and preset, relative to the setting as it is, and the front of the trials."""
     one, other = tuned.study.tuning.objectives[:2]
     figure = ShownFigure(figsize=(6.5, 5), layout="constrained")
     axes = figure.subplots()
-    front = {trial.name for trial in tuned.front}
     for trial in tuned.trials:
         if all(map(math.isfinite, trial.objectives[:2])):
-            colour = GREEN if trial.is_feasible else GREY
-            axes.plot(*trial.objectives[:2], "o", ms=4, color=colour, mfc=colour if trial.is_feasible else "none")
-    line = sorted(trial.objectives[:2] for trial in tuned.trials if trial.name in front)
+            _dot(axes, trial.objectives[0], trial.objectives[1], trial.is_feasible)
+    for preset in tuned.presets:
+        if all(map(math.isfinite, preset.objectives[:2])):
+            axes.plot(*preset.objectives[:2], "s", ms=4, color=GREY, mfc=GREY if preset.is_feasible else "none")
+    line = sorted(trial.objectives[:2] for trial in tuned.front)
     axes.step([x for x, _ in line], [y for _, y in line], where="post", color=BLUE, lw=1.5, label="Pareto front")
+    if tuned.presets:
+        axes.plot([], [], "s", ms=4, color=GREY, label="preset, on fresh seeds")
     axes.plot(1, 1, "s", color=ORANGE, label="as it is")
     if tuned.best is not None:
         axes.plot(*tuned.best.objectives[:2], "D", color=BLUE, ms=8, label="chosen, on fresh seeds")
     axes.set(xscale="log", yscale="log", xlabel=f"{one.figure} / as it is", ylabel=f"{other.figure} / as it is")
     axes.set_title("No setting of the front is better in both", loc="left")
     axes.grid(which="both", alpha=0.2)
-    figure.legend(frameon=False, ncols=3, loc="outside lower center")
+    figure.legend(frameon=False, ncols=2, loc="outside lower center")
     return figure
+
+
+def _dot(axes: Any, x: float, y: float, is_feasible: bool) -> None:
+    """A trial; open if it breaks a constraint."""
+    colour = GREEN if is_feasible else GREY
+    axes.plot(x, y, "o", ms=4, color=colour, mfc=colour if is_feasible else "none")
+
+
+def _plain_numbers(axis: Any, minor: tuple[float, ...]) -> None:
+    """Numbers in place of powers on a logarithmic axis; `minor`: those of the small ticks that are written."""
+    axis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.set_minor_formatter(lambda value, _: f"{value:g}" if value in minor else "")
 
 
 def _frame(candidates: tuple[Candidate, ...], tuned: Tuned) -> pd.DataFrame:

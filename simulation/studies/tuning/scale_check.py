@@ -49,29 +49,25 @@ def sentences(table: pd.DataFrame, tune: Tune, baseline: str) -> list[str]:
     """The conclusions for the chosen setting at the smallest scale, and how far the other scales are from it."""
     least = table["scale"].min()
     where = "At full size" if least == 1 else f"At scale {least:g}"
-    chosen = table[table["setting"] != baseline] if (table["setting"] != baseline).any() else table
+    is_baseline = table["setting"] == baseline
+    chosen = table if is_baseline.all() else table[~is_baseline]
+    before = table[is_baseline & (table["scale"] == least)].set_index(["scenario", "figure"])["mean"]
+    smallest = chosen[chosen["scale"] == least]
     lines = []
     for objective in tune.objectives:
-        for _, row in chosen[(chosen["figure"] == objective.figure) & (chosen["scale"] == least)].iterrows():
-            before = table[
-                (table["setting"] == baseline)
-                & (table["figure"] == objective.figure)
-                & (table["scale"] == least)
-                & (table["scenario"] == row["scenario"])
-            ]["mean"]
-            of_before = f", {float(before.iloc[0]):.4g} as it is" if len(before) and row["setting"] != baseline else ""
+        for _, row in smallest[smallest["figure"] == objective.figure].iterrows():
+            key = (row["scenario"], row["figure"])
+            as_it_is = f", {before[key]:.4g} as it is" if key in before and row["setting"] != baseline else ""
             interval = f"{row['mean']:.4g} [{row['low']:.4g}, {row['high']:.4g}]"
-            lines.append(f"{where}, {row['scenario']}: {objective.figure} {interval}{of_before}.")
+            lines.append(f"{where}, {row['scenario']}: {objective.figure} {interval}{as_it_is}.")
     for constraint in tune.constraints:
-        for _, row in chosen[(chosen["figure"] == constraint.figure) & (chosen["scale"] == least)].iterrows():
-            if constraint.scenarios and row["scenario"] not in constraint.scenarios:
-                continue
-            verdict = "holds" if constraint.excess(float(row["mean"])) <= 0 else "is BROKEN"
-            lines.append(f"{where}, {row['scenario']}: {constraint} {verdict} ({row['mean']:.4g}).")
+        for _, row in smallest[smallest["figure"] == constraint.figure].iterrows():
+            if not constraint.scenarios or row["scenario"] in constraint.scenarios:
+                verdict = "holds" if constraint.excess(float(row["mean"])) <= 0 else "is BROKEN"
+                lines.append(f"{where}, {row['scenario']}: {constraint} {verdict} ({row['mean']:.4g}).")
     for scale in sorted(set(table["scale"]) - {least}):
         far = chosen[(chosen["scale"] == scale) & chosen["off"].notna()]
         if len(far):
-            worst = far.loc[far["off"].abs().idxmax()]
             each = ", ".join(f"{row['figure']} {row['off']:+.0%}" for _, row in far.head(4).iterrows())
-            lines.append(f"Scale {scale:g} is off by at most {abs(worst['off']):.0%} ({each}).")
+            lines.append(f"Scale {scale:g} is off by at most {far['off'].abs().max():.0%} ({each}).")
     return lines

@@ -1,14 +1,14 @@
 """The search of a tuning: tries settings, chooses among the finalists with fresh seeds, and computes the certainty.
 
     answer = tune(load_study(path), path.parent, workers=-1, folder="balancer.tune")
-    answer.selection.best, answer.selection.is_good, answer.settings
+    answer.selection.best, answer.selection.is_good, settings(answer)
 
 1. The baseline, the unchanged setting, runs in every scenario: every score is relative to it (`evaluation`, `question`).
 2. Optuna proposes settings in batches (TPE with constraints; several objectives are searched together), and they run.
 3. The finalists (feasible, the best scores, and the Pareto front) run with seeds that the search has not seen, because the winner
    of a search was also lucky. Replications are added until the best one is known with enough confidence (`selection`). With
    `keep_baseline` the unchanged setting is chosen unless another one is better by more than `delta`.
-4. Presets of well-known systems run in the same scenarios on the same seeds, for comparison.
+4. Presets of well-known systems run in the same scenarios on the same seeds, for comparison (`presets`).
 
 Equal studies give equal answers, for any number of workers and any backend.
 """
@@ -21,18 +21,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from reference.protocol.errors import ConfigError
-from simulation.scenario.presets import PRESETS, SHIPPED
+from simulation.scenario.presets import SHIPPED
 from simulation.scenario.scenario import Scenario
 from simulation.studies.design import Choice, Point, Range
 from simulation.studies.execution import Report, duration
 from simulation.studies.experiment import describe
-from simulation.studies.statistics import CONFIDENCE, paired_interval
 from simulation.studies.study import Study, parameters_of
 from simulation.studies.tuning.evaluation import Candidate, Evaluator
-from simulation.studies.tuning.question import Figures, Objective, Scorer, Tune, mean_figures
+from simulation.studies.tuning.presets import Runs, compared, run_presets
+from simulation.studies.tuning.question import Scorer, Tune, mean_figures
 from simulation.studies.tuning.scale_check import scale_check
 from simulation.studies.tuning.selection import Selection, pareto_front, select
 from simulation.studies.tuning.space import point_of
@@ -57,8 +58,7 @@ class Tuned:
     presets: tuple[Candidate, ...]
     selection: Selection | None
     against: pd.DataFrame | None = None
-    """The chosen setting compared with each preset on the same replications: preset, objective, mean (of the difference of the
-    ratios, the chosen one's less the preset's), low, high, n. The intervals hold all at once (Bonferroni)."""
+    """The chosen setting, of a front every finalist, compared with each preset (`presets.compared`)."""
     scales: pd.DataFrame | None = None
     """The chosen setting and the baseline at several scales (`scale_check`)."""
 
@@ -111,8 +111,7 @@ def tune(
     report: Report | None = None,
 ) -> Tuned:
     """Answer a study. `folder`: finished runs are kept there, and an interrupted tuning continues. Raises ConfigError."""
-    place = None if folder is None else Path(folder)
-    evaluator = Evaluator(study, folder_of_study, workers=workers, dask=dask, folder=place)
+    evaluator = Evaluator(study, folder_of_study, workers=workers, dask=dask, folder=folder)
     asked = study.tuning
     space = parameters_of(study.parameters)
     if not space:
@@ -130,22 +129,30 @@ def tune(
     if not chosen and not asked.candidates:
         baseline = evaluator.candidate(BASELINE, {}, evaluator.runs([{}], asked.replications, fresh=False)[0], scorer)
         return Tuned(study, evaluator.scenarios, baseline, trials, (), (), None)
-    finalists, selection, of_best = _finals(evaluator, chosen, say, report)
-    baseline = next(each for each in finalists if each.name == BASELINE)
-    presets, against = _presets(evaluator, of_best, say, report) if asked.compare_presets else ((), None)
-    scales = None
+    finals = _finals(evaluator, chosen, say, report)
+    baseline, best = finals.named(BASELINE), finals.named(finals.selection.best)
+    presets: tuple[Candidate, ...] = ()
+    against: pd.DataFrame | None = None
+    scales: pd.DataFrame | None = None
+    if asked.compare_presets:
+        presets, runs = run_presets(evaluator, finals.selection.replications, say, report)
+        is_front = asked.search == "front" and len(asked.objectives) > 1
+        settings = [each.name for each in finals.finalists if each.is_feasible] if is_front else [best.name]
+        against = compared(evaluator, {name: finals.runs[name] for name in settings}, runs)
     if asked.full is not None:
         say(f"scales {', '.join(f'{scale:g}' for scale in asked.full.scales)}: x {asked.full.replications} replications")
-        chosen_one = next(each for each in finalists if each.name == selection.best)
-        settings = list({each.name: (each.name, each.point) for each in (baseline, chosen_one)}.values())
-        scales = scale_check(evaluator, asked.full, settings, report)
-    return Tuned(study, evaluator.scenarios, baseline, trials, finalists, presets, selection, against, scales)
+        both = {each.name: each.point for each in (baseline, best)}
+        scales = scale_check(evaluator, asked.full, list(both.items()), report)
+    return Tuned(study, evaluator.scenarios, baseline, trials, finals.finalists, presets, finals.selection, against, scales)
 
 
 def _rounds(asked: Tune) -> int:
     """How many replications of one setting in every scenario are ahead, if the finals need no more than their first ones."""
     finals = (1 + len(asked.candidates) + asked.finalists) * asked.final_replications
-    presets = len(SHIPPED) * asked.preset_replications if asked.compare_presets else 0
+    presets = 0
+    if asked.compare_presets:
+        few = min(asked.preset_replications, asked.final_replications)
+        presets = len(SHIPPED) * few + min(len(SHIPPED), asked.preset_finalists) * (asked.final_replications - few)
     return asked.trials * asked.replications + finals + presets
 
 
@@ -180,7 +187,9 @@ def _search(
                 break
         asked_for += len(batch)
         if not batch:
-            raise ConfigError(f"no setting of the space makes a scenario: {problem}")
+            if not trials:
+                raise ConfigError(f"no setting of the space makes a scenario: {problem}")
+            break
         found = evaluator.runs([point for _, point in batch], asked.replications, fresh=False, report=report)
         for (trial, point), per_scenario in zip(batch, found, strict=True):
             candidate = evaluator.candidate(f"trial {len(trials)}", point, per_scenario, scorer)
@@ -210,71 +219,53 @@ def _suggest(trial: Any, name: str, parameter: Range | Choice) -> Any:
 
 
 def _finalists(trials: Sequence[Candidate], asked: Tune) -> list[Candidate]:
-    """The best feasible scores; with several objectives the Pareto front comes first, by score."""
+    """Feasible trials: the best scores, with `search = "front"` then the Pareto front at even distances along its first
+    objective, then the next best scores."""
     feasible = sorted((each for each in trials if each.is_feasible and math.isfinite(each.score)), key=lambda each: each.score)
-    front = {feasible[place].name for place in pareto_front([each.objectives for each in feasible])}
-    first = [each for each in feasible if each.name in front] if len(asked.objectives) > 1 else []
-    best = feasible[: max(1, asked.finalists // 2)]  # the best scores always take part
-    unique = {describe(each.point): each for each in (*best, *first, *feasible)}
+    best = feasible[: max(1, asked.finalists // 2)]
+    front: list[Candidate] = []
+    if asked.search == "front":
+        front = [feasible[place] for place in pareto_front([each.objectives for each in feasible])]
+        front.sort(key=lambda each: each.objectives[0])
+        wanted = max(1, asked.finalists - len(best))
+        front = [front[round(place)] for place in np.linspace(0, len(front) - 1, wanted)] if front else []
+    unique = {describe(each.point): each for each in (*best, *front, *feasible)}
     return list(unique.values())[: asked.finalists]
 
 
-def _finals(
-    evaluator: Evaluator, chosen: Sequence[Candidate], say: Say, report: Report | None
-) -> tuple[tuple[Candidate, ...], Selection, list[list[Figures]]]:
-    """Run the finalists, the study's own candidates and the baseline on fresh seeds until the best is known well enough. Returns
-    the best one's figures too, by scenario and replication."""
+@dataclass(frozen=True)
+class _Finals:
+    """`runs`: the figures of each finalist by name."""
+
+    finalists: tuple[Candidate, ...]
+    selection: Selection
+    runs: Mapping[str, Runs]
+
+    def named(self, name: str) -> Candidate:
+        return next(each for each in self.finalists if each.name == name)
+
+
+def _finals(evaluator: Evaluator, chosen: Sequence[Candidate], say: Say, report: Report | None) -> _Finals:
+    """Run the finalists, the study's own candidates and the baseline on fresh seeds until the best is known well enough."""
     asked = evaluator.tune
-    named: list[tuple[str, Point]] = [(BASELINE, {})]
-    named += [(f"candidate {number}", dict(point)) for number, point in enumerate(asked.candidates, 1)]
-    named += [(each.name, each.point) for each in chosen]
-    names, points = [name for name, _ in named], [point for _, point in named]
+    points: dict[str, Point] = {BASELINE: {}}
+    points |= {f"candidate {number}": dict(point) for number, point in enumerate(asked.candidates, 1)}
+    points |= {each.name: each.point for each in chosen}
     replications = asked.final_replications
     while True:
         say(f"finals: {len(points)} settings x {replications} fresh replications")
-        found = evaluator.runs(points, replications, fresh=True, report=report)
-        means = [mean_figures(runs, asked.figures) for runs in found[0]]
-        scorer = Scorer(asked, means, evaluator._weights, evaluator.names)
-        finalists = tuple(
-            evaluator.candidate(name, point, per_scenario, scorer)
-            for name, point, per_scenario in zip(names, points, found, strict=True)
-        )
+        found = evaluator.runs(list(points.values()), replications, fresh=True, report=report)
+        runs: Mapping[str, Runs] = dict(zip(points, found, strict=True))
+        scorer = evaluator.scorer_of(runs[BASELINE])
+        finalists = tuple(evaluator.candidate(name, point, runs[name], scorer) for name, point in points.items())
         scores = {
-            each.name: [scorer.score([runs[k] for runs in per_scenario]) for k in range(replications)]
-            for each, per_scenario in zip(finalists, found, strict=True)
+            each.name: [scorer.score([of[k] for of in runs[each.name]]) for k in range(replications)]
+            for each in finalists
             if each.is_feasible
         }
         if not scores:
             raise ConfigError("no finalist keeps the constraints on fresh seeds; run more trials, or loosen a constraint")
         selection = select(scores, delta=asked.delta, confidence=asked.confidence, keep=BASELINE if asked.keep_baseline else None)
         if selection.is_good >= asked.confidence or replications >= asked.final_replications_max:
-            return finalists, selection, found[names.index(selection.best)]
+            return _Finals(finalists, selection, runs)
         replications = min(2 * replications, asked.final_replications_max)
-
-
-def _presets(
-    evaluator: Evaluator, of_best: Sequence[Sequence[Figures]], say: Say, report: Report | None
-) -> tuple[tuple[Candidate, ...], pd.DataFrame]:
-    """Run every preset on the first of the finals' replications, and compare the chosen setting with each."""
-    replications = min(evaluator.tune.preset_replications, len(of_best[0]))
-    names = [name for name in PRESETS if name in SHIPPED]
-    points: list[Point] = [{"client.policy": {"kind": "preset", "preset": name}} for name in names]
-    usable = [(name, point) for name, point in zip(names, points, strict=True) if evaluator.check(point) is None]
-    say(f"presets: {len(usable)} x {replications} replications")
-    found = evaluator.runs([point for _, point in usable], replications, fresh=True, report=report)
-    scorer = evaluator.scorer(replications, fresh=True)
-    rows = []
-    objectives = evaluator.tune.objectives
-    each = 1 - (1 - CONFIDENCE) / (len(usable) * len(objectives))
-
-    def ratios(objective: Objective, per_scenario: Sequence[Sequence[Figures]]) -> list[float]:
-        return [scorer.objective(objective, [runs[k] for runs in per_scenario]) for k in range(replications)]
-
-    for (name, _), per_scenario in zip(usable, found, strict=True):
-        for objective in objectives:
-            difference = paired_interval(ratios(objective, of_best), ratios(objective, per_scenario), each)
-            rows.append({"preset": name, "objective": objective.figure, **difference._asdict()})
-    candidates = tuple(
-        evaluator.candidate(name, point, per_scenario, scorer) for (name, point), per_scenario in zip(usable, found, strict=True)
-    )
-    return candidates, pd.DataFrame(rows)

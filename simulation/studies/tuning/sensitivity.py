@@ -35,7 +35,7 @@ def sensitivity(
     *,
     workers: int = 1,
     dask: str | None = None,
-    folder: Path | None = None,
+    folder: str | Path | None = None,
     seed: int = 1,
     say: Say = lambda _: None,
     report: Report | None = None,

@@ -10,7 +10,7 @@
 Below a choice, a table with `low` and `high` is a range that exists only if that value is chosen.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from reference.tables import value_of
@@ -35,16 +35,6 @@ def point_of(space: Mapping[str, Range | Choice], draw: Draw) -> Point:
 def numeric(space: Mapping[str, Range | Choice]) -> dict[str, Range]:
     """The parameters that are ranges at the top level, whose influence can be analysed."""
     return {path: parameter for path, parameter in space.items() if isinstance(parameter, Range)}
-
-
-def names(space: Mapping[str, Range | Choice]) -> Iterator[str]:
-    """The name of every parameter of the space."""
-    for path, parameter in space.items():
-        yield path
-        if isinstance(parameter, Choice):
-            for number, value in enumerate(parameter.values):
-                if isinstance(value, Mapping):
-                    yield from (f"{path}.{number}.{key}" for key, inner in value.items() if _range_of(inner) is not None)
 
 
 def _filled(value: Any, name: str, draw: Draw) -> Any:
