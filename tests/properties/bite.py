@@ -7,8 +7,8 @@
     python -m tests.properties.bite --kept KEPT --seconds 600      begin no search after ten minutes
     python -m tests.properties.bite --examples 500 --shrink 1      give a bug up after 500 examples, shrink what is found for 1 s
 
-All bugs take about an hour; with `--kept` they can be done in pieces. The bugs that need whole worlds come last. Results in KEPT
-belong to the code that they were found with: begin a new file after a change to the product or to a property.
+All bugs take about half an hour of one core; with `--kept` they can be done in pieces. The bugs that need whole worlds come last.
+Results in KEPT belong to the code that they were found with: begin a new file after a change to the product or to a property.
 
 Examples are drawn as the tests draw them, the same in every run, up to the first that shows the bug; that one is shrunk for as
 long as `SHRINK_S`. No kept case takes part: a bug has to be found, not to be known. A test that draws nothing is one example.
