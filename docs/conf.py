@@ -70,10 +70,6 @@ def make_generated(_app: Sphinx) -> None:
     copies.mkdir()
     for notebook in sorted(NOTEBOOKS.glob("*.ipynb")):
         shutil.copy2(notebook, copies)
-    for script in sorted(NOTEBOOKS.glob("*.py")):
-        import jupytext  # only needed where notebooks are kept as scripts
-
-        jupytext.write(jupytext.read(script), copies / f"{script.stem}.ipynb")
 
 
 def convert_docstring(_app: Sphinx, _what: str, _name: str, _object: Any, _options: Any, lines: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""Draws the states of a client from their transition table, so that the picture cannot say anything else than the code.
+"""Draws the states of a client from their transition table, so that the picture always agrees with the code.
 
 Only the places of the states are laid out by hand. The arrows, and the words on them, come from `CLIENT_TRANSITIONS`: arrows with
 the same word to the same state form a bundle with one label. An input that is possible nearly everywhere would be an arrow from
@@ -44,7 +44,7 @@ ANYWHERE: dict[ClientInput, Place] = {ClientInput.TOKEN_WANTED: (4.9, 0.0), Clie
 """Inputs that are possible nearly everywhere, and the place of the box that stands for all the states they start from."""
 
 WIDTH, HEIGHT = 0.62, 0.46  # of a box, in columns and rows
-BUNDLE_MIN = 2
+UNBUNDLED_MAX = 2
 """More arrows than this, with one word and one target, share one label."""
 APART = 0.09
 """How far an arrow is moved to its right when another goes the opposite way."""
@@ -55,10 +55,10 @@ WEBSOCKET, POLLING, NOTHING = "#d9f0e3", "#fdebc8", "#eef1f4"
 def bundles() -> dict[tuple[ClientInput, ClientState], dict[ClientState, Line]]:
     """The transitions that are drawn one by one: (input, target) -> an arrow from each state it starts from."""
     shown = {(state, event): target for (state, event), target in CLIENT_TRANSITIONS.items() if event not in ANYWHERE}
-    ways = {(state, target) for (state, _), target in shown.items()}
+    arrows = {(state, target) for (state, _), target in shown.items()}
     found: dict[tuple[ClientInput, ClientState], dict[ClientState, Line]] = defaultdict(dict)
     for (state, event), target in shown.items():
-        found[event, target][state] = _line(PLACES[state], PLACES[target], goes_back=(target, state) in ways)
+        found[event, target][state] = _line(PLACES[state], PLACES[target], goes_back=(target, state) in arrows)
     return dict(found)
 
 
@@ -83,7 +83,7 @@ def draw() -> Figure:
         for line in lines.values():
             _arrow(axes, line)
         named = list(lines.values())
-        if len(named) > BUNDLE_MIN:
+        if len(named) > UNBUNDLED_MAX:
             named = [(_centre([start for start, _ in named]), _centre([end for _, end in named]))]
         for line in named:
             _label(axes, line, _name(event))
@@ -144,13 +144,13 @@ def _line(start: Place, end: Place, *, goes_back: bool = False) -> Line:
 
 def _edge(box: Place, inside: Place, direction: Place) -> Place:
     """Where a line leaves a box, from a point inside of it that is named from the box's middle."""
-    ways = [
+    distances = [
         (math.copysign(half, towards) - offset) / towards
         for half, offset, towards in ((WIDTH / 2, inside[0], direction[0]), (HEIGHT / 2, inside[1], direction[1]))
         if towards
     ]
-    way = min(ways)
-    return box[0] + inside[0] + direction[0] * way, box[1] + inside[1] + direction[1] * way
+    distance = min(distances)
+    return box[0] + inside[0] + direction[0] * distance, box[1] + inside[1] + direction[1] * distance
 
 
 def _arrow(axes: Axes, line: Line) -> None:

@@ -28,7 +28,7 @@ from reference.public_names import imported_on_use
 
 if TYPE_CHECKING:
     from reference.protocol.config import ClientConfig, ServerConfig
-    from reference.protocol.policies.fallback import AfterFailures, AfterSeconds
+    from reference.protocol.policies.fallback import AfterEither, AfterFailures, AfterSeconds, NeverFallBack
     from reference.protocol.policies.keepalive import (
         AfterSilence,
         Due,
@@ -86,6 +86,7 @@ if TYPE_CHECKING:
         RecordedAvailability,
         SharedBottleneck,
         Tcp,
+        TcpKeepalive,
     )
     from simulation.scenario.population import FlashCrowd, PoissonArrivals, RecordedArrivals, Stay, Uniformly
     from simulation.scenario.presets import (
@@ -124,6 +125,7 @@ __all__ = [
     "HEARTBEATS",
     "IDLE",
     "PRESETS",
+    "AfterEither",
     "AfterFailures",
     "AfterSeconds",
     "AfterSilence",
@@ -158,6 +160,7 @@ __all__ = [
     "Middlebox",
     "MissesInARow",
     "NetworkChange",
+    "NeverFallBack",
     "NoPings",
     "OnOff",
     "OnOffMarkov",
@@ -198,6 +201,7 @@ __all__ = [
     "Stream",
     "Suspend",
     "Tcp",
+    "TcpKeepalive",
     "Trace",
     "Uniform",
     "Uniformly",
@@ -228,6 +232,7 @@ __all__ = [
 __getattr__, __dir__ = imported_on_use(
     globals(),
     {
+        "AfterEither": "reference.protocol.policies.fallback:AfterEither",
         "AfterFailures": "reference.protocol.policies.fallback:AfterFailures",
         "AfterSeconds": "reference.protocol.policies.fallback:AfterSeconds",
         "AlternatingRenewal": "simulation.scenario.paths:AlternatingRenewal",
@@ -259,6 +264,7 @@ __getattr__, __dir__ = imported_on_use(
         "LogNormal": "simulation.scenario.distributions:LogNormal",
         "Middlebox": "simulation.scenario.paths:Middlebox",
         "NetworkChange": "simulation.scenario.faults:NetworkChange",
+        "NeverFallBack": "reference.protocol.policies.fallback:NeverFallBack",
         "NoPings": "reference.protocol.policies.keepalive:NoPings",
         "OnOff": "simulation.scenario.workload:OnOff",
         "OnOffMarkov": "simulation.scenario.paths:OnOffMarkov",
@@ -295,6 +301,7 @@ __getattr__, __dir__ = imported_on_use(
         "Stream": "simulation.scenario.workload:Stream",
         "Suspend": "simulation.scenario.faults:Suspend",
         "Tcp": "simulation.scenario.paths:Tcp",
+        "TcpKeepalive": "simulation.scenario.paths:TcpKeepalive",
         "Trace": "simulation.trace.trace:Trace",
         "Uniform": "simulation.scenario.distributions:Uniform",
         "Uniformly": "simulation.scenario.population:Uniformly",

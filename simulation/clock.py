@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import simpy
 from simpy.events import EventPriority
 
+from reference.protocol.policies.reconnect import RandomSource
 from reference.protocol.timers import ns
 
 ARRIVAL, FAULT, ALARM = EventPriority(1), EventPriority(2), EventPriority(3)
@@ -133,17 +134,13 @@ class Ringing(Protocol):
     def ring(self) -> None: ...
 
 
-class RandomNumbers(Protocol):
-    def uniform(self, purpose: str, index: int) -> float: ...
-
-
 class TimerLateness:
-    """How late the timers of a system go off: at the next tick of `granularity` ns, and up to `slack` ns after that, uniformly.
-    `throttle`: the least distance of ticks, in ns, with a random phase (a tab in the background)."""
+    """How late the timers of a system go off: at the next tick, one each `granularity` ns, and up to `slack` ns after that,
+    uniformly. Each system's ticks have a random phase. `throttle`: their least distance, in ns (a tab in the background)."""
 
     __slots__ = ("_drawn", "_granularity", "_random_source", "_slack", "throttle")
 
-    def __init__(self, granularity: int, slack: int, random_source: RandomNumbers) -> None:
+    def __init__(self, granularity: int, slack: int, random_source: RandomSource) -> None:
         self.throttle = 0
         self._granularity = granularity
         self._slack = slack
@@ -152,18 +149,17 @@ class TimerLateness:
 
     def of(self, at: int) -> int:
         """When a timer for `at` goes off."""
-        if self.throttle > self._granularity:
-            phase = int(self.throttle * self._random_source.uniform("throttle", 0))
-            at = -(-(at - phase) // self.throttle) * self.throttle + phase
-        elif self._granularity:
-            at = -(-at // self._granularity) * self._granularity
+        every, purpose = (self.throttle, "throttle") if self.throttle > self._granularity else (self._granularity, "ticks")
+        if every:
+            phase = int(every * self._random_source.uniform(purpose, 0))
+            at = -(-(at - phase) // every) * every + phase
         if self._slack:
             at += int(self._slack * self._random_source.uniform("timer", self._drawn))
             self._drawn += 1
         return at
 
 
-def lateness_of(granularity_s: float, slack_s: float, random_source: RandomNumbers) -> TimerLateness | None:
+def lateness_of(granularity_s: float, slack_s: float, random_source: RandomSource) -> TimerLateness | None:
     """Of a system's timers; None: they are exact."""
     if not granularity_s and not slack_s:
         return None
@@ -175,7 +171,7 @@ class Alarm:
 
     __slots__ = ("_clock", "_for", "_lateness", "_owner", "_set_to")
 
-    def __init__(self, clock: Clock, owner: Ringing, lateness: "TimerLateness | None" = None) -> None:
+    def __init__(self, clock: Clock, owner: Ringing, lateness: TimerLateness | None = None) -> None:
         """`lateness`: of the timers of the host's system; None: they are exact."""
         self._lateness = lateness
         self._for: int | None = None  # the deadline for which it was set
@@ -196,7 +192,7 @@ class Alarm:
         if self._set_to == at:
             return
         self._set_to = at
-        Call(self._clock, at, ALARM, self._went_off)
+        Call(self._clock, at, ALARM, _go_off, self)
 
     def set_lateness(self, lateness: TimerLateness | None) -> None:
         """Timers are late by this from now on, including those already set."""
@@ -204,7 +200,8 @@ class Alarm:
         self._set_to = self._for = None
         self.arm(self._owner.next_deadline())
 
-    def _went_off(self, call: Call) -> None:
+    def go_off(self) -> None:
+        """The clock has reached a time that it was set to."""
         if self._set_to != self._clock.now:
             return  # a later alarm was set to an earlier time, and has gone off
         self._set_to = self._for = None
@@ -213,3 +210,7 @@ class Alarm:
             self._owner.ring()
             deadline = self._owner.next_deadline()
         self.arm(deadline)
+
+
+def _go_off(call: Call) -> None:
+    call.argument.go_off()  # with a bound method each pending call would take 64 bytes more

@@ -60,7 +60,7 @@ class EntityRandom:
         return EntityRandom, (self._seed, self._replication, self._entity)
 
     def __repr__(self) -> str:
-        return f"EntityDraws(seed={self._seed}, replication={self._replication}, entity={self._entity!r})"
+        return f"EntityRandom(seed={self._seed}, replication={self._replication}, entity={self._entity!r})"
 
 
 class RandomStreams:
@@ -77,4 +77,4 @@ class RandomStreams:
         return EntityRandom(self.seed, self.replication, entity)
 
     def __repr__(self) -> str:
-        return f"Draws(seed={self.seed}, replication={self.replication})"
+        return f"RandomStreams(seed={self.seed}, replication={self.replication})"

@@ -7,6 +7,7 @@ Everything that happens is a function of the scenario, the seed and the replicat
 wall clock or another run, so equal arguments give byte-equal traces in any process.
 """
 
+from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
@@ -20,8 +21,7 @@ from reference.protocol.timers import ns
 from simulation.checks.checkers import Verdict, check_index
 from simulation.clock import ALARM, ARRIVAL, FAULT, Call, Clock, few_collections, lateness_of
 from simulation.hosts.client import ClientHost, Listen
-from simulation.hosts.client_faults import ClientFaults
-from simulation.hosts.server_faults import ServerFaults
+from simulation.hosts.faults import ClientFaults, ServerFaults
 from simulation.hosts.server_host import ServerHost
 from simulation.hosts.store import SimulatedStore
 from simulation.hosts.tokens import Issuer
@@ -38,7 +38,7 @@ from simulation.scenario.faults import Fault, LineFault, ServerFault
 from simulation.scenario.scenario import Group, Scenario
 from simulation.trace.frames_seen import FrameRecorder
 from simulation.trace.index import TraceIndex, index_of
-from simulation.trace.trace import FaultHappened, FaultOver, PathTrouble, PathTroubled, QueueSampled, Trace
+from simulation.trace.trace import FaultHappened, FaultOver, PathTrouble, PathTroubled, QueuePeaked, QueueSampled, Trace
 from simulation.trace.wording import words_of
 from simulation.trace.writer import begin_trace, record_stored
 
@@ -118,17 +118,18 @@ class World:
         )
         self.access_links: dict[str, ClientAccessLink] = {}
         self.server = ServerHost(clock, self.store, part, self.trace, random_source, self.access_links)
-        self._troubles = ServerFaults(self.server, self._over, self._new_epoch)
+        self._server_faults = ServerFaults(self.server, self._over, self._new_epoch)
         self._tokens = None if part.token_lifetime_s is None else Issuer(ns(part.token_lifetime_s), ns(part.token_refresh_time_s))
         self._listen = listen
         self.clients: dict[str, ClientHost] = {}
         self._zone = Zone()
+        self._report = self._note_path_trouble  # one bound method for all links
         self._client_faults = ClientFaults(clock, self.clients, self.access_links, self._zone)
         self._ports: dict[str, Ports] = {}
         if self.server.balancer is not None:
             self._ports["balancer"] = self.server.balancer
         self._frames = FrameRecorder(self.trace.add, lambda: clock.now, words_of) if scenario.record_frames else None
-        self._last_sampled: dict[tuple[str, str], int] = {}
+        self._last_sampled: defaultdict[str, dict[str, int]] = defaultdict(dict)  # by queue and place
         self._epochs = 1
         with few_collections():
             for group in scenario.groups:
@@ -154,9 +155,10 @@ class World:
         for fault in self.scenario.faults_of(self._random_source):
             Call(self.clock, ns(fault.at_s), FAULT, self._begin_fault, fault)
         start_availability(self.clock, self.scenario, self._random_source, self._begin_fault, self.clients)
+        arrive = self._arrive  # one bound method for all
         for group in self.scenario.groups:
             for visit in group.visits(self._random_source):
-                Call(self.clock, visit.arrives_at, ARRIVAL, self._arrive, (group, visit))
+                Call(self.clock, visit.arrives_at, ARRIVAL, arrive, (group, visit))
         self._sample_later()
         with few_collections():
             self.clock.run(until=max(1, ns(self.scenario.end_s)))
@@ -168,7 +170,7 @@ class World:
     def _add_client(self, name: str, group: Group, cells: tuple[SimulatedCell, SimulatedCell] | None, nat: Ports | None) -> None:
         scenario = self.scenario
         access_link: ClientAccessLink = AccessLink(
-            self.clock, name, group.path, self._random_source, self._note_path_trouble, cells, self._zone, nat
+            self.clock, name, group.path, self._random_source, self._report, cells, self._zone, nat
         )
         if self._frames is not None:
             access_link.watch = self._frames.watch
@@ -210,7 +212,7 @@ class World:
         fault: Fault = call.argument
         self.trace.add(FaultHappened(at=self.clock.now, fault=fault))
         if isinstance(fault, ServerFault):
-            self._troubles.begin(fault)
+            self._server_faults.begin(fault)
         elif not isinstance(fault, LineFault):
             self._client_faults.begin(fault)
         else:
@@ -222,7 +224,7 @@ class World:
     def _end_fault(self, call: Call) -> None:
         fault: Fault = call.argument
         if isinstance(fault, ServerFault):
-            self._troubles.end(fault)
+            self._server_faults.end(fault)
         elif not isinstance(fault, LineFault):
             self._client_faults.end(fault)
             self._over(fault)
@@ -273,14 +275,17 @@ class World:
         """Record the exact maxima."""
         if self.server.process is not None:
             self.server.process.note_longest()
-        for client in self.clients.values():
-            client.note_longest(self.server.high_water)
-        for record in self.server.high_water.records(self.clock.now):
-            self.trace.add(record)
+        now = self.clock.now
+        for queue, length, limit in self.server.high_water:
+            self.trace.add(QueuePeaked(at=now, place="server", queue=queue, length=length, limit=limit))
+        for name, client in self.clients.items():
+            for queue, length, limit in client.longest():
+                self.trace.add(QueuePeaked(at=now, place=name, queue=queue, length=length, limit=limit))
 
     def _note(self, place: str, queue: str, length: int, limit: int) -> None:
-        if self._last_sampled.get((place, queue), 0) != length:
-            self._last_sampled[place, queue] = length
+        lengths = self._last_sampled[queue]
+        if lengths.get(place, 0) != length:
+            lengths[place] = length
             self.trace.add(QueueSampled(at=self.clock.now, place=place, queue=queue, length=length, limit=limit))
 
 

@@ -44,6 +44,7 @@ def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
         assert command in printed
 
 
+STUDY = 'version = 1\nname = "s"\nscenario = "scenario.toml"\nreplications = 2\nfigures = ["clients"]\n'
 MINIMAL = 'version = 1\nname = "x"\nhorizon_s = 2\n[[groups]]\nname = "a"\nclients = 2\n'
 
 
@@ -54,6 +55,12 @@ MINIMAL = 'version = 1\nname = "x"\nhorizon_s = 2\n[[groups]]\nname = "a"\nclien
         (["serve", "--port", "18997.6"], "not a whole number"),
         (["diagram", "trace.jsonl", "--from", "nan"], "not a finite number"),
         (["diagram", "trace.jsonl", "--png", "figure.xyz"], ".png"),
+        (["diagram", "missing.jsonl"], "missing.jsonl cannot be read: No such file or directory"),
+        (["what-if", "missing.jsonl"], "missing.jsonl"),
+        (["verify", "--quick", "--json", "no-such-folder/numbers.json"], "no-such-folder/numbers.json cannot be written"),
+        (["fidelity", "steady", "--json", "no-such-folder/figures.json"], "no-such-folder/figures.json cannot be written"),
+        (["fidelity", "--repeat", "1.5"], "not a whole number"),
+        (["sweep", "study.toml", "--out", "bom.toml"], "bom.toml cannot be written"),
         (["simulate", "deep.toml"], "nested too deeply"),
         (["simulate", "deep.json"], "nested too deeply"),
         (["serve", "--config", "bom.toml"], "port"),
@@ -65,6 +72,8 @@ def test_odd_values_and_files_are_refused_in_one_line(
     (tmp_path / "deep.toml").write_text(f"{MINIMAL}x = {'[' * 5000}{']' * 5000}")
     (tmp_path / "deep.json").write_text(f'{{"version": 1, "x": {"[" * 50_000}{"]" * 50_000}}}')
     (tmp_path / "bom.toml").write_bytes(b"\xef\xbb\xbfport = -1\r\n")
+    (tmp_path / "scenario.toml").write_text(MINIMAL)
+    (tmp_path / "study.toml").write_text(STUDY)
     monkeypatch.chdir(tmp_path)
     assert run(arguments) == 2
     printed = capsys.readouterr()
@@ -111,7 +120,7 @@ def test_errors_that_left_a_nursery_end_a_command_like_others(capsys: pytest.Cap
     app.command(lambda: raises(ZeroDivisionError()), name="broken")
     assert runner.run(app, ["interrupted"]) == 130
     assert runner.run(app, ["refused"]) == 2
-    assert capsys.readouterr().err == "steadywire: no such thing\n"
+    assert capsys.readouterr().err == "steadywire refused: no such thing\n"
     with pytest.raises(ExceptionGroup):  # a bug of ours is not hidden
         runner.run(app, ["broken"])
 
@@ -138,9 +147,7 @@ def test_the_command_line_does_not_depend_on_the_order_of_imports() -> None:
 
 
 def test_a_table_into_a_closed_pipe_ends_quietly(tmp_path: Path) -> None:
-    (tmp_path / "study.toml").write_text(
-        'version = 1\nname = "s"\nscenario = "scenario.toml"\nreplications = 2\nfigures = ["clients"]\n'
-    )
+    (tmp_path / "study.toml").write_text(STUDY)
     (tmp_path / "scenario.toml").write_text(MINIMAL)
     read_end, write_end = os.pipe()
     os.close(read_end)

@@ -7,7 +7,7 @@ import pytest
 
 from reference.client import ClientSettings
 from reference.protocol.errors import ConfigError
-from reference.server.settings_file import load_settings
+from reference.server.settings import load_settings
 from simulation import load_scenario, parse_scenario
 from simulation.adversary.case import parse_case
 from simulation.processes.fidelity.costs import load_costs

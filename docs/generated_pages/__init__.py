@@ -4,8 +4,7 @@ scenario_format    every part and field of a scenario file
 frames             the data dictionary: every frame and field
 command_line       every command and option
 python_api         the public names, for Sphinx' autodoc
-docstrings         python_api         the public names, for Sphinx' autodoc
-docstrings as Sphinx needs them, for the Python API
+docstrings         docstrings as Sphinx needs them, for the Python API
 """
 
 from pathlib import Path

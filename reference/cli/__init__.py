@@ -51,7 +51,7 @@ def serve(
     log_json
         Write the log as JSON. This is the default when stderr is not a terminal.
     """
-    gc.disable()  # imported objects are never garbage; a started server enables it (`monitoring.loop`)
+    gc.disable()  # imported objects are never garbage; a started server enables it (`monitoring.metrics`)
     from reference.cli.serve_command import serve_command
 
     return serve_command(

@@ -72,7 +72,7 @@ def run(app: App, arguments: Sequence[str] | None = None) -> int:
             raise
         return _complain(said)
     except SteadywireError as error:
-        return _complain(" ".join(str(error).split()))
+        return _complain(" ".join(str(error).split()), _command_of(arguments))
     except KeyboardInterrupt:
         # The interrupt may have come while trio was starting a task; Python would warn about its coroutine as the process ends.
         warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
@@ -84,7 +84,8 @@ def run(app: App, arguments: Sequence[str] | None = None) -> int:
         _discard_output()
         if error.errno == errno.EPIPE:
             return PIPE_CLOSED
-        return _complain(f"cannot write the output: {error.strerror or error}")
+        what = "cannot write the output" if error.filename is None else str(error.filename)
+        return _complain(f"{what}: {error.strerror or error}")
     return result if isinstance(result, int) else DONE
 
 
@@ -118,7 +119,12 @@ def _discard_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _complain(message: str) -> int:
+def _command_of(arguments: Sequence[str] | None) -> str:
+    """The name of the command that ran: it is the first argument."""
+    return f" {(sys.argv[1:] if arguments is None else arguments)[0]}"
+
+
+def _complain(message: str, command: str = "") -> int:
     with contextlib.suppress(OSError):
-        print(f"steadywire: {message}", file=sys.stderr)
+        print(f"steadywire{command}: {message}", file=sys.stderr)
     return CANNOT

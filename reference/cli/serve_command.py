@@ -6,6 +6,7 @@
 
 import contextlib
 import logging
+import resource
 import sys
 import time
 from dataclasses import replace
@@ -18,11 +19,9 @@ import trio
 from reference.protocol.errors import SteadywireError
 from reference.server.access.auth import Role, check_secret, make_token, read_key_file
 from reference.server.app import Server, serve
-from reference.server.monitoring.log_queue import LogQueue
-from reference.server.monitoring.logs import log_event
+from reference.server.monitoring.logs import LogQueue, log_event
 from reference.server.registry import canonical_run_id
-from reference.server.settings import ServerSettings
-from reference.server.settings_file import load_settings
+from reference.server.settings import ServerSettings, load_settings
 from reference.store import hide_password
 
 CANNOT_START = 2
@@ -89,12 +88,8 @@ async def _serve_and_announce(settings: ServerSettings, log: LogQueue) -> None:
 def _allow_many_connections() -> int | None:
     """Raise the limit of file descriptors: each connection needs one, and the default limit is often 1024.
 
-    Returns the new limit; None if it is unknown.
+    Returns the new limit; None if there is none.
     """
-    try:
-        import resource
-    except ImportError:
-        return None  # not Unix: no such limit
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(OSError, ValueError):  # then the limit stays as it is
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -19,9 +19,7 @@ SUSPEND_MIN_NS = NS_PER_S // 2
 
 
 def suspended_ns() -> int:
-    """How long this machine has been suspended since it was started; 0 if the system does not know."""
-    if not hasattr(time, "CLOCK_BOOTTIME"):
-        return 0
+    """How long this machine has been suspended since it was started."""
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.clock_gettime_ns(time.CLOCK_MONOTONIC)
 
 

@@ -23,9 +23,8 @@ from reference.server.access.admission import AccessControl
 from reference.server.live_run import LiveRun
 from reference.server.monitoring.monitor import Monitor
 from reference.server.registry import RunRegistry, canonical_run_id
-from reference.server.wire.framing import Read, frame_text
 from reference.server.wire.request_head import HttpRefusal, RequestHead
-from reference.server.wire.websocket import Accept, ServerWebSocket, WebSocketClosed
+from reference.server.wire.websocket import Accept, Read, ServerWebSocket, WebSocketClosed, frame_text
 
 _PASSING = (Limit.LOADED_RUNS, Limit.USER_CONNECTIONS, Limit.UNAUTHENTICATED)
 """Limits that may be free again a little later."""
@@ -57,14 +56,14 @@ class Upgrades:
         match = _PATH.fullmatch(head.path)
         if match is None:
             raise HttpRefusal(404, CloseCode.NO_SUCH_RUN, "WebSockets are at /ws/runs/{runId}/collaboration")
-        self._admission.check(head.header(b"origin"), head.header(b"host"))
+        self._admission.check(head)
         subprotocol = head.choose_subprotocol((frames.SUBPROTOCOL,))
         return Accept(partial(self._serve, match[1]), subprotocol)
 
     async def _serve(self, run_id_text: str, websocket: ServerWebSocket) -> None:
         try:
             if websocket.subprotocol is None:
-                raise RemoteError(CloseCode.VERSION, f"this server speaks the subprotocol {frames.SUBPROTOCOL} only")
+                raise RemoteError(CloseCode.VERSION, f"this server supports the subprotocol {frames.SUBPROTOCOL} only")
             run_id = canonical_run_id(run_id_text)
             identity = self._admission.identify_upgrade(websocket.head, run_id)
             hello: list[Read] = []
@@ -75,7 +74,7 @@ class Upgrades:
             websocket.forget_beginning()
             live = await self._runs.open(run_id)
             self._admission.check_still_open()
-            number = live.reserve(identity)
+            number = live.connect(websocket, identity)
         except WebSocketClosed:
             return
         except RemoteError as error:
@@ -85,7 +84,6 @@ class Upgrades:
             return
         peer_code = None
         try:
-            live.connect(number, websocket, identity)
             while hello:
                 self._pass_on(live, number, hello.pop(0))  # not kept: there is a token in it
             while True:
@@ -118,7 +116,7 @@ class Upgrades:
             if not isinstance(message, frames.Hello):
                 raise RemoteError(CloseCode.BAD_FRAME, "the first frame is hello")
             try:
-                self._admission.identify_hello(message.token, run_id)
+                self._admission.identify(message.token, run_id)
             except RemoteError:
                 check_version(message)  # a client of another version may send its token elsewhere
                 raise

@@ -3,38 +3,34 @@
 Inputs come from the tasks of the connections (all messages of one read), from the writer, and from the alarm's task, which is the
 only task of the run itself. Each input is one turn of the run's driver (`protocol.server.driver`), whose output is `run_output`.
 
-A run leaves memory when its machine asks for it, or when the content of the store is unknown. Then it takes no more inputs, and
-it is loaded again for the next client. A bug that raises inside a run ends that run in the same way and no other.
+A run leaves memory when its machine asks for it, or when the content of the store is unknown. Then it takes no more inputs, its
+connections are closed in pieces, and it is loaded again for the next client. A bug that raises inside a run ends that run in the
+same way and no other.
 """
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import ParamSpec
 
 import trio
 
 from reference.protocol.actions import Close
-from reference.protocol.errors import CloseCode, RemoteError, SteadywireError
+from reference.protocol.errors import CloseCode, RemoteError
 from reference.protocol.frames import Frame, RequestFrame
 from reference.protocol.records import Append
 from reference.protocol.server.connection import Identity
 from reference.protocol.server.run import Run
 from reference.protocol.statistics import Held
 from reference.server.context import ServerContext
-from reference.server.peers import RequestPeer, WebSocketPeer
-from reference.server.run_output import STORE_FAILED, RunOutput
-from reference.server.wire.framing import INTERNAL_ERROR
+from reference.server.run_output import RequestPeer, RunOutput, WebSocketPeer
+from reference.server.wire.request_head import INTERNAL_ERROR
 from reference.server.wire.websocket import ServerWebSocket
 from reference.store import StoreError, StoreUnavailable
 
 P = ParamSpec("P")
 ENDED_AT_ONCE = 32
 """Connections that are closed in one turn; each takes about 40 us."""
+STORE_FAILED = "the store failed: the last publishes are not confirmed; reconnect"
 LEASE_LOST = StoreUnavailable("this process may no longer own the run: another one may serve it")
-
-
-class RunEnded(SteadywireError):
-    """The run is no longer live here; load it again."""
 
 
 class LiveRun:
@@ -51,10 +47,11 @@ class LiveRun:
         self._alarm = trio.CancelScope()
         self._armed_for = self._next_deadline()
         self._is_writing_on = False
+        self._are_peers_closed = False
         self.ended = trio.Event()
         """The run takes no more inputs."""
         self.settled = trio.Event()
-        """The run has ended, and the writer has no batch of it."""
+        """The run has ended, its connections are closed, and the writer has no batch of it."""
 
     @property
     def run_id(self) -> str:
@@ -100,22 +97,19 @@ class LiveRun:
 
     # Connections.
 
-    def reserve(self, identity: Identity | None) -> int:
-        """Reserve a number for a WebSocket that is about to `connect`; `lost` returns it. Raises RemoteError.
+    def connect(self, websocket: ServerWebSocket, identity: Identity | None) -> int:
+        """A WebSocket is open. Returns the number that identifies it in `receive` and `lost`. Raises RemoteError.
 
         `identity`: the user of the token that came with the upgrade, None without a token.
         """
+        self._check_live()
         number = self._shared.next_connection_id()
         refusal = None if identity is None else self._shared.user_connections.enter(number, identity.user_id)
         if refusal is not None:
             raise refusal
-        return number
-
-    def connect(self, number: int, websocket: ServerWebSocket, identity: Identity | None) -> None:
-        """A WebSocket is open; `receive` and `lost` identify it by its number. Raises RunEnded."""
-        self._check_live()
         peer = self._peers[number] = WebSocketPeer(number, websocket, self._shared.nursery, self._output.pushed_to, self)
         self._turn(self._driver.connect, number, peer, identity, self._shared.new_id())
+        return number
 
     def receive(self, connection_id: int, messages: Sequence[Frame | RemoteError], *, others: int = 0) -> None:
         """All messages of one read; a message that is not a frame is given as the error. Does nothing if the connection is over.
@@ -140,7 +134,7 @@ class LiveRun:
             self._turn(self._driver.lost, connection_id, peer_code)
 
     def request(self, frame: RequestFrame, identity: Identity) -> RequestPeer:
-        """An HTTP request; wait for the peer's `settled`, or call `lost`. Raises RunEnded."""
+        """An HTTP request; wait for the peer's `settled`, or call `lost`. Raises RemoteError."""
         self._check_live()
         peer = RequestPeer(self._shared.next_connection_id(), frame.client_id)
         self._peers[peer.connection_id] = peer
@@ -167,64 +161,86 @@ class LiveRun:
         (`stored`). Returns how many connections there were.
         """
 
-        def end(numbers: tuple[int, ...]) -> None:
-            self._driver.go_away(retry_after_ms=retry_after_ms, spread_ms=spread_ms, of=numbers)
+        def end(numbers: Sequence[int]) -> None:
+            self._turn(self._driver.go_away, retry_after_ms=retry_after_ms, spread_ms=spread_ms, of=numbers)
 
         return await self._end_in_pieces(connection_ids, end)
 
     async def dismiss(self, connection_ids: Sequence[int] | None, code: CloseCode, reason: str) -> int:
         """End these connections, or all, with a code; returns how many there were."""
-        return await self._end_in_pieces(connection_ids, lambda numbers: self._driver.dismiss(numbers, code, reason))
 
-    async def _end_in_pieces(self, connection_ids: Sequence[int] | None, end: Callable[[tuple[int, ...]], None]) -> int:
-        """Everybody else has a turn between two pieces. It is finished also when it is cancelled."""
-        ended = 0
-        left = deque(self._peers if connection_ids is None else connection_ids)
-        with trio.CancelScope(shield=True):
-            while left:
-                piece = [left.popleft() for _ in range(min(len(left), ENDED_AT_ONCE))]
-                standing = tuple(number for number in piece if number in self._peers)
-                ended += len(standing)
-                self._turn(end, standing)
-                await trio.lowlevel.checkpoint()
-        return ended
+        def end(numbers: Sequence[int]) -> None:
+            self._turn(self._driver.dismiss, numbers, code, reason)
+
+        return await self._end_in_pieces(connection_ids, end)
 
     def end(self) -> None:
-        """Take no more inputs, and close all peers."""
+        """Take no more inputs, and close all peers, in pieces."""
         if self.ended.is_set():
             return
         self.ended.set()
         self._alarm.cancel()
-        for peer in list(self._peers.values()):
-            close = Close((peer.connection_id,), INTERNAL_ERROR, "internal error")
-            peer.close((), close) if isinstance(peer, WebSocketPeer) else peer.close(close)
-        self._peers.clear()
-        if not self._output.is_writing_on:
-            self._output.write_on()
-        self._go_on_writing()
-        self._shared.monitor.sessions.run_ended(self.run_id, self._clock.now())
-        if not self._output.is_with_writer:
-            self._output.has_stored.set()
-            self.settled.set()
+        if self._peers:
+            self._shared.nursery.start_soon(self._close_peers)
+        else:
+            self._peers_closed()
         self._on_end(self)
 
     def drop(self, error: StoreError) -> None:
-        """End because the content of the store is unknown: every client is asked to reconnect."""
+        """End because the content of the store is unknown: every client is asked to reconnect (8.11)."""
         if not self.ended.is_set():
             self._output.fail(error)
-            self._turn(self._driver.store_failed, STORE_FAILED)
+            self.end()
 
     async def stored(self) -> None:
         """Wait until the writer has no batch of this run."""
         while not self._output.has_stored.is_set():
             await self._output.has_stored.wait()
 
+    async def _end_in_pieces(self, connection_ids: Sequence[int] | None, end: Callable[[Sequence[int]], None]) -> int:
+        """Everybody else has a turn between two pieces. It is finished also when it is cancelled."""
+        numbers = [number for number in (self._peers if connection_ids is None else connection_ids) if number in self._peers]
+        with trio.CancelScope(shield=True):
+            for first in range(0, len(numbers), ENDED_AT_ONCE):
+                end(numbers[first : first + ENDED_AT_ONCE])
+                await trio.lowlevel.checkpoint()
+        return len(numbers)
+
+    async def _close_peers(self) -> None:
+        """Close all peers after the end."""
+        await self._end_in_pieces(None, self._close_piece)
+        self._peers_closed()
+
+    def _close_piece(self, numbers: Sequence[int]) -> None:
+        if self._output.failure is not None:
+            try:
+                self._driver.dismiss(numbers, CloseCode.OVERLOADED, STORE_FAILED)
+            except Exception as error:
+                self._log_bug(error)
+        for number in numbers:
+            peer = self._peers.pop(number, None)
+            if peer is not None:  # does nothing for a WebSocket that is closing already
+                close = Close((number,), INTERNAL_ERROR, "internal error")
+                peer.close((), close) if isinstance(peer, WebSocketPeer) else peer.close(close)
+        self._output.is_writing_on = True
+        self._go_on_writing()
+
+    def _peers_closed(self) -> None:
+        self._are_peers_closed = True
+        self._shared.monitor.sessions.run_ended(self.run_id, self._clock.now())
+        self._settle()
+
+    def _settle(self) -> None:
+        if self._are_peers_closed and not self._output.is_with_writer:
+            self._output.has_stored.set()
+            self.settled.set()
+
     def _gathered(self) -> None:
         self._turn(self._driver.store_now)
 
     def _stored(self, append: Append, error: StoreError | None) -> None:
         if self.ended.is_set():
-            self.settled.set()
+            self._settle()
         elif error is None:
             self._turn(self._driver.stored, append)
         else:
@@ -250,12 +266,12 @@ class LiveRun:
     # The turn.
 
     def _turn(self, handle: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
-        if self.ended.is_set() or self._is_dropped_for_lease():
+        if self.ended.is_set() or self.is_dropped_for_lease():
             return
         try:
             handle(*args, **kwargs)
         except Exception as error:  # any bug: it must cost this run only
-            self._shared.on_fault(f"run {self.run_id} failed and is loaded anew", error)
+            self._log_bug(error)
             self.end()
 
     def _turn_over(self) -> None:
@@ -280,19 +296,26 @@ class LiveRun:
         """
         while self._output.is_writing_on:
             await trio.lowlevel.checkpoint()
-            if self.ended.is_set():
-                self._output.write_on()
-            else:
+            if not self.ended.is_set():
                 self._turn(self._output.write_on)
+                continue
+            try:
+                self._output.write_on()
+            except Exception as error:
+                self._log_bug(error)
         self._is_writing_on = False
 
-    def _is_dropped_for_lease(self) -> bool:
-        """End the run if another process may serve it by now: its answers might be outdated."""
-        if self._output.failure is not None or self._shared.holds_runs():
+    def _log_bug(self, error: Exception) -> None:
+        self._shared.on_fault(f"run {self.run_id} failed and is loaded anew", error)
+
+    def is_dropped_for_lease(self) -> bool:
+        """End the run if another process may serve it by now: its answers might be outdated. Returns whether that was so."""
+        owners = self._shared.owners
+        if owners is None or self._output.failure is not None or owners.is_held:
             return False
         self.drop(LEASE_LOST)
         return True
 
     def _check_live(self) -> None:
-        if self.ended.is_set() or self._is_dropped_for_lease():
-            raise RunEnded("this run is no longer in memory")
+        if self.ended.is_set() or self.is_dropped_for_lease():
+            raise RemoteError(CloseCode.OVERLOADED, "this run is no longer in memory; reconnect")

@@ -9,7 +9,6 @@ process owns is not loaded.
 """
 
 import re
-from typing import Protocol
 
 import trio
 
@@ -20,9 +19,9 @@ from reference.protocol.frames import Limits
 from reference.protocol.limits import Limit
 from reference.protocol.server.run import Run
 from reference.server.context import ServerContext
-from reference.server.live_run import LEASE_LOST, LiveRun
+from reference.server.live_run import LiveRun
 from reference.store import EventStore, StoreError, StoreUnavailable
-from reference.store.place import ProcessAddress
+from reference.store.base import ProcessAddress
 
 PLACES_REMEMBERED_MAX = 10_000
 """How many runs of other processes are cached with their owner."""
@@ -34,23 +33,6 @@ def canonical_run_id(text: str) -> str:
     if _RUN_ID.fullmatch(text) is None:
         raise RemoteError(CloseCode.NO_SUCH_RUN, "a run id is a UUID, like 01234567-89ab-cdef-0123-456789abcdef")
     return text.lower()
-
-
-class Owners(Protocol):
-    """Which process serves which run; see store.ownership."""
-
-    @property
-    def is_held(self) -> bool:
-        """Whether this process certainly still owns its runs."""
-
-    async def claim(self, run_id: str) -> ProcessAddress | None:
-        """The owner of the run; None: this process owns it from now on. Raises StoreUnavailable."""
-
-    async def find(self, run_id: str) -> ProcessAddress | None:
-        """The other process that serves the run, None if there is none. Raises StoreUnavailable."""
-
-    async def release(self, run_id: str) -> None:
-        """This process no longer serves the run. Raises nothing."""
 
 
 class _Loading:
@@ -71,29 +53,26 @@ class _Leaving:
 
 
 class RunRegistry:
-    """All runs that this server has in memory. Their alarms and loads are tasks in `nursery`."""
+    """All runs that this server has in memory. Their alarms and loads are tasks in the server's nursery."""
 
     def __init__(
         self,
         store: EventStore,
         shared: ServerContext,
-        nursery: trio.Nursery,
         *,
         config: ServerConfig,
         events: EventRegistry,
         limits: Limits,
         loaded_runs_max: int,
-        owners: Owners | None = None,
     ) -> None:
         """`limits`: as `welcome` reports them."""
         self._store = store
         self._shared = shared
-        self._nursery = nursery
         self._config = config
         self._events = events
         self._limits = limits
         self._loaded_runs_max = loaded_runs_max
-        self._owners = owners
+        self._owners = shared.owners
         self._live: dict[str, LiveRun] = {}
         self._loading: dict[str, _Loading] = {}
         self._leaving: dict[str, _Leaving] = {}
@@ -107,6 +86,10 @@ class RunRegistry:
     def runs(self) -> tuple[LiveRun, ...]:
         """The runs in memory, in the order in which they were loaded."""
         return tuple(self._live.values())
+
+    def get(self, run_id: str) -> LiveRun | None:
+        """The run if it is in memory."""
+        return self._live.get(run_id)
 
     async def create(self, run_id: str) -> bool:
         """Create a run, durably. False: it existed. Raises RemoteError."""
@@ -196,15 +179,12 @@ class RunRegistry:
     def _live_here(self, run_id: str) -> LiveRun | None:
         """The run if it is in memory and this process certainly still owns it."""
         live = self._live.get(run_id)
-        if live is not None and not self._shared.holds_runs():
-            live.drop(LEASE_LOST)
-            return None
-        return live
+        return None if live is not None and live.is_dropped_for_lease() else live
 
     def _begin_to_load(self, run_id: str) -> _Loading:
         self._make_room()
         loading = self._loading[run_id] = _Loading()
-        self._nursery.start_soon(self._load, run_id, loading)
+        self._shared.nursery.start_soon(self._load, run_id, loading)
         return loading
 
     async def _load(self, run_id: str, loading: _Loading) -> None:
@@ -222,7 +202,7 @@ class RunRegistry:
             now = self._shared.clock.now()
             run = Run(stored, config=self._config, now=now, registry=self._events, limits=self._limits)
             live = loading.live = self._live[run_id] = LiveRun(run, self._shared, self._forget)
-            self._nursery.start_soon(live.watch)
+            self._shared.nursery.start_soon(live.watch)
         except RemoteError as error:
             loading.error = error
         except StoreUnavailable as error:
@@ -238,7 +218,7 @@ class RunRegistry:
         del self._live[live.run_id]
         if self._owners is not None or not live.settled.is_set():
             leaving = self._leaving[live.run_id] = _Leaving(live)
-            self._nursery.start_soon(self._let_go, leaving)
+            self._shared.nursery.start_soon(self._let_go, leaving)
 
     async def _let_go(self, leaving: _Leaving) -> None:
         run_id = leaving.live.run_id

@@ -2,9 +2,8 @@
 URL.
 
 Read `base` for the guarantees, `position` for the rule that keeps them, then `memory`. A store on disk is `sql` with `changes`,
-`statements`, `sqlite` and `postgresql` (commits), `worker` (its thread), `tables` and `migrations`, and `history` (detects that a
-database is older than it was). A server uses a store through `writer.GroupCommit`; `ownership` decides which of several servers
-serves which run.
+`sqlite` and `postgresql` (commits), `tables` and `migrations`, and `history` (detects that a database is older than it was).
+A server uses a store through `writer.GroupCommit`; `ownership` decides which of several servers serves which run.
 """
 
 import re
@@ -17,7 +16,7 @@ import trio
 from reference.protocol.errors import ConfigError
 from reference.store.base import EventStore, StoreConflict, StoreError, StoreOverloaded, StoreUnavailable
 from reference.store.memory import MemoryStore
-from reference.store.writer import GroupCommit, WriterStatistics
+from reference.store.writer import GroupCommit
 
 if TYPE_CHECKING:
     from sqlalchemy import URL
@@ -30,7 +29,6 @@ __all__ = [
     "StoreError",
     "StoreOverloaded",
     "StoreUnavailable",
-    "WriterStatistics",
     "hide_password",
     "open_store",
     "parse_url",

@@ -16,13 +16,15 @@ it carries one event or two hundred. A batch that does not fit fails alone; the 
 as if it did not exist.
 
 `StoreUnavailable` for a batch means "not confirmed", not "not stored": a connection that dies during COMMIT
-leaves both possible; `load_run` tells. Sending such a batch again is safe: it gives
+leaves both possible; `load_run` shows which. Sending such a batch again is safe: it gives
 `StoreConflict` if the first one had arrived.
 """
 
 import re
 from collections.abc import Sequence
 from typing import Protocol
+
+import msgspec
 
 from reference.protocol.errors import LocalError, SteadywireError
 from reference.protocol.records import Append, StoredRun
@@ -44,6 +46,15 @@ class StoreUnavailable(StoreError):
 
 class StoreOverloaded(StoreError):
     """More batches wait to be written than the limit allows; this batch was not taken."""
+
+
+class ProcessAddress(msgspec.Struct, frozen=True):
+    """A server process, for the others that share its database. A request with `secret` comes from one of them."""
+
+    process_id: int
+    host: str
+    port: int
+    secret: str
 
 
 class EventStore(Protocol):

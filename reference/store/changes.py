@@ -1,4 +1,4 @@
-"""The rows of one commit: converts batches to rows for each table.
+"""The rows and the statements of one commit: converts batches to rows for each table.
 
 Batches are checked here, one after the other, by the rule of `position` (8.8); a batch that does not fit, or that contains values
 JSON cannot represent, leaves no row and does not affect the others. The rows of a run belong to the head that was checked: a
@@ -11,22 +11,75 @@ driver stores them only if the stored head is still that one (compare and set).
 
 Events are deleted late and in batches (1.10): when `oldest` passes a multiple of 100. Their answers and clients must
 be remembered for longer (8.3), so a trim moves them to tables of their own first.
+
+SQLAlchemy creates the tables, migrates them and reads from them. A commit goes directly to the driver: SQLAlchemy would take
+several times as long as the database. Parameters of the statements are written `:name`. Only the inserts of many rows differ
+between the databases; they are in `sqlite` and `postgresql`.
 """
 
 import functools
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
-from reference.protocol.records import Append, Snapshot
+from reference.protocol.records import ANSWERS_KEPT, Append, Snapshot
 from reference.store.base import StoreConflict, StoreError, StoreUnavailable
-from reference.store.position import Position
+from reference.store.position import ClientPosition, Position
 
 EVENTS_DELETED_AT_ONCE = 100
 _ID_VERSION = "8"  # RFC 9562: a UUID whose content is the application's
 _UNIQUE_DIGITS = 19
+PADDING_BYTES = 8192
+"""Size of the write of a readiness check: as large as a large publish, to detect a full disk."""
+
+POSITION = """
+    SELECT r.epoch, r.head, r.oldest, s.sequence_number
+    FROM collaboration_runs r JOIN collaboration_snapshots s ON s.run_id = r.run_id
+    WHERE r.run_id = :run_id"""
+
+CLIENTS_OF_DELETED = """
+    SELECT client_id, user_id, last_client_sequence FROM collaboration_clients WHERE run_id = :run_id"""
+
+CLIENTS_OF_MESSAGES = """
+    SELECT g.client_id, m.user_id, g.last_client_sequence
+    FROM (SELECT client_id, min(sequence_number) AS first, max(client_sequence) AS last_client_sequence
+          FROM persisted_collaboration_messages WHERE run_id = :run_id AND client_id IS NOT NULL GROUP BY client_id) g
+    JOIN persisted_collaboration_messages m ON m.run_id = :run_id AND m.sequence_number = g.first"""
+
+# A trim: what must be remembered of the events below `oldest` is moved, then they are deleted (1.10, 8.3).
+TRIM = (
+    """
+    INSERT INTO collaboration_clients (run_id, client_id, user_id, last_client_sequence, used_at)
+    SELECT m.run_id, g.client_id, m.user_id, g.last_client_sequence, g.used_at
+    FROM (SELECT client_id, min(sequence_number) AS first, max(client_sequence) AS last_client_sequence,
+                 max(timestamp) AS used_at
+          FROM persisted_collaboration_messages
+          WHERE run_id = :run_id AND sequence_number < :oldest AND client_id IS NOT NULL GROUP BY client_id) g
+    JOIN persisted_collaboration_messages m ON m.run_id = :run_id AND m.sequence_number = g.first
+    WHERE true
+    ON CONFLICT (run_id, client_id) DO UPDATE SET last_client_sequence = excluded.last_client_sequence,
+        used_at = CASE WHEN collaboration_clients.used_at > excluded.used_at THEN collaboration_clients.used_at
+                  ELSE excluded.used_at END""",
+    """
+    INSERT INTO collaboration_answers (run_id, client_id, client_sequence, sequence_number)
+    SELECT run_id, client_id, client_sequence, sequence_number FROM persisted_collaboration_messages
+    WHERE run_id = :run_id AND sequence_number < :oldest AND client_id IS NOT NULL""",
+    f"""
+    DELETE FROM collaboration_answers WHERE run_id = :run_id AND (client_id, client_sequence) IN (
+        SELECT client_id, client_sequence
+        FROM (SELECT client_id, client_sequence,
+                     row_number() OVER (PARTITION BY client_id ORDER BY client_sequence DESC) AS age
+              FROM collaboration_answers
+              WHERE run_id = :run_id AND client_id IN (
+                  SELECT client_id FROM persisted_collaboration_messages
+                  WHERE run_id = :run_id AND sequence_number < :oldest AND client_id IS NOT NULL)) of_clients
+        WHERE age > {ANSWERS_KEPT})""",
+    """
+    DELETE FROM persisted_collaboration_messages WHERE run_id = :run_id AND sequence_number < :oldest""",
+)
 
 
 class MessageRow(NamedTuple):
@@ -154,3 +207,26 @@ def unique_digits(run_id: str, epoch: str) -> str:
     """The part of the ids that distinguishes runs and epochs: 19 digits, the fourth of which is the variant."""
     digits = hashlib.blake2b(f"{run_id}/{epoch}".encode(), digest_size=10).hexdigest()
     return f"{digits[:3]}8{digits[3 : _UNIQUE_DIGITS - 1]}"
+
+
+def stored_position(run_id: str, rows: Callable[[str], list[Any]]) -> Position | None:
+    """The position of the run; None if there is no such run. `rows` executes a statement about that run."""
+    found = rows(POSITION)
+    if not found:
+        return None
+    clients: dict[str, ClientPosition] = {}
+    for statement in (CLIENTS_OF_DELETED, CLIENTS_OF_MESSAGES):
+        for client_id, user_id, last in rows(statement):
+            clients.setdefault(client_id, ClientPosition(user_id)).last_client_sequence = last
+    epoch, head, oldest, snapshot_number = found[0]
+    return Position(run_id, epoch, head, oldest, snapshot_number, clients)
+
+
+def forget(among: str) -> tuple[str, ...]:
+    """Statements that leave nothing remembered of clients (8.3) up to event `:head`; `among` is the condition on `client_id`."""
+    return (
+        f"DELETE FROM collaboration_answers WHERE run_id = :run_id AND client_id {among}",
+        f"DELETE FROM collaboration_clients WHERE run_id = :run_id AND client_id {among}",
+        f"""UPDATE persisted_collaboration_messages SET client_id = NULL, client_sequence = NULL
+        WHERE run_id = :run_id AND sequence_number <= :head AND client_id {among}""",
+    )

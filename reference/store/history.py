@@ -15,19 +15,16 @@ way, and then the system releases it.
 """
 
 import contextlib
+import fcntl
 import os
 from collections import OrderedDict
 from pathlib import Path
 
 from reference.store.base import StoreUnavailable
 
-try:
-    import fcntl
-except ImportError:  # pragma: no cover - Windows, where SQLite's own locks are all there is
-    fcntl = None  # type: ignore[assignment]
-
 _DIGITS = 20
 _CONFIRMED_MAX = 20_000
+"""Runs whose last confirmed head is remembered."""
 
 
 class CommitsFile:
@@ -36,10 +33,10 @@ class CommitsFile:
     def __init__(self, database: Path) -> None:
         """Raises StoreUnavailable if another process has locked it, OSError if it cannot be opened."""
         self.path = Path(f"{os.path.realpath(database)}.commits")
-        self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o644)
+        self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             self._lock(database)
-            text = os.pread(self._file, _DIGITS, 0).decode("ascii", "replace") if hasattr(os, "pread") else ""
+            text = os.pread(self._file, _DIGITS, 0).decode("ascii", "replace")
         except BaseException:
             os.close(self._file)
             raise
@@ -63,8 +60,6 @@ class CommitsFile:
             os.close(file)
 
     def _lock(self, database: Path) -> None:
-        if fcntl is None:
-            return
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -33,8 +33,7 @@ from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from reference.protocol.timers import NS_PER_S
-from reference.store.base import StoreUnavailable
-from reference.store.place import ProcessAddress
+from reference.store.base import ProcessAddress, StoreUnavailable
 from reference.store.postgresql import advice, postgresql_engine
 from reference.store.tables import owners, processes, runs
 
@@ -49,6 +48,7 @@ SILENCE_S_MAX = 15.0
 LEASE_S = SILENCE_S_MAX - 1.0
 """How long after its last report a process may answer for its runs; the difference is for clocks that differ."""
 CLAIM_THREADS_MAX = 2
+"""Threads that ask the database about owners, each with a connection."""
 _TRIES_MAX = 5
 """How often the row of a run may change while this process claims it."""
 
@@ -98,19 +98,19 @@ class Ownership:
                     raise StoreUnavailable(advice(error, self._url)) from error
             answered = False
             with trio.move_on_after(ANSWER_S_MAX):
-                await self._run(self._say_that_we_live, limiter=self._lease_limiter)
+                await self._run(self._report_alive, limiter=self._lease_limiter)
                 answered = True
             if not answered:
                 raise StoreUnavailable(f"the database did not answer within {ANSWER_S_MAX:g} s")
 
-    async def part(self) -> None:
+    async def leave(self) -> None:
         """Leave; others may take the runs. Raises nothing; if the database cannot be reached, others find out by themselves."""
         me, self._me = self._me, None
         lease, self._lease = self._lease, None
         self._end_of_lease = lambda: True  # before its descriptor number is reused
         if me is not None and lease is not None:
             with trio.move_on_after(ANSWER_S_MAX):
-                await self._run(self._part, me, lease, limiter=self._lease_limiter)
+                await self._run(self._leave, me, lease, limiter=self._lease_limiter)
 
     async def claim(self, run_id: str) -> ProcessAddress | None:
         """Claim the run `run_id` if no process serves it. None: this process owns it, or it does not exist; else its owner.
@@ -134,7 +134,7 @@ class Ownership:
     async def aclose(self) -> None:
         """Leave, and close every connection; finishes even when cancelled."""
         with trio.CancelScope(shield=True, deadline=trio.current_time() + ANSWER_S_MAX):
-            await self.part()
+            await self.leave()
             for limiter, threads in ((self._claim_limiter, CLAIM_THREADS_MAX), (self._lease_limiter, 1)):
                 for _ in range(threads):  # an abandoned thread still holds a connection
                     await limiter.acquire_on_behalf_of(object())
@@ -151,7 +151,7 @@ class Ownership:
 
     def _join(self, host: str, port: int) -> None:
         connection = self._engine.connect()
-        said_at_ns = self._clock_ns()
+        reported_at_ns = self._clock_ns()
         try:
             sequence = func.pg_get_serial_sequence(processes.name, "process_id")
             process_id: int = connection.execute(select(func.nextval(sequence))).scalar_one()
@@ -166,20 +166,20 @@ class Ownership:
             raise
         driver: Any = connection.connection.dbapi_connection
         self._end_of_lease = _hang_up_seen(driver.fileno())
-        self._held_until_ns = said_at_ns + round(LEASE_S * NS_PER_S)
+        self._held_until_ns = reported_at_ns + round(LEASE_S * NS_PER_S)
         self._lease, self._me = connection, place
 
-    def _say_that_we_live(self) -> None:
+    def _report_alive(self) -> None:
         lease, me = self._lease, self._me
         if lease is None or me is None:
             raise StoreUnavailable("this server process has left the cluster")
-        said_at_ns = self._clock_ns()
+        reported_at_ns = self._clock_ns()
         seen = lease.execute(update(processes).where(processes.c.process_id == me.process_id).values(seen_at=func.now()))
         if seen.rowcount != 1:
             raise StoreUnavailable("other processes have given this one up, because it was silent for too long")
-        self._held_until_ns = said_at_ns + round(LEASE_S * NS_PER_S)
+        self._held_until_ns = reported_at_ns + round(LEASE_S * NS_PER_S)
 
-    def _part(self, me: ProcessAddress, lease: Connection) -> None:
+    def _leave(self, me: ProcessAddress, lease: Connection) -> None:
         try:
             lease.execute(delete(processes).where(processes.c.process_id == me.process_id))
         except SQLAlchemyError:
@@ -190,7 +190,7 @@ class Ownership:
 
     def _dispose(self) -> None:
         if self._me is not None and self._lease is not None:  # a join that was abandoned has succeeded after all
-            self._part(self._me, self._lease)
+            self._leave(self._me, self._lease)
         self._engine.dispose()
 
     def _claim(self, run_id: str) -> ProcessAddress | None:
@@ -246,13 +246,11 @@ class Ownership:
 
 def _clock_that_counts_sleep() -> int:
     # CLOCK_MONOTONIC stops while the machine is suspended; other processes do not wait for it.
-    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic_ns()
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
 
 def _hang_up_seen(descriptor: int) -> Callable[[], bool]:
-    """A function that tells whether the peer of this socket has closed the connection. Costs a microsecond."""
-    if not hasattr(select_module, "POLLRDHUP"):  # pragma: no cover - only Linux tells this apart from bytes that wait
-        return lambda: False
+    """A function that returns whether the peer of this socket has closed the connection. Costs a microsecond."""
     poll = select_module.poll()
     poll.register(descriptor, select_module.POLLRDHUP)
     return lambda: bool(poll.poll(0))

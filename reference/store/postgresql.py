@@ -35,9 +35,8 @@ from sqlalchemy import URL, Engine, create_engine, event
 from sqlalchemy.engine import ExceptionContext
 
 from reference.store.base import StoreUnavailable
-from reference.store.changes import RunChange
-from reference.store.position import ClientPosition, Position
-from reference.store.statements import CLIENTS_OF_DELETED, CLIENTS_OF_MESSAGES, POSITION, TRIM, forget
+from reference.store.changes import PADDING_BYTES, TRIM, RunChange, forget, stored_position
+from reference.store.position import Position
 from reference.store.tables import encode_json
 
 CONNECT_S_MAX = 5
@@ -70,8 +69,6 @@ LOCK_WAIT_MS_MAX = 250
 """How long a commit waits for a row that another session holds."""
 _TRIES_MAX = 5
 """How often a commit is repeated that the database aborted because of a deadlock."""
-_PADDING_BYTES = 8192
-"""Size of the write of a readiness check: as large as a large publish, to detect a full disk."""
 
 _COMMIT = """
     WITH given AS (
@@ -181,16 +178,7 @@ class PostgresqlCommits:
 
     def position(self, run_id: str) -> Position | None:
         """The position of the run; None if there is no such run."""
-        at = {"run_id": run_id}
-        row = self._execute(POSITION, at).fetchone()
-        if row is None:
-            return None
-        clients: dict[str, ClientPosition] = {}
-        for statement in (CLIENTS_OF_DELETED, CLIENTS_OF_MESSAGES):
-            for client_id, user_id, last in self._execute(statement, at).fetchall():
-                clients.setdefault(client_id, ClientPosition(user_id)).last_client_sequence = last
-        epoch, head, oldest, snapshot_number = row
-        return Position(run_id, epoch, head, oldest, snapshot_number, clients)
+        return stored_position(run_id, lambda statement: self._execute(statement, {"run_id": run_id}).fetchall())
 
     def commit(self, changes: Sequence[RunChange]) -> dict[str, StoreUnavailable | None]:
         """Make `changes` durable, all in one transaction. Returns the runs that were not changed: with None if their stored head
@@ -217,7 +205,7 @@ class PostgresqlCommits:
 
     def check(self) -> None:
         """Write as much as a publish. Raises what `commit` raises."""
-        given: dict[str, object] = {"id": secrets.randbits(62), "padding": secrets.token_hex(_PADDING_BYTES // 2)}
+        given: dict[str, object] = {"id": secrets.randbits(62), "padding": secrets.token_hex(PADDING_BYTES // 2)}
         try:
             self._execute("BEGIN")
             self._execute("INSERT INTO collaboration_probe (probe_id, padding) VALUES (:id, :padding)", given)

@@ -1,6 +1,6 @@
 """The SQL store: commits directly with the driver, everything else with SQLAlchemy Core.
 
-One thread commits (`worker`). It remembers the positions of recently written runs (`position`), so a commit is: check the
+One thread commits (`Worker`). It remembers the positions of recently written runs (`position`), so a commit is: check the
 batches, move the head of each run from its expected value (compare and set), insert one row per event. If a stored head differs,
 another writer was there; then the position is read again and the batches are checked again.
 
@@ -11,15 +11,18 @@ what differs between the databases.
 import datetime
 import functools
 import math
+import queue
 import sqlite3
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
 
 import trio
+from outcome import Outcome, Value, capture
 from sqlalchemy import URL, Connection, Engine, String, cast, delete, func, insert, select
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
@@ -35,11 +38,11 @@ from reference.store.position import Position
 from reference.store.sqlite import WRITING, SqliteCommits, sqlite_engine
 from reference.store.sqlite import advice as sqlite_advice
 from reference.store.tables import answers, clients, messages, runs, snapshots
-from reference.store.worker import Worker, no_thread
 
 T = TypeVar("T")
 
 READ_THREADS_MAX = 4
+"""Threads that load runs, each with a connection."""
 CLOSE_S_MAX = 30.0
 """How long `aclose` waits for a commit that hangs, in seconds, before it leaves it to the end of the
 process.
@@ -82,6 +85,64 @@ class CommitConnection(Protocol):
         """Release everything."""
 
 
+class _Job:
+    def __init__(self, work: Callable[[], Any]) -> None:
+        self.work = work
+        self.task: trio.lowlevel.Task | None = trio.lowlevel.current_task()
+        self.token = trio.lowlevel.current_trio_token()
+        self.result: Outcome[Any] = Value(None)
+
+    def report(self) -> None:
+        if self.task is not None:
+            trio.lowlevel.reschedule(self.task, self.result)
+
+
+class Worker:
+    """One thread, as long as the store is open, that executes functions in order. Created inside trio; `run` is for trio tasks.
+
+    Its queue is the queue of the database: functions run one after the other, and one that hangs delays the next instead of
+    racing with it. A dedicated thread is cheaper than one from a pool, which costs 0.1 ms per call, and cannot be refused by the
+    system later. A daemon thread: a function that hangs does not keep the process alive.
+    """
+
+    def __init__(self, name: str) -> None:
+        """Raises StoreUnavailable if no thread can be started."""
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._has_ended = trio.Event()
+        self._thread = threading.Thread(target=self._serve, args=(trio.lowlevel.current_trio_token(),), name=name, daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            raise _no_thread(error) from error
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """The result of `work`, executed in the thread. A cancelled caller does not get it."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        job = _Job(work)
+        self._jobs.put(job)
+
+        def abandon(_: object) -> trio.lowlevel.Abort:
+            job.task = None
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        result: T = await trio.lowlevel.wait_task_rescheduled(abandon)
+        return result
+
+    async def stop(self) -> None:
+        """Let the thread end after the queued functions, and wait for that."""
+        self._jobs.put(None)
+        await self._has_ended.wait()
+
+    def _serve(self, token: trio.lowlevel.TrioToken) -> None:
+        while (job := self._jobs.get()) is not None:
+            job.result = capture(job.work)
+            with suppress(trio.RunFinishedError):  # then no task waits any more
+                job.token.run_sync_soon(job.report)
+            del job
+        with suppress(trio.RunFinishedError):
+            token.run_sync_soon(self._has_ended.set)
+
+
 class _Positions:
     """The stored positions of recently written runs."""
 
@@ -122,6 +183,7 @@ class SqlStore:
         self._read_limiter = trio.CapacityLimiter(READ_THREADS_MAX)
         self._is_closed = False
         self._checked_at = -math.inf
+        self._checking = trio.Lock()
         self._worker = Worker("steadywire store")
         self._commits: CommitConnection | None = None
         self._witness: CommitsFile | None = None
@@ -191,13 +253,14 @@ class SqlStore:
         """As EventStore.check. Writes as much as a publish, at most once in `CHECK_INTERVAL_S`."""
         if self._is_closed:
             raise closed()
-        if trio.current_time() < self._checked_at + CHECK_INTERVAL_S:
-            await self._check_place()
-            return
         with trio.move_on_after(CHECK_S_MAX):
-            await self._in_worker(self._check)
-            self._checked_at = trio.current_time()
-            return
+            async with self._checking:  # of several at the same moment only the first writes
+                if trio.current_time() < self._checked_at + CHECK_INTERVAL_S:
+                    await self._check_place()
+                    return
+                await self._in_worker(self._check)
+                self._checked_at = trio.current_time()
+                return
         raise StoreUnavailable(f"the database did not answer within {CHECK_S_MAX:g} s; see what holds it")
 
     @property
@@ -229,7 +292,7 @@ class SqlStore:
         try:
             return await trio.to_thread.run_sync(work, limiter=self._read_limiter)
         except RuntimeError as error:
-            raise no_thread(error) from error
+            raise _no_thread(error) from error
 
     async def _check_place(self) -> None:
         await trio.lowlevel.checkpoint()
@@ -418,6 +481,11 @@ class SqlStore:
                 "restore the database from a backup"
             )
         return StoredRun(run_id, run.epoch, run.head, Snapshot(snapshot_at, kept_state(state)), events, stored_clients)
+
+
+def _no_thread(error: RuntimeError) -> StoreUnavailable:
+    """The error of work for which the system refused a thread."""
+    return StoreUnavailable(f"the system gives no thread ({error}); raise its limit of processes and threads")
 
 
 def _engine(url: URL, busy_timeout_s: float) -> Engine:

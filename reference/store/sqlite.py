@@ -27,10 +27,9 @@ import msgspec
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 
 from reference.store.base import StoreUnavailable
-from reference.store.changes import RunChange
+from reference.store.changes import PADDING_BYTES, TRIM, RunChange, forget, stored_position
 from reference.store.history import CommitsFile
-from reference.store.position import ClientPosition, Position
-from reference.store.statements import CLIENTS_OF_DELETED, CLIENTS_OF_MESSAGES, POSITION, TRIM, forget
+from reference.store.position import Position
 from reference.store.tables import encode_json
 
 WRITING = "steadywire_writing"
@@ -40,8 +39,6 @@ _NOT_WRITABLE = "the database cannot be written; give this user write permission
 _HELD = "another process holds the database; stop it or give each server a file of its own"
 _EPOCH = datetime.datetime(1970, 1, 1)
 _MILLISECOND = datetime.timedelta(milliseconds=1)
-_PADDING_BYTES = 8192
-"""Size of the write of a readiness check: as large as a large publish, to detect a full disk."""
 
 _MOVE_RUN = """
     UPDATE collaboration_runs SET head = ?, oldest = ? WHERE run_id = ? AND epoch = ? AND head = ?"""
@@ -132,16 +129,7 @@ class SqliteCommits:
 
     def position(self, run_id: str) -> Position | None:
         """The position of the run; None if there is no such run."""
-        at = {"run_id": _key(run_id)}
-        row = self._connection.execute(POSITION, at).fetchone()
-        if row is None:
-            return None
-        clients: dict[str, ClientPosition] = {}
-        for statement in (CLIENTS_OF_DELETED, CLIENTS_OF_MESSAGES):
-            for client_id, user_id, last in self._connection.execute(statement, at):
-                clients.setdefault(client_id, ClientPosition(user_id)).last_client_sequence = last
-        epoch, head, oldest, snapshot_number = row
-        return Position(run_id, epoch, head, oldest, snapshot_number, clients)
+        return stored_position(run_id, lambda statement: self._connection.execute(statement, {"run_id": _key(run_id)}).fetchall())
 
     def commit(self, changes: Sequence[RunChange]) -> dict[str, StoreUnavailable | None]:
         """Make `changes` durable, all in one transaction. Returns the runs that were not changed: with None if their stored head
@@ -184,7 +172,7 @@ class SqliteCommits:
         """Write as much as a publish. Raises what `commit` raises."""
         self._connection.execute("BEGIN IMMEDIATE")
         try:
-            padding = secrets.token_hex(_PADDING_BYTES // 2)
+            padding = secrets.token_hex(PADDING_BYTES // 2)
             self._connection.execute("INSERT OR REPLACE INTO collaboration_probe (probe_id, padding) VALUES (1, ?)", (padding,))
             self._end_transaction()
         except BaseException:

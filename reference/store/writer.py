@@ -20,7 +20,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import NoReturn
 
-import msgspec
 import trio
 
 from reference.protocol.errors import ConfigError
@@ -29,20 +28,6 @@ from reference.store.base import EventStore, StoreError, StoreOverloaded, StoreU
 
 Done = Callable[[Append, StoreError | None], None]
 """Called in the trio thread with the batch and None (it is durable) or the reason why it is not confirmed."""
-
-
-class WriterStatistics(msgspec.Struct, frozen=True):
-    """Counts of a GroupCommit since it was created."""
-
-    appends_waiting: int
-    """Batches not yet reported, including those with the store."""
-    commits: int
-    entries_durable: int
-    appends_refused: int
-    """Batches reported with an error."""
-    commit_s_last: float
-    commit_s_sum: float
-    """Seconds from giving a group to the store until its result; the sum over all commits."""
 
 
 class GroupCommit:
@@ -75,11 +60,11 @@ class GroupCommit:
         self._announced: list[Callable[[], None]] = []
         self._arrived = trio.Event()
         self._has_stopped = False
-        self._commits = 0
-        self._entries_durable = 0
-        self._appends_refused = 0
-        self._commit_s_last = 0.0
-        self._commit_s_sum = 0.0
+
+    @property
+    def appends_waiting(self) -> int:
+        """Batches not yet reported, including those with the store."""
+        return len(self._waiting)
 
     def submit(self, append: Append, done: Done) -> None:
         """Queue `append`; `done` will be called once, after every earlier one. Never waits.
@@ -119,17 +104,6 @@ class GroupCommit:
             self._call_announced()
             self._report([StoreUnavailable("the writer stopped before this was confirmed") for _ in self._waiting])
 
-    def statistics(self) -> WriterStatistics:
-        """Counts so far."""
-        return WriterStatistics(
-            appends_waiting=len(self._waiting),
-            commits=self._commits,
-            entries_durable=self._entries_durable,
-            appends_refused=self._appends_refused,
-            commit_s_last=self._commit_s_last,
-            commit_s_sum=self._commit_s_sum,
-        )
-
     def _call_announced(self) -> None:
         announced, self._announced = self._announced, []
         for submit in announced:
@@ -146,29 +120,21 @@ class GroupCommit:
         return group
 
     async def _commit(self, group: list[Append]) -> None:
-        started = trio.current_time()
         reason = f"the store did not answer within {self._commit_s_max} s; it may still store this"
         outcomes: list[StoreError | None] = [StoreUnavailable(reason) for _ in group]
-        with trio.CancelScope(shield=True, deadline=started + self._commit_s_max):
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + self._commit_s_max):
             try:
                 outcomes = await self._store.append(group)
             except Exception as error:  # an unexpected fault of the store or the system affects this commit and not the server
                 what = f"the store failed ({type(error).__name__}: {error}); what was sent last is not confirmed"
                 outcomes = [StoreUnavailable(what) for _ in group]
                 self._on_fault("a commit failed", error)
-        self._commits += 1
-        self._commit_s_last = trio.current_time() - started
-        self._commit_s_sum += self._commit_s_last
         self._report(outcomes)
 
     def _report(self, outcomes: list[StoreError | None]) -> None:
         # One by one, not as a group: `done` may submit, and may fail, and still no batch is forgotten.
         for outcome in outcomes:
             append, done = self._waiting.popleft()
-            if outcome is None:
-                self._entries_durable += len(append.entries)
-            else:
-                self._appends_refused += 1
             try:
                 done(append, outcome)
             except Exception as error:

@@ -6,7 +6,7 @@
     journal   writes the trace of everything that happens                  (`journal.Journal`)
     settling  the end of every schedule: faults stop, everything recovers  (`settling.play`)
     case      a setup and a schedule with a name, as a TOML file          (`case.Case`)
-    tape      all messages, as lines or as a sequence diagram              (`trace.messages`)
+    messages  all messages, as lines or as a sequence diagram              (`trace.messages.MessageLog`)
 
 Nothing here needs Hypothesis: `simulation.testing` generates schedules, `steadywire replay` runs saved ones.
 """

@@ -213,8 +213,8 @@ class Host:
         wire.client_stands = False
         self._ground.journal.loses(self.name, wire.client_end, end.code, end.message, end.retry_after_ms)
         del self.wires[wire.client_end]
-        said = f" ({end.code} {end.message})" if end.code is not None else ""
-        self._ground.note(self.name, f"loses connection {wire.client_end}{said}")
+        why = f" ({end.code} {end.message})" if end.code is not None else ""
+        self._ground.note(self.name, f"loses connection {wire.client_end}{why}")
         wire.up.append(End())
         self.session.connection_lost(wire.client_end, end.code, now, message=end.message, retry_after_ms=end.retry_after_ms)
 

@@ -13,13 +13,14 @@ from reference.protocol.policies.fallback import Fallback, FallbackPolicy
 from reference.protocol.policies.keepalive import Heartbeat
 from reference.protocol.policies.reconnect import FullJitter
 from reference.protocol.server.connection import Identity
+from reference.protocol.session_trace import trace_started
 from reference.protocol.timers import ns
 from simulation.adversary.journal import Journal
 from simulation.adversary.model import StoreModel
 from simulation.adversary.network import PendingRequest, Wire
 from simulation.scenario.scenario import longest_wait_s
 from simulation.trace.messages import MessageLog
-from simulation.trace.writer import start_trace
+from simulation.trace.trace import Trace
 
 SERVER_CLOCK_AHEAD = 1_700_000_000 * 1_000_000_000
 POLICY = FullJitter(base_s=0.5, cap_s=2.0)
@@ -103,17 +104,21 @@ class Ground:
         self.now = 0
         self.server_ahead = SERVER_CLOCK_AHEAD
         self.store = StoreModel()
-        trace = start_trace(
-            world="adversary",
-            seed=0,
-            run_id="run",
-            client=setup.client,
-            server=setup.server,
-            wait_max_s=setup.wait_max_s,
-            round_trip_max_s=ROUND_TRIP_MAX_S,
-            heartbeat=setup.heartbeat,
-            policy=setup.policy,
-            fallback=setup.fallback,
+        trace = Trace(
+            [
+                trace_started(
+                    world="adversary",
+                    seed=0,
+                    run_id="run",
+                    client=setup.client,
+                    server=setup.server,
+                    wait_max_s=setup.wait_max_s,
+                    round_trip_max_s=ROUND_TRIP_MAX_S,
+                    heartbeat=setup.heartbeat,
+                    policy=setup.policy,
+                    fallback=setup.fallback,
+                )
+            ]
         )
         self.journal = Journal(trace, lambda: self.now)
         self.wires: list[Wire] = []

@@ -127,7 +127,7 @@ class Journal:
     def server_stops(self, unstored: int) -> None:
         self.trace.add(ServerStopped(at=self.now, unstored=unstored))
 
-    def said(self, client: str, connection_id: int, frame: frames.Frame, epoch: str, *, over_http: bool) -> None:
+    def frame_sent(self, client: str, connection_id: int, frame: frames.Frame, epoch: str, *, over_http: bool) -> None:
         """The run has sent a frame to a client's connection; batches of events are reported by `delivers`."""
         record_answers(self.trace, client, frame, self.now, epoch=epoch)
         if (roster := _roster_in(frame)) is not None:
@@ -233,9 +233,9 @@ class Journal:
     def opens(self, client: str, connection_id: int, transport: Transport) -> None:
         self.trace.add(AttemptMade(at=self.now, client=client, connection_id=connection_id, transport=transport))
 
-    def asks(self, client: str, lane: int, request: str) -> None:
+    def asks(self, client: str, connection_id: int, request: str) -> None:
         """An HTTP request leaves."""
-        self.trace.add(RequestMade(at=self.now, client=client, connection_id=lane, request=request))
+        self.trace.add(RequestMade(at=self.now, client=client, connection_id=connection_id, request=request))
 
     def sends(self, client: str, connection_id: int, frame: frames.Frame, epoch: str | None) -> None:
         """A frame leaves on a WebSocket whose welcome named `epoch`."""
@@ -271,8 +271,8 @@ class Journal:
                 )
                 self.trace.add(asked)
         if (roster := _roster_in(frame)) is not None:
-            spoken_of = frame.epoch if isinstance(frame, frames.PollAnswer) else None
-            self.trace.add(RosterHeard(at=self.now, client=client, connection_id=connection_id, epoch=spoken_of, **roster))
+            epoch = frame.epoch if isinstance(frame, frames.PollAnswer) else None
+            self.trace.add(RosterHeard(at=self.now, client=client, connection_id=connection_id, epoch=epoch, **roster))
         if isinstance(frame, frames.PollAnswer | frames.PublishAnswer):
             request, has_more = ("poll", frame.has_more) if isinstance(frame, frames.PollAnswer) else ("publishMany", False)
             answered = RequestAnswered(

@@ -254,7 +254,7 @@ class AdversarialServer:
         request = self._ending_of[connection_id]
         assert isinstance(request, PendingRequest)
         assert not request.is_answered, "a request gets one answer"
-        self.says(request, connection_id, frame)
+        self.record_sent(request, connection_id, frame)
         request.answer = codec.encode(frame)
         del self._ending_of[connection_id]
 
@@ -262,7 +262,7 @@ class AdversarialServer:
         if connection_id in self._trespassers:
             self._ground.journal.trespass_answered(self._trespassers[connection_id], "close", close.code)
             return
-        self.hangs_up(connection_id, End(close.code, close.message, close.retry_after_ms))
+        self.end_connection(connection_id, End(close.code, close.message, close.retry_after_ms))
 
     def replays(self, connection_id: int, events: int) -> None:
         pass
@@ -289,10 +289,12 @@ class AdversarialServer:
 
     # Outputs to wires and requests.
 
-    def says(self, thing: Wire | PendingRequest, connection_id: int, frame: frames.Frame) -> None:
+    def record_sent(self, thing: Wire | PendingRequest, connection_id: int, frame: frames.Frame) -> None:
         """The server sends a frame; record it."""
         assert self.run is not None
-        self._ground.journal.said(_name(thing), connection_id, frame, self.run.epoch, over_http=isinstance(thing, PendingRequest))
+        self._ground.journal.frame_sent(
+            _name(thing), connection_id, frame, self.run.epoch, over_http=isinstance(thing, PendingRequest)
+        )
         if self._ground.message_log is not None:
             self._ground.message_log.sent((thing, "down"), "server", _name(thing), words_of(frame), self._ground.now)
 
@@ -313,7 +315,7 @@ class AdversarialServer:
             wire.blocked_at = None
             self._ground.journal.reader_blocked(_name(wire), wire.server_end, False)
 
-    def hangs_up(self, connection_id: int, end: End) -> None:
+    def end_connection(self, connection_id: int, end: End) -> None:
         """The server ends a connection."""
         thing = self._ending_of.pop(connection_id)
         self._ground.journal.hung_up(_name(thing), connection_id, end.code, end.message)
@@ -358,14 +360,14 @@ class _Socket:
             if wire.swallows:
                 wire.swallows -= 1
                 return self.is_blocked
-        self._server.says(wire, self._end, item)
+        self._server.record_sent(wire, self._end, item)
         wire.down.append(codec.encode(item))
         return self.is_blocked
 
     def close(self, waiting: Sequence[frames.Frame], close: Close) -> None:
         for item in waiting:
             self.push(item)
-        self._server.hangs_up(self._end, End(close.code, close.message, close.retry_after_ms))
+        self._server.end_connection(self._end, End(close.code, close.message, close.retry_after_ms))
 
 
 class _TrespassingSocket:

@@ -6,9 +6,9 @@ same rules as in `delivery`; recovery is checked with each client's sums; nothin
 
 from collections.abc import Callable
 
-from simulation.checks.connections import due_at
-from simulation.checks.verdicts import Findings, seconds
-from simulation.trace.index import TraceIndex
+from simulation.checks.connections import judge_recovery
+from simulation.checks.verdicts import Findings
+from simulation.trace.index import TraceIndex, renewals
 from simulation.trace.measured import ClientMeasured
 
 _NOT_KEPT = "the messages, which were not kept (record = histograms)"
@@ -65,19 +65,15 @@ def recovery(trace_index: TraceIndex) -> Findings:
     for client in trace_index.clients.values():
         if client.is_over:
             continue
-        due = due_at(trace_index, client)
         connected_at: int | None = None
+        ignored = renewals(client)
         for turn in client.turns():
+            if id(turn) in ignored:
+                continue
             if not turn.is_carried:
                 connected_at = None
             elif connected_at is None:
                 connected_at = turn.at
         reached_at = trace_index.measured.clients.get(client.name, ClientMeasured()).reached_at
         back_at = None if connected_at is None or reached_at is None else max(connected_at, reached_at, since)
-        if back_at is not None and back_at <= due:
-            yield None
-        elif trace_index.ended_at >= due:
-            late = "is not back" if back_at is None else f"was back only at {seconds(back_at)}"
-            yield f"{client.name} {late}; it was due at {seconds(due)}"
-        if trace_index.ended_at >= due and (client.epoch, client.position) != (log.epoch, log.head):
-            yield f"{client.name} is at {client.position} at the end, in state {client.state.value}; the head is {log.head}"
+        yield from judge_recovery(trace_index, log, client, back_at)

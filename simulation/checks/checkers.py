@@ -101,7 +101,7 @@ CHECKERS: dict[str, tuple[str, *tuple[Checker, ...]]] = {
     ),
     "G12": (
         "presence and cursors never delay, drop or renumber a sequenced event",
-        delivery.lanes,
+        delivery.latest_values,
         rest.rosters,
         presence.rosters_given,
         presence.rosters_reported,

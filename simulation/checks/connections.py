@@ -8,7 +8,18 @@ from reference.protocol.states import Transport
 from reference.protocol.timers import NS_PER_MS, NS_PER_S, ns
 from simulation.checks.verdicts import Findings, seconds, when
 from simulation.trace.index import ClientIndex, TraceIndex, quiet_stretches, recovered_at
-from simulation.trace.trace import AttemptMade, ConnectionLost, RequestMade, ServerKilled, SessionJoined, SessionLeft, WaitAsked
+from simulation.trace.trace import (
+    AttemptMade,
+    ConnectionLost,
+    LogStored,
+    QueuePeaked,
+    QueueSampled,
+    RequestMade,
+    ServerKilled,
+    SessionJoined,
+    SessionLeft,
+    WaitAsked,
+)
 
 
 def recovery(trace_index: TraceIndex) -> Findings:
@@ -23,19 +34,23 @@ def recovery(trace_index: TraceIndex) -> Findings:
         (number for (epoch, number), at in trace_index.visible_at.items() if epoch == log.epoch and at <= since), default=0
     )
     for client in trace_index.clients.values():
-        if client.is_over:
-            continue
-        due = due_at(trace_index, client)
-        back_at = recovered_at(client, since, log.epoch, head)
-        if back_at is not None and back_at <= due:
-            yield None
-        elif trace_index.ended_at >= due:
-            late = "is not back" if back_at is None else f"was back only after {(back_at - since) / NS_PER_S:.3f} s"
-            bound = f"the bound is {trace_index.started.recovery_bound_s:g} s"
-            yield f"{client.name} {late}; the faults ended at {seconds(since)}, {bound}"
-        was_given_nothing = client.epoch is None and (log.head == 0 or trace_index.started.world == "real")
-        if trace_index.ended_at >= due and not was_given_nothing and (client.epoch, client.position) != (log.epoch, log.head):
-            yield f"{client.name} is at {client.position} at the end, in state {client.state.value}; the head is {log.head}"
+        if not client.is_over:
+            yield from judge_recovery(trace_index, log, client, recovered_at(client, since, log.epoch, head))
+
+
+def judge_recovery(trace_index: TraceIndex, log: LogStored, client: ClientIndex, back_at: int | None) -> Findings:
+    """Whether a client recovered in time, and is at the head of the log at the end. `back_at`: since when, in ns, it has been
+    carried at the position that it had to reach; None: it is not."""
+    since, due = trace_index.faults_end, due_at(trace_index, client)
+    if back_at is not None and back_at <= due:
+        yield None
+    elif trace_index.ended_at >= due:
+        late = "is not back" if back_at is None else f"was back only after {(back_at - since) / NS_PER_S:.3f} s"
+        bound = f"the bound is {trace_index.started.recovery_bound_s:g} s"
+        yield f"{client.name} {late}; the faults ended at {seconds(since)}, {bound}"
+    was_given_nothing = client.epoch is None and (log.head == 0 or trace_index.started.world == "real")
+    if trace_index.ended_at >= due and not was_given_nothing and (client.epoch, client.position) != (log.epoch, log.head):
+        yield f"{client.name} is at {client.position} at the end, in state {client.state.value}; the head is {log.head}"
 
 
 def due_at(trace_index: TraceIndex, client: ClientIndex) -> int:
@@ -50,12 +65,15 @@ def due_at(trace_index: TraceIndex, client: ClientIndex) -> int:
 
 
 def bounds(trace_index: TraceIndex) -> Findings:
-    """Every sampled queue, log and table against its limit. Values between two samples are not seen."""
-    for sample in trace_index.samples:
-        if sample.length <= sample.limit:
+    """Every queue, log and table against its limit: each sample, and the maximum, if the world recorded it where the queue grows.
+    Otherwise values between two samples are not seen."""
+    lengths: list[QueueSampled | QueuePeaked] = [*trace_index.samples, *trace_index.peaks]
+    for each in lengths:
+        if each.length <= each.limit:
             yield None
         else:
-            yield f"{when(sample.at)} {sample.queue} of {sample.place} holds {sample.length}; its limit is {sample.limit}"
+            held = "has held" if isinstance(each, QueuePeaked) else "holds"
+            yield f"{when(each.at)} {each.queue} of {each.place} {held} {each.length}; its limit is {each.limit}"
 
 
 def takeover(trace_index: TraceIndex) -> Findings:

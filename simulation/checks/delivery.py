@@ -234,7 +234,7 @@ def _beyond(trace_index: TraceIndex, record: Delivered) -> str:
     return f"{record.client} was given event {record.sequence_number}; {record.epoch} ends at {head}"
 
 
-def lanes(trace_index: TraceIndex) -> Findings:
+def latest_values(trace_index: TraceIndex) -> Findings:
     """Presence and cursors have no number and are not stored, and the log's numbers have no hole where one could have been.
 
     Whether they delay events cannot be seen in one trace: compare two runs, one without them (tests/simulation does).

@@ -54,8 +54,8 @@ def rosters(trace_index: TraceIndex) -> Findings:
             if server is not None:
                 is_right = sample.cursors == server.cursors
                 yield None if is_right else f"{client.name} sees other cursors than the server does"
-        told, cursors = _heard_by(client)
-        yield None if told == present else f"the application of {client.name} sees {told}; present are {present}"
+        users, cursors = _heard_by(client)
+        yield None if users == present else f"the application of {client.name} sees {users}; present are {present}"
         if server is not None:
             is_right = all(cursors.get(user) == at for user, at in server.cursors.items())
             yield None if is_right else f"the application of {client.name} sees other cursors than the server"

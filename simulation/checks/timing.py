@@ -18,12 +18,12 @@ from reference.protocol.timers import NS_PER_MS, NS_PER_S, ns
 from simulation.checks.verdicts import SLACK_NS, Findings, when
 from simulation.scenario.scenario import longest_wait_s
 from simulation.trace.index import ClientIndex, TraceIndex
-from simulation.trace.records import ClientRecord
 from simulation.trace.trace import (
     AcceptedRecord,
     AlarmServed,
     AttemptMade,
     ByeTaken,
+    ClientRecord,
     ClockStepped,
     ConnectionLeft,
     ConnectionLost,

@@ -44,9 +44,9 @@ class Verdict:
         return self.status == "held"
 
     def _repr_html_(self) -> str:
-        said = "".join(f"<li>{escape(each)}</li>" for each in self.violations)
+        items = "".join(f"<li>{escape(each)}</li>" for each in self.violations)
         head = f"<b>{self.guarantee}</b> {escape(self.status)} ({self.checked} checked): {escape(self.sentence)}"
-        return f"<p>{head}</p><ul>{said}</ul>"
+        return f"<p>{head}</p><ul>{items}</ul>"
 
     def __str__(self) -> str:
         note = f"; not judged: {self.unchecked}" if self.unchecked else ""

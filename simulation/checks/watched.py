@@ -235,22 +235,22 @@ def one_transport(trace_index: TraceIndex) -> Findings:
     """G7: a client has at most one WebSocket, and no polling beside one that is LIVE. Checked at the end of each instant."""
     for client in trace_index.clients.values():
         websockets: set[int] = set()
-        lanes: set[int] = set()
+        polling: set[int] = set()
         state = client.state.NEW
         for record, is_last in instants(client.records):
             match record:
                 case AttemptMade(connection_id=connection, transport=transport):
-                    (websockets if transport is Transport.WEBSOCKET else lanes).add(connection)
+                    (websockets if transport is Transport.WEBSOCKET else polling).add(connection)
                 case ConnectionLeft(connection_id=connection) | ConnectionLost(connection_id=connection, request=None):
                     websockets.discard(connection)
-                    lanes.discard(connection)
+                    polling.discard(connection)
                 case StateTurned():
                     state = record.state
                 case _:
                     pass
             if is_last:
-                is_right = len(websockets) <= 1 and not (state is ClientState.LIVE and lanes)
-                what = f"{client.name} is {state.value} with {len(websockets)} WebSockets and {len(lanes)} polling lanes"
+                is_right = len(websockets) <= 1 and not (state is ClientState.LIVE and polling)
+                what = f"{client.name} is {state.value} with {len(websockets)} WebSockets and {len(polling)} polling transports"
                 yield None if is_right else f"{when(record.at)} {what}"
 
 

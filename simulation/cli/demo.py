@@ -1,7 +1,7 @@
-"""`steadywire demo`: from the words of a command line to a run, and from its outcome to an exit code.
+"""`steadywire demo`: plans a demo, runs it, prints its progress and its summary, and judges it.
 
 0    every guarantee that was exercised held, and none that should have been exercised was left out
-1    one did not hold, was left out, or not everyone came to rest; the trace is kept, and it is said where
+1    one did not hold or was left out, or a client did not settle; the trace is kept, and a line says where
 2    it could not be done as asked: one line says why
 130  Ctrl-C: everything was ended, nothing is left behind
 """
@@ -22,6 +22,7 @@ from rich.console import Console
 
 from reference.cli.output import Output
 from reference.protocol.errors import ConfigError, SteadywireError
+from simulation.cli.files import check_writable, writing
 from simulation.processes.demo.live import LiveWatcher
 from simulation.processes.demo.plain import PlainWatcher
 from simulation.processes.demo.report import report_on
@@ -33,10 +34,8 @@ from simulation.processes.run_plan import Plan
 from simulation.processes.server_process import SERVER_COMMAND
 
 PASSED, FAILED, CANNOT, INTERRUPTED = 0, 1, 2, 130
-
-
 SECONDS, SECONDS_WITH_WEB = 20.0, 60.0
-"""How long the clients work, unless it is said."""
+"""How long the clients work by default."""
 
 
 def demo_command(
@@ -50,7 +49,7 @@ def demo_command(
     web: bool = False,
     opens_browser: bool = True,
 ) -> int:
-    """Plan a demo, carry it out, show it, judge it; returns the exit code."""
+    """Plan and run a demo; returns the exit code. `seconds` None: the default. `faults`: whether the network fails."""
     if seconds is None:
         seconds = SECONDS_WITH_WEB if web else SECONDS
     try:
@@ -70,19 +69,17 @@ def run_demo(
     web: bool = False,
     opens_browser: bool = True,
 ) -> int:
-    """As `demo_command`, for any plan, with another place to write to and another server if so wished."""
+    """As `demo_command`, for any plan. `console`: where to print (None: stdout). `server_command`: another server's process."""
     console = console or Output()
     directory = Path(tempfile.mkdtemp(prefix="steadywire-demo-"))
     keep = False
     try:
-        for path in (report, trace):
-            if path is not None:
-                _check_writable(path)
+        check_writable(report, trace)
         print_beginning(plan, console)
         on_server = partial(show_page, console, opens_browser=opens_browser) if web else None
         played = _play(plan, directory, console, server_command, on_server)
         if played is None:
-            print_line(console, "interrupted; the server and the clients are gone")
+            print_line(console, "interrupted; the server and the clients have ended")
             return INTERRUPTED
         judged = report_on(played)
         print_summary(judged, console)
@@ -90,9 +87,11 @@ def run_demo(
         if keep:
             _keep(played, directory, console)
         if trace is not None:
-            _write(trace, played.trace.write)
+            with writing(trace):
+                played.trace.write(trace)
         if report is not None:
-            _write(report, judged.write)
+            with writing(report):
+                judged.write(report)
     except SteadywireError as error:
         return _cannot(error)
     finally:
@@ -154,26 +153,7 @@ async def _play_unless_interrupted(
     return played
 
 
-def _check_writable(path: Path) -> None:
-    """Raise ConfigError unless a file can be written there; what is there, or is not, stays as it is."""
-    was_there = path.exists()
-    try:
-        with path.open("ab"):
-            pass
-        if not was_there:
-            path.unlink()
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be written: {error.strerror}; name another file") from None
-
-
-def _write(path: Path, write: Callable[[Path], None]) -> None:
-    try:
-        write(path)
-    except OSError as error:
-        raise ConfigError(f"{path} could not be written: {error.strerror}") from None
-
-
 def _keep(played: Played, directory: Path, console: Console) -> None:
     trace = directory / "trace.jsonl"
     played.trace.write(trace)
-    print_line(console, f"kept for a closer look: {trace}, and the server's log and store beside it")
+    print_line(console, f"kept for inspection: {trace}; the server's log and store are beside it")

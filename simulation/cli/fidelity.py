@@ -1,4 +1,4 @@
-"""`steadywire fidelity` and `steadywire calibrate`: from the words of a command line to tables and exit codes.
+"""`steadywire fidelity` and `steadywire calibrate`: play scenarios twice, print the comparison, and judge it.
 
 0    every figure agrees
 1    one does not
@@ -22,6 +22,7 @@ from rich.console import Console
 
 from reference.cli.output import Output
 from reference.protocol.errors import ConfigError, SteadywireError
+from simulation.cli.files import check_writable, writing
 from simulation.processes.fidelity.calibration import REPETITIONS, calibrate
 from simulation.processes.fidelity.comparison import compare
 from simulation.processes.fidelity.costs import load_costs
@@ -60,11 +61,15 @@ def fidelity_command(
         if not 1 <= repeat <= REPEAT_MAX:
             raise ConfigError(f"--repeat {repeat}: must be 1 to {REPEAT_MAX}")
         chosen = [_scenario(name, seed) for name in scenarios or PROVIDED]
+        check_writable(json, markdown)
+        if keep is not None:
+            with writing(keep):
+                keep.mkdir(parents=True, exist_ok=True)
         if not busy_too:
             require_quiet(busy_share())
         if costs is None:
             console.print(f"calibrating: {2 * REPETITIONS} short runs of real processes")
-            fitted = _in_directory(lambda directory: calibrate(directory, seed=seed or 1))
+            fitted = _in_directory(lambda directory: calibrate(directory, seed=1 if seed is None else seed))
         else:
             fitted = load_costs(costs)
         compared = []
@@ -80,9 +85,11 @@ def fidelity_command(
         report = FidelityReport(costs=fitted, scenarios=tuple(compared))
         print_report(report, console)
         if json is not None:
-            report.write(json)
+            with writing(json):
+                report.write(json)
         if markdown is not None:
-            report.write_markdown(markdown)
+            with writing(markdown):
+                report.write_markdown(markdown)
         if len(compared) < len(played):
             raise ConfigError(f"the machine stayed busy; {len(played) - len(compared)} of {len(played)} runs are left out above")
         return AGREES if report.agrees else DIFFERS
@@ -93,17 +100,14 @@ def calibrate_command(*, seed: int, out: Path, console: Console | None = None) -
     """Fit this machine's costs and write them; returns the exit code."""
     console = console or Output()
     with _errors("calibrate") as failed:
+        check_writable(out)
         require_quiet(busy_share())
-        if out.parent != Path() and not out.parent.is_dir():
-            raise ConfigError(f"there is no folder {out.parent}; name another file with --out")
         fitted = _in_directory(lambda directory: calibrate(directory, seed=seed))
         fitted = msgspec.structs.replace(
             fitted, about=f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}"
         )
-        try:
+        with writing(out):
             out.write_text(fitted.to_toml(), encoding="utf-8")
-        except OSError as error:
-            raise ConfigError(f"{out} cannot be written: {error.strerror or error}; name another file with --out") from None
         console.print(
             f"hop {_ms(fitted.hop.at(0.5))}, commit {_ms(fitted.commit_time.at(0.5))} (medians); costs in processor time:"
         )
@@ -133,15 +137,13 @@ def _compare(scenario: Scenario, repetition: int, busy: float, keep: Path | None
 
 
 def _keep(directory: Path, twins: Twins, simulated: Mapping[str, ComparedMeasure], real: Mapping[str, ComparedMeasure]) -> None:
-    """Leave both traces, the scenario and the drawing. Raises ConfigError."""
-    try:
+    """Write both traces, the scenario and the drawing. Raises ConfigError."""
+    with writing(directory):
         directory.mkdir(parents=True, exist_ok=True)
         twins.simulated.write(directory / "simulated.jsonl")
         twins.real.write(directory / "real.jsonl")
         (directory / "scenario.toml").write_text(twins.scenario.to_toml(), encoding="utf-8")
         draw_distributions(simulated, real, title=twins.scenario.name).savefig(directory / "distributions.png")
-    except OSError as error:
-        raise ConfigError(f"{directory} cannot be written: {error.strerror or error}; name another with --keep") from None
 
 
 def _scenario(name: str, seed: int | None) -> Scenario:
@@ -162,7 +164,7 @@ def _in_directory(work: Callable[[Path], Awaitable[T]]) -> T:
 
 @contextmanager
 def _errors(command: str) -> Iterator[list[int]]:
-    """What goes wrong becomes one line, and an exit code in the list."""
+    """Print an error of the block as one line, and append its exit code to the list."""
     code: list[int] = []
     try:
         yield code

@@ -1,4 +1,4 @@
-"""`steadywire fluid`: a storm as a density; a scenario in, figures and their distance from the machines out."""
+"""`steadywire fluid`: computes a reconnect storm as a fluid, and prints its figures beside those of the machines."""
 
 import time
 from collections.abc import Sequence

@@ -33,7 +33,7 @@ def simulate(
     out
         Folder to write to; created if missing.
     tables
-        Kind of the files that the tables are written to. Each says which scenario, seed, version and units it has.
+        Format of the tables. Each file also has the scenario, the seed, the version and the units.
     """
     from simulation.cli.simulate import simulate as simulate_scenario
 
@@ -73,16 +73,16 @@ def diagram(
     png: Path | None = None,
     everything: Annotated[bool, FLAG] = False,
 ) -> int:
-    """Print the messages in a stretch of a trace as a sequence diagram. Needs a trace with frames (--set record_frames=true).
+    """Print the messages in an interval of a trace as a sequence diagram. Needs a trace with frames (--set record_frames=true).
 
     Parameters
     ----------
     trace
-        Trace file written by `steadywire simulate`.
+        Trace file, such as trace.jsonl of `steadywire simulate`.
     from_s
-        Start of the stretch, in seconds since the start of the run.
+        Start of the interval, in seconds since the start of the run.
     to_s
-        End of the stretch, in seconds (default: end of the trace).
+        End of the interval, in seconds since the start of the run (default: end of the trace).
     client
         Show only this client's messages. Repeatable.
     png
@@ -143,9 +143,9 @@ def verify(
     Parameters
     ----------
     family
-        Run only this family of experiments. Repeatable.
+        Run only this family of experiments (default: all). Repeatable.
     quick
-        Fewer replications and lower precision; under a minute on two processors.
+        Fewer replications and lower precision; about two minutes on two processors.
     jobs
         Number of worker processes (default: one per processor). The results do not depend on it.
     seed
@@ -166,16 +166,16 @@ def lab(
     port: Annotated[int, WHOLE, Parameter(validator=validators.Number(gte=1, lte=65535))] | None = None,
     no_browser: Annotated[bool, FLAG] = False,
 ) -> int:
-    """Open JupyterLab on a copy of the notebooks; what you have changed in it is never overwritten.
+    """Open JupyterLab on a copy of the notebooks. Notebooks that you have changed are never overwritten.
 
     Parameters
     ----------
     folder
-        Where the copy is; created if missing.
+        Folder of the copy; created if missing.
     port
         Port to listen on (default: JupyterLab's own choice, from 8888 on).
     no_browser
-        Print the address only.
+        Only print the address.
     """
     from simulation.cli.notebook_server import lab_command
 
@@ -191,20 +191,20 @@ def sweep(
     out: Path | None = None,
     replications: Annotated[int, WHOLE, Parameter(validator=validators.Number(gte=1))] | None = None,
 ) -> int:
-    """Run a scenario at many parameter values, on all cores; exit code 1 if runs failed. An interrupted sweep goes on.
+    """Run a scenario at many parameter values, on all cores; exit code 1 if runs failed. The same command resumes a sweep.
 
     Parameters
     ----------
     study
         A study file (docs/studies.md).
     workers
-        Number of worker processes (default -1: one per core). The results do not depend on it.
+        Number of worker processes (-1: one per core). The results do not depend on it.
     dask
         Run on a Dask cluster: the scheduler's address, or local for worker processes on this machine.
     out
         Folder for the results (default: the study's name with .sweep). Finished runs in it are not repeated.
     replications
-        Replications per point (default: the study's).
+        Number of replications of each point (default: the study's).
     """
     from simulation.cli.sweep import sweep_command
 
@@ -221,14 +221,14 @@ def tune(
     trials: Annotated[int, WHOLE, Parameter(validator=validators.Number(gte=2))] | None = None,
     sensitivity: Annotated[bool, FLAG] = False,
 ) -> int:
-    """Find the parameters that answer a study best, and how sure that is; exit code 1 if none keeps its constraints.
+    """Find the best parameters for a study, with confidence intervals; exit code 1 if none keeps its constraints.
 
     Parameters
     ----------
     study
         A study file with a [tune] table (docs/studies.md).
     workers
-        Number of worker processes (default -1: one per core). The answer does not depend on it.
+        Number of worker processes (-1: one per core). The answer does not depend on it.
     dask
         Run on a Dask cluster: the scheduler's address, or local for worker processes on this machine.
     out
@@ -262,13 +262,14 @@ def fluid(
     changes
         Override a parameter by its path, such as --set client.policy.cap_s=10. Repeatable.
     clients
-        How many clients; the server's capacity grows or shrinks with them (default: the scenario's).
+        Number of clients, up to 1,000,000 (default: the scenario's). The server's capacity grows or shrinks with them.
     compare
-        Also run the machines with so many clients (and as much of the server); shows how far off the fluid is. Repeatable.
+        Also simulate the state machines with this many clients, and the server's capacity scaled with them, and print how far the
+        fluid is off. Repeatable.
     replications
-        Replications of each comparison.
+        Number of replications of each comparison.
     workers
-        Number of worker processes for the comparisons (default -1: one per core).
+        Number of worker processes for the comparisons (-1: one per core).
     """
     from simulation.cli.fluid import fluid_command
 

@@ -1,7 +1,7 @@
 """`steadywire lab`: JupyterLab on a copy of the notebooks in the user's folder.
 
-A notebook is copied when it is not there. One that the user has changed (or run, which saves its outputs) is never written again;
-one that is still as it was copied is brought up to date. The file LIST keeps the digest of each notebook as it was copied.
+A notebook is copied if it is missing, and updated if it is still as it was copied. A notebook that the user has changed (or run,
+which saves its outputs) is never overwritten.
 """
 
 import contextlib
@@ -17,23 +17,21 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from reference.protocol.errors import ConfigError
+from simulation.cli.files import writing
 
 LIST = ".steadywire-notebooks.json"
+"""In the folder: the digest of each notebook as it was copied."""
 FIRST = "00_launcher.ipynb"
 
 
 def lab_command(*, folder: Path, port: int | None, browser: bool) -> int:
     """Copy the notebooks and run JupyterLab until it ends; returns its exit code. Raises ConfigError."""
     if find_spec("jupyterlab") is None:
-        raise ConfigError("lab: JupyterLab is not installed; pip install 'steadywire[lab]'")
-    try:
+        raise ConfigError("JupyterLab is not installed; pip install 'steadywire[lab]'")
+    with writing(folder):
         kept = copy_notebooks(notebooks(), folder)
-    except OSError as error:
-        raise ConfigError(
-            f"lab: cannot write the notebooks to {folder}: {error.strerror or error}; choose another --folder"
-        ) from None
     for name in kept:
-        print(f"kept as you left it, a newer one exists: {folder / name} (delete or rename it to get that)")
+        print(f"kept as you left it: {folder / name}; a newer one exists (delete or rename yours to get it)")
     print(f"notebooks: {folder}, begin with {FIRST}", flush=True)
     process = subprocess.Popen([sys.executable, "-m", "jupyterlab", *options(port=port, browser=browser)], cwd=folder)
     return _wait(process)
@@ -45,7 +43,7 @@ def notebooks() -> Path:
     for place in (package / "notebooks", package.parent / "notebooks"):
         if (place / FIRST).is_file():
             return place
-    raise ConfigError(f"lab: the notebooks are missing beside {package}; install steadywire again")
+    raise ConfigError(f"the notebooks are missing beside {package}; install steadywire again")
 
 
 def copy_notebooks(source: Path, folder: Path) -> list[str]:

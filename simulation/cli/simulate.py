@@ -1,10 +1,10 @@
-"""`steadywire simulate` and `steadywire scenarios`: a scenario in, a directory of results out.
+"""`steadywire simulate` runs a scenario and writes a folder of results; `steadywire scenarios` lists the library.
 
     scenario.toml               the scenario as it was run, every default written out, the seed too
-    trace.jsonl                 everything that happened
+    trace.jsonl                 every record of the run
     messages.parquet, ...       the frames of `results`
-    report.html                 the report: guarantees, figures, faults, tables, the worst client; one file to send to somebody
-    storm.png, ...              its figures, those that have something to show (`results.scenario_figures`)
+    report.html                 the report: guarantees, figures, faults, tables, the worst client; one file, complete in itself
+    storm.png, ...              the figures that have something to show (`results.scenario_figures`)
 
 Equal scenarios and seeds give byte-equal files.
 """
@@ -19,10 +19,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from reference.cli.output import Output
-from reference.protocol.errors import ConfigError
 from reference.protocol.timers import NS_PER_S
 from simulation.checks.checkers import Verdict
 from simulation.cli.changes import changed_scenario
+from simulation.cli.files import check_writable, writing
 from simulation.results.frames import FileKind, Frames
 from simulation.results.plots import save
 from simulation.results.report import report_of
@@ -31,10 +31,8 @@ from simulation.scenario import library
 from simulation.scenario.scenario import Scenario
 from simulation.world import Result, World
 
-HELD, VIOLATED, BAD_INPUT = 0, 1, 2
-"""Exit codes: no guarantee was violated; one was; it could not be run, or its results not be written."""
-
-
+HELD, VIOLATED = 0, 1
+"""Exit codes: no guarantee was violated; one was."""
 LOOK_INTERVAL_S = 0.2
 """How often the bar looks at the simulated clock, in real seconds."""
 
@@ -42,43 +40,36 @@ LOOK_INTERVAL_S = 0.2
 def simulate(
     named: str | FilePath, seed: int | None, out_dir: FilePath, changes: tuple[str, ...] = (), tables: FileKind = "parquet"
 ) -> int:
-    """Run a scenario, print a summary, write the results; returns the exit code.
+    """Run a scenario, print a summary, write the results; returns the exit code. Raises ConfigError.
 
     `named`: a file, or a scenario of the library. `seed` None: the scenario's own. `changes`: "path=value", the value as in TOML.
     """
-    try:
-        scenario = changed_scenario(named, changes)
-        scenario = scenario if seed is None else scenario.replace(seed=seed)
+    scenario = changed_scenario(named, changes)
+    scenario = scenario if seed is None else scenario.replace(seed=seed)
+    with writing(out_dir):
         out_dir.mkdir(parents=True, exist_ok=True)
-        (out_dir / "trace.jsonl").open("wb").close()  # learn now, not after the run, whether it can be written
-        result = _run(scenario)
-        frames = Frames(result.trace_index)
+    check_writable(out_dir / "trace.jsonl")
+    result = _run(scenario)
+    frames = Frames(result.trace_index)
+    with writing(out_dir):
         _write(result, frames, out_dir, tables)
-    except ConfigError as error:
-        return _complain(str(error))
-    except OSError as error:
-        return _complain(f"cannot write the results to {out_dir}: {error.strerror or error}; choose another --out")
     _print(result, frames, out_dir)
     return HELD if result.is_ok else VIOLATED
 
 
 def scenarios(name: str | None) -> int:
-    """List the library, or print one file of it; returns the exit code."""
-    try:
-        if name is not None:
-            print(library.text_of(name), end="")
-            return HELD
-        for each in library.names():
-            about = " ".join(library.load(each).about.split())
-            print(f"{each}\n{textwrap.indent(textwrap.fill(about, 100), '    ')}\n")
-    except ConfigError as error:
-        print(f"steadywire scenarios: {error}", file=sys.stderr)
-        return BAD_INPUT
+    """List the library, or print one file of it; returns the exit code. Raises ConfigError."""
+    if name is not None:
+        print(library.text_of(name), end="")
+        return HELD
+    for each in library.names():
+        about = " ".join(library.load(each).about.split())
+        print(f"{each}\n{textwrap.indent(textwrap.fill(about, 100), '    ')}\n")
     return HELD
 
 
 def _run(scenario: Scenario) -> Result:
-    """The run, with a bar of the simulated time where somebody looks. The bar only reads the clock, in a thread of its own."""
+    """The run, with a bar of the simulated time on a terminal. The bar only reads the clock, in a separate thread."""
     if not sys.stderr.isatty():
         return World(scenario.replace()).run()
     columns = (
@@ -119,11 +110,6 @@ def _write(result: Result, frames: Frames, out_dir: FilePath, tables: FileKind) 
     (out_dir / "report.html").write_text(report, encoding="utf-8")
 
 
-def _complain(message: str) -> int:
-    print(f"steadywire simulate: {' '.join(message.split())}", file=sys.stderr)
-    return BAD_INPUT
-
-
 def _print(result: Result, frames: Frames, out_dir: FilePath) -> None:
     lines = _summary(result.scenario, frames)
     if not sys.stdout.isatty():
@@ -160,7 +146,7 @@ def _summary(scenario: Scenario, frames: Frames) -> list[tuple[str, str]]:
         return ", ".join(f"{row[name]:.0f} {name.replace('_', ' ')}" for name in names)
 
     undelivered = "unknown" if row["undelivered"] != row["undelivered"] else f"{row['undelivered']:.0f}"
-    share = "unknown" if undelivered == "unknown" else "none, for nothing was owed"
+    share = "unknown" if undelivered == "unknown" else "none, because there was nothing to deliver"
     if row["delivered_share"] == row["delivered_share"]:
         share = f"{100 * row['delivered_share']:.3f} %"
     return [

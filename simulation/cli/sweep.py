@@ -1,4 +1,4 @@
-"""`steadywire sweep`: a study file in, runs and intervals out.
+"""`steadywire sweep`: runs a study, and writes its runs and their intervals.
 
 runs.parquet, points.parquet, metadata.json     the outcome (`simulation.studies.Outcome`)
 rows-*.parquet                                  finished runs; a sweep that was interrupted goes on from them
@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from reference.cli.output import Output
+from simulation.cli.files import writing
 from simulation.studies.execution import Progress as Done
 from simulation.studies.execution import Report, duration
 from simulation.studies.experiment import Outcome
@@ -34,6 +35,8 @@ def sweep_command(study: Path, *, workers: int, dask: str | None, out: Path | No
     if replications is not None:
         experiment = dataclasses.replace(experiment, design=experiment.points, replications=replications)
     folder = out or Path(f"{question.name}.sweep")
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     console = Output()
     size = f"{len(experiment.points)} points x {experiment.replications} replications"
     console.print(f"{question.name}: {size}, results in {folder}", highlight=False)

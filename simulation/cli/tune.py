@@ -1,4 +1,4 @@
-"""`steadywire tune`: a study file in; the best settings, how sure that is, a report and settings files out."""
+"""`steadywire tune`: finds the best settings for a study, and writes a report and settings files."""
 
 from pathlib import Path
 
@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from reference.cli.output import Output
+from simulation.cli.files import writing
 from simulation.cli.sweep import progress_shown
 from simulation.results.html import shown
 from simulation.studies.study import load_study
@@ -31,6 +32,8 @@ def tune_command(study: Path, *, workers: int, dask: str | None, out: Path | Non
         console.print(line, highlight=False)
 
     where = {"workers": workers, "dask": dask, "folder": folder / "runs", "say": say}
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     with progress_shown(console, lines=False) as report:
         tuned = tune(question, study.parent, report=report, **where)  # type: ignore[arg-type]  # the same words for both
         influence = analyse(question, study.parent, report=report, **where) if sensitivity else None  # type: ignore[arg-type]

@@ -1,9 +1,5 @@
-"""`steadywire what-if`: a recording and some changes in, a table out.
+"""`steadywire what-if`: simulates a recorded run as it was and with changes, and prints both beside the recording."""
 
-0 it was played; 2 it could not be done as asked: one line says why.
-"""
-
-import sys
 from collections.abc import Sequence
 from pathlib import Path as FilePath
 
@@ -11,27 +7,27 @@ from rich.console import Console
 from rich.table import Table
 
 from reference.cli.output import Output
-from reference.protocol.errors import ConfigError
 from simulation.cli.changes import change_of
+from simulation.cli.files import writing
 from simulation.replay.what_if import MEASURES, Column, WhatIfResult, read_recording, what_if
 
-PLAYED, BAD_INPUT = 0, 2
+PLAYED = 0
 COLUMNS: tuple[Column, ...] = ("recorded", "as it was", "changed")
 
 
 def what_if_command(
     recording: FilePath, changes: Sequence[str], *, save: FilePath | None = None, console: Console | None = None
 ) -> int:
-    """`changes`: like `client.policy.cap_s=10`; `save`: where the recording's scenario goes. Returns the exit code."""
+    """Returns the exit code. `changes`: like `client.policy.cap_s=10`; `save`: where the recording's scenario goes.
+
+    Raises ConfigError.
+    """
     console = console or Output()
-    try:
-        recorded = read_recording(recording)
-        if save is not None:
-            _save(save, recorded.scenarios()[-1].to_toml())
-        answer = what_if(recorded, dict(map(change_of, changes)))
-    except ConfigError as error:
-        print(f"steadywire what-if: {' '.join(str(error).split())}", file=sys.stderr)
-        return BAD_INPUT
+    recorded = read_recording(recording)
+    if save is not None:
+        with writing(save):
+            save.write_text(recorded.scenarios()[-1].to_toml(), encoding="utf-8")
+    answer = what_if(recorded, dict(map(change_of, changes)))
     console.print(_table(answer))
     if len(recorded.traces) > 1:
         console.print("Ranges: the network came back at the earliest, or at the latest, time that the record allows.")
@@ -52,10 +48,3 @@ def _shown(answer: WhatIfResult, column: Column, measure: str) -> str:
         return "-"
     low, high = (f"{value:.3f}" if measure.endswith(", s") else f"{value:.0f}" for value in found)
     return low if low == high else f"{low} to {high}"
-
-
-def _save(path: FilePath, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be written: {error.strerror or error}; name another file") from None

@@ -9,16 +9,14 @@
 
 The ideas, one module each:
 
-    streams     an abortive close, in addition to trio's Stream
-    lane        one direction of one connection: when does which byte arrive
-    upgrades    the middlebox that lets HTTP pass and blocks WebSockets
-    connection  two lanes between two streams: handshake, close, half-close, reset
-    door        a port that can be open or refuse
-    line        one client's way to the server: its connections, and the faults that hit them
-    proxy       all lines, and the schedule
-    errors      errors of its caller
-    verbs       the faults as methods, for one line or for all
-    statistics  what happened, as frozen values
+    sockets      ports that can refuse, an abortive close, small buffers
+    pipe         one direction of one connection: when does which byte arrive
+    upgrades     the middlebox that lets HTTP pass and blocks WebSockets
+    connection   two pipes between two streams: handshake, close, half-close, reset
+    access_link  one client's access link: its connections, and the faults that hit them; the faults as methods
+    proxy        all access links, and the schedule
+    errors       errors of its caller
+    statistics   what happened, as frozen values
 
 `simulation.network.delay` computes when bytes arrive, as in the simulator: distributions, network traces, bottleneck, queue, and
 loss as the delay of TCP's retransmissions. `await emulator.run_availability(...)` runs the uptimes and downtimes of links.

@@ -4,7 +4,8 @@ The faults are the simulator's (`simulation.network.link_state`). `begin` and `e
 checkpoints a fault has happened or it has not.
 """
 
-from typing import assert_never
+import abc
+from typing import Literal, assert_never
 
 import trio
 from trio.abc import HalfCloseableStream
@@ -13,17 +14,16 @@ from reference.protocol.errors import ConfigError
 from reference.protocol.timers import ns
 from simulation.emulator.connection import EmulatedConnection
 from simulation.emulator.errors import EmulatorError, check_fault, check_path
-from simulation.emulator.port import LOOPBACK, Door
+from simulation.emulator.sockets import LOOPBACK, Connect, Door, abort
 from simulation.emulator.statistics import Counters, FaultJournal, LineStatistics
-from simulation.emulator.streams import Connect, abort
-from simulation.emulator.verbs import FaultVerbs
-from simulation.network.delay import BandwidthQueue, PathDirections, bottleneck_of
+from simulation.network.delay import Bottlenecks, PathDirections, bottleneck_of, clear_after
 from simulation.network.link_state import LinkState
 from simulation.random import RandomStreams
 from simulation.scenario.faults import (
     BackgroundTab,
     BlockUpgrade,
     ClockStep,
+    Direction,
     DnsFailure,
     Failover,
     Fault,
@@ -32,7 +32,6 @@ from simulation.scenario.faults import (
     LoadBalancerCut,
     NetworkChange,
     Outage,
-    Path,
     Pause,
     Refuse,
     Reset,
@@ -42,9 +41,51 @@ from simulation.scenario.faults import (
     Stall,
     Suspend,
 )
+from simulation.scenario.paths import Path
 
 BUFFER_BYTES_MAX = 256 * 1024
 """The default buffer of one direction of one connection, in bytes."""
+
+
+class FaultVerbs(abc.ABC):
+    """Faults as methods, the same for one link and for all links of an emulator. Durations are in seconds; ConfigError for a
+    negative or infinite one.
+
+    A verb lasts as long as its fault: it returns when the fault is over, and cancelling it ends the fault early. Overlapping
+    verbs compose: the link is up again when every outage on it is over.
+    """
+
+    @abc.abstractmethod
+    async def apply(self, fault: Fault) -> None:
+        """Let `fault` happen now, whatever its `at_s`, and return when it is over."""
+
+    async def outage(self, duration_s: float, direction: Direction = "both") -> None:
+        """No data pass and new connections hang; afterwards lost data are sent again."""
+        await self.apply(Outage(at_s=0, duration_s=duration_s, direction=direction))
+
+    async def stall(self, duration_s: float) -> None:
+        """Data from the server are held back, then delivered all at once; the other direction works."""
+        await self.apply(Stall(at_s=0, duration_s=duration_s))
+
+    async def reset(self) -> None:
+        """Cut every connection at once, with a reset to both ends; half-open ones stay silent."""
+        await self.apply(Reset(at_s=0))
+
+    async def half_open(self, direction: Direction = "both") -> None:
+        """Make every existing connection silent for ever; new ones work."""
+        await self.apply(HalfOpen(at_s=0, direction=direction))
+
+    async def refuse(self, duration_s: float) -> None:
+        """Refuse new connections; existing ones are not affected."""
+        await self.apply(Refuse(at_s=0, duration_s=duration_s))
+
+    async def block_upgrade(self, duration_s: float, how: Literal["block", "strip", "hang"] = "block") -> None:
+        """Cut existing WebSockets; answer 403 to every upgrade, strip its headers, or never answer it. Other HTTP passes."""
+        await self.apply(BlockUpgrade(at_s=0, duration_s=duration_s, how=how))
+
+    async def load_balancer_cut(self, duration_s: float, share: float = 1.0) -> None:
+        """Cut this share of the links, the same ones each time, and refuse all new connections."""
+        await self.apply(LoadBalancerCut(at_s=0, duration_s=duration_s, share=share))
 
 
 class EmulatedAccessLink(FaultVerbs):
@@ -97,7 +138,7 @@ class EmulatedAccessLink(FaultVerbs):
         for connection in self._connections.values():
             connection.change_path(path, self._bottlenecks)
 
-    def _worked_out(self, path: Path) -> tuple[PathDirections, tuple[BandwidthQueue | None, BandwidthQueue | None]]:
+    def _worked_out(self, path: Path) -> tuple[PathDirections, Bottlenecks]:
         directions = PathDirections(path)
         up, down = (self._random_source.of(f"{self.client}/{way}") for way in ("up", "down"))
         return directions, (bottleneck_of(directions.up, up), bottleneck_of(directions.down, down))
@@ -159,10 +200,7 @@ class EmulatedAccessLink(FaultVerbs):
     def end(self, fault: Fault) -> None:
         """`fault`, which has begun, ends."""
         if isinstance(fault, Outage):
-            now = ns(trio.current_time() - self._journal.opened_at)
-            for bottleneck in self._bottlenecks:
-                if bottleneck is not None:
-                    bottleneck.clear(now)
+            clear_after(fault, self._bottlenecks, ns(trio.current_time() - self._journal.opened_at))
         if isinstance(fault, LineFault):
             self._state.end_fault(fault, tuple(self._connections.values()))
             self._set_door()

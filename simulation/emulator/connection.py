@@ -31,13 +31,14 @@ from trio.abc import HalfCloseableStream
 
 from reference.protocol.timers import NS_PER_S
 from simulation.emulator.pipe import EmulatedPipe, Mark, Segment
+from simulation.emulator.sockets import Connect, abort
 from simulation.emulator.statistics import Counters
-from simulation.emulator.streams import Connect, abort
 from simulation.emulator.upgrades import FORBIDDEN_ANSWER, UpgradeWatch
-from simulation.network.delay import BandwidthQueue, PathDirections
+from simulation.network.delay import Bottlenecks, PathDirections
 from simulation.network.link_state import LinkState
 from simulation.random import RandomStreams
-from simulation.scenario.faults import Direction, Path
+from simulation.scenario.faults import Direction
+from simulation.scenario.paths import Path
 
 LINGER_S = 5.0
 """How long a client may take to close after a 403, in seconds; closing first could destroy the answer."""
@@ -54,7 +55,7 @@ class EmulatedConnection:
         connect: Connect,
         *,
         directions: PathDirections,
-        bottlenecks: tuple[BandwidthQueue | None, BandwidthQueue | None],
+        bottlenecks: Bottlenecks,
         random_source: RandomStreams,
         origin: float,
         state: LinkState,
@@ -145,7 +146,7 @@ class EmulatedConnection:
             for_data(self._down)
             for_acks(self._up)
 
-    def change_path(self, path: Path, bottlenecks: tuple[BandwidthQueue | None, BandwidthQueue | None]) -> None:
+    def change_path(self, path: Path, bottlenecks: Bottlenecks) -> None:
         """Use another path from now on; TCP and the middlebox stay as they were when the connection was opened."""
         directions = PathDirections(replace(path, tcp=self._tcp, middlebox=self._box))
         self._syn.change_path(directions.up, bottlenecks[0])

@@ -5,8 +5,8 @@ import math
 import msgspec
 
 from reference.protocol.errors import ConfigError, LocalError
-from simulation.scenario.faults import DeviceFault, Fault, NameFault, Path
-from simulation.scenario.paths import Tcp
+from simulation.scenario.faults import DeviceFault, Fault, NameFault
+from simulation.scenario.paths import Path, Tcp
 
 
 class EmulatorError(LocalError):
@@ -25,12 +25,16 @@ def check_path(path: Path) -> None:
         msgspec.convert(msgspec.to_builtins(path), Path)
     except msgspec.ValidationError as error:
         raise ConfigError(str(error)) from None
-    if path.tcp.retries != Tcp().retries:
-        raise ConfigError("tcp.retries is for the simulator: here the kernels at both ends give up; leave it at its default")
-    if path.tcp.tls_ticket_s is not None:
-        raise ConfigError("tcp.tls_ticket_s is for the simulator: the emulator charges every handshake in full; remove it")
-    if path.dns is not None:
-        raise ConfigError("dns is for the simulator: the emulator is found by its port; remove path.dns")
+    for name, value, usual, why in (
+        ("tcp.retries", path.tcp.retries, Tcp().retries, "the kernels at both ends give up by their own rules"),
+        ("tcp.user_timeout_s", path.tcp.user_timeout_s, None, "it is an option of the sockets at both ends"),
+        ("tcp.keepalive", path.tcp.keepalive, None, "it is an option of the sockets at both ends"),
+        ("tcp.tls_ticket_s", path.tcp.tls_ticket_s, None, "the emulator charges every handshake in full"),
+        ("middlebox.idle_sweep_s", path.middlebox.idle_sweep_s, 0.0, "the emulator looks for idle connections all the time"),
+        ("dns", path.dns, None, "the emulator is found by its port"),
+    ):
+        if value != usual:
+            raise ConfigError(f"{name} is for the simulator: {why}; leave it out")
 
 
 def check_fault(fault: Fault) -> None:

@@ -13,14 +13,13 @@ from collections.abc import AsyncGenerator, Iterable, Sequence
 import trio
 
 from reference.protocol.errors import ConfigError
-from simulation.emulator.access_link import BUFFER_BYTES_MAX, EmulatedAccessLink
+from simulation.emulator.access_link import BUFFER_BYTES_MAX, EmulatedAccessLink, FaultVerbs
 from simulation.emulator.errors import EmulatorError, check_fault
-from simulation.emulator.port import LOOPBACK
+from simulation.emulator.sockets import LOOPBACK, Connect, tcp_connector
 from simulation.emulator.statistics import EmulatorStatistics, FaultJournal
-from simulation.emulator.streams import Connect, tcp_connector
-from simulation.emulator.verbs import FaultVerbs
 from simulation.random import RandomStreams
-from simulation.scenario.faults import Fault, LineFault, Path, ServerFault
+from simulation.scenario.faults import Fault, LineFault, ServerFault
+from simulation.scenario.paths import Path
 
 
 class Emulator(FaultVerbs):

@@ -1,8 +1,8 @@
 """Capacity of a server machine: the rate of accepting connections, and one queue of jobs for its processors.
 
-    Cost      the processor time of one kind of job, by a distribution
-    Listener  accepts connections at its rate; the others wait in the kernel's backlog
-    Work      jobs in one queue, first come first served, for so many equal processors
+    Cost            the processor time of one kind of job, by a distribution
+    Listener        accepts connections at its rate; the others wait in the kernel's backlog
+    ProcessorQueue  jobs in one queue, first come first served, for so many equal processors
 
 A job is a call and its processor time. It takes effect when that time is over. Frames that it then sends cost time as well
 (`spend`): the processor is busy with them before it takes the next job, and the n-th frame of a fan-out is sent when n of them
@@ -84,7 +84,7 @@ class ProcessorQueue:
 
     def __init__(self, clock: Clock, processors: int | None) -> None:
         """`processors` None: unlimited, so that no job waits or takes time."""
-        self._clock = clock
+        self.clock = clock
         self._is_instant = processors is None
         self._processors = self._idle = processors or 1
         self._queue: deque[Job] = deque()
@@ -107,16 +107,12 @@ class ProcessorQueue:
     @property
     def now(self) -> int:
         """The time of the process's own clock."""
-        return (self._paused_at if self._pauses else self._clock.now) - self._stood_still
+        return (self._paused_at if self._pauses else self.clock.now) - self._stood_still
 
     @property
     def waiting(self) -> int:
         """Jobs that no processor has started."""
         return len(self._queue)
-
-    @property
-    def is_paused(self) -> bool:
-        return self._pauses > 0
 
     def submit(
         self,
@@ -139,7 +135,7 @@ class ProcessorQueue:
         if self._is_instant and not self._pauses and not self._queue:
             function(argument)
             return
-        self._queue.append(Job(self._clock.now, cost, function, argument, link, patience, too_late, too_late_cost))
+        self._queue.append(Job(self.clock.now, cost, function, argument, link, patience, too_late, too_late_cost))
         self._take_up()
         self.longest = max(self.longest, len(self._queue))
 
@@ -153,13 +149,13 @@ class ProcessorQueue:
         if self._pauses:
             self._held.append((due, function, argument))
         else:
-            at = self._clock.now + max(0, due - self.now)
-            Call(self._clock, at, ARRIVAL, self._came, (due, function, argument))
+            at = self.clock.now + max(0, due - self.now)
+            Call(self.clock, at, ARRIVAL, self._came, (due, function, argument))
 
     def pause(self) -> None:
         """The process is paused."""
         if not self._pauses:
-            self._paused_at = self._clock.now
+            self._paused_at = self.clock.now
         self._pauses += 1
 
     def resume(self) -> None:
@@ -167,7 +163,7 @@ class ProcessorQueue:
         self._pauses -= 1
         if self._pauses or self.is_over:
             return
-        self._stood_still += self._clock.now - self._paused_at
+        self._stood_still += self.clock.now - self._paused_at
         held, self._held = self._held, []
         for thing in held:
             self.later(*thing)
@@ -195,7 +191,7 @@ class ProcessorQueue:
             self._begin(self._queue.popleft(), self.now)
 
     def _begin(self, job: Job, start: int) -> None:
-        waited = self._clock.now + start - self.now - job.came_at
+        waited = self.clock.now + start - self.now - job.came_at
         if job.too_late is not None and job.patience is not None and waited > job.patience:
             job = job._replace(function=job.too_late, cost=job.too_late_cost)
         if job.cost:
@@ -253,8 +249,6 @@ class Listener:
         self._syn_backlog_max = syn_backlog_max
         self._syn_cookies = syn_cookies
         self._half_open_until: list[int] = []  # a heap
-        self.cookies = 0
-        """SYNs that were answered with a cookie, because the SYN backlog was full."""
         self._work = work
         self._interval = round(NS_PER_S / accepts_per_s) if accepts_per_s else 0
         self._next_at = 0
@@ -275,10 +269,7 @@ class Listener:
     def take(self, round_trip: int = 0) -> int | None:
         """A connection arrives: when it is accepted, in the process's time, or None: the backlog is full. `round_trip`: how long
         the client's part of the handshake takes, in ns."""
-        if self._syn_backlog_max is not None and not self._note_syn(self._syn_backlog_max, round_trip):
-            self.dropped += 1
-            return None
-        if self.backlog >= self.backlog_max:
+        if self.backlog >= self.backlog_max or not self._note_syn(round_trip):  # in this order, as in Linux
             self.dropped += 1
             return None
         taken_at = max(self._work.now, self._next_at)
@@ -288,13 +279,14 @@ class Listener:
             self.longest, self.backlog_most = max(self.longest, backlog), max(self.backlog_most, backlog)
         return taken_at
 
-    def _note_syn(self, most: int, round_trip: int) -> bool:
-        """Whether a SYN is answered."""
-        waiting, now = self._half_open_until, self._work.now
+    def _note_syn(self, round_trip: int) -> bool:
+        """Whether a SYN is answered. The kernel forgets it in its time, also while the process is paused."""
+        if self._syn_backlog_max is None:
+            return True
+        waiting, now = self._half_open_until, self._work.clock.now
         while waiting and waiting[0] <= now:
             heappop(waiting)
-        if len(waiting) < most:
+        if len(waiting) < self._syn_backlog_max:
             heappush(waiting, now + round_trip)
             return True
-        self.cookies += self._syn_cookies
         return self._syn_cookies

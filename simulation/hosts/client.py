@@ -27,7 +27,6 @@ from reference.protocol.saved_session import Change
 from reference.protocol.states import Transport
 from reference.protocol.timers import NS_PER_S, ns
 from simulation.clock import ARRIVAL, Alarm, Call, TimerLateness
-from simulation.hosts.high_water import HighWater
 from simulation.hosts.tokens import Issuer
 from simulation.network.connection import ClientAccessLink, Ending, ServerListener
 from simulation.network.http_connection import REQUEST_HEAD_BYTES, HttpConnection, request_kind
@@ -65,6 +64,7 @@ class ClientHost:
     """
 
     __slots__ = (
+        "_access_link",
         "_alarm",
         "_behind",
         "_clock",
@@ -72,9 +72,9 @@ class ClientHost:
         "_driver",
         "_is_paused",
         "_lateness",
-        "_line",
         "_listen",
         "_machine",
+        "_outbox_longest",
         "_pool",
         "_send_buffer_bytes",
         "_sleeps",
@@ -85,21 +85,20 @@ class ClientHost:
         "_trace",
         "_unread",
         "_untaken",
+        "_untaken_longest",
         "_websocket",
         "_websocket_id",
         "frames",
         "is_carried",
         "name",
         "on_carried",
-        "outbox_longest",
         "session",
-        "untaken_longest",
     )
 
     def __init__(
         self,
         session: ClientSession,
-        line: ClientAccessLink,
+        access_link: ClientAccessLink,
         machine: ServerListener,
         trace: Trace,
         send_buffer_bytes: int,
@@ -108,11 +107,11 @@ class ClientHost:
         takes_per_s: float | None = None,
         lateness: TimerLateness | None = None,
     ) -> None:
-        self.name = line.client
+        self.name = access_link.client
         self.session = session
         self._driver = ClientDriver(session, self)
-        self._line = line
-        self._clock = line.clock
+        self._access_link = access_link
+        self._clock = access_link.clock
         self._machine = machine
         self._trace = trace
         self._send_buffer_bytes = send_buffer_bytes
@@ -124,7 +123,7 @@ class ClientHost:
         self._is_paused = False
         self._unread: deque[frames.Frame | Ending] | None = None  # arrived on a paused WebSocket at the instant of the pause
         self._untaken = 0
-        self.outbox_longest = self.untaken_longest = 0
+        self._outbox_longest = self._untaken_longest = 0
         self._pool: _Pool | None = None
         self._lateness = lateness
         self._throttles: tuple[BackgroundTab, ...] = ()
@@ -132,7 +131,7 @@ class ClientHost:
         self._stopped_at = 0  # since when its clock has been stopped
         self._behind = 0  # how far its session's clock is behind, in ns
         self._deferred: list[Callable[[], None]] = _NOTHING  # inputs that arrived while it slept
-        self._alarm = Alarm(line.clock, self, lateness)
+        self._alarm = Alarm(access_link.clock, self, lateness)
         self.frames = 0
         """Frames that have reached the session."""
         self.is_carried = False
@@ -161,7 +160,7 @@ class ClientHost:
             refused = PublishRefused(at=now, client=self.name, event_type=event_type, error=type(error).__name__)
             self._trace.add(refused)
             return
-        self.outbox_longest = max(self.outbox_longest, self.session.queued_messages)
+        self._outbox_longest = max(self._outbox_longest, self.session.queued_messages)
         self._trace.add(Published(at=now, client=self.name, ticket=ticket, event_type=event_type, data=data))
         self._driver.drain()
 
@@ -306,7 +305,7 @@ class ClientHost:
 
     def _throttle(self) -> None:
         if self._lateness is None:
-            self._lateness = TimerLateness(0, 0, self._line.random_source.of(self.name))
+            self._lateness = TimerLateness(0, 0, self._access_link.random_source.of(self.name))
         self._lateness.throttle = max((ns(each.timers_every_s) for each in self._throttles), default=0)
         self._alarm.set_lateness(self._lateness)
 
@@ -316,14 +315,14 @@ class ClientHost:
         """The current queues: name, length, and limit."""
         config = self.session.config
         yield "outbox", self.session.queued_messages, config.outbox_messages_max
-        yield "connections", self._line.connections, CONNECTIONS_MAX
+        yield "connections", self._access_link.connections, CONNECTIONS_MAX
 
-    def note_longest(self, high_water: HighWater) -> None:
-        """Record the maxima of its queues."""
-        high_water.note(self.name, "outbox", self.outbox_longest, self.session.config.outbox_messages_max)
+    def longest(self) -> Iterator[tuple[str, int, int]]:
+        """The maxima of its queues: name, length, and limit."""
+        yield "outbox", self._outbox_longest, self.session.config.outbox_messages_max
         if self._takes_every is not None:
             held = next(held for held in self.session.statistics().held if held.what.startswith("outcomes"))
-            high_water.note(self.name, "application", self.untaken_longest, held.limit)
+            yield "application", self._untaken_longest, held.limit
 
     # Methods of ClientIO.
 
@@ -339,14 +338,14 @@ class ClientHost:
         assert self._websocket is None, "a session leaves its WebSocket before it opens another"
         self._websocket_id = connection_id
         self._websocket = WebSocketConnection(
-            self._line, self, connection_id, self._machine, self._send_buffer_bytes, action.token
+            self._access_link, self, connection_id, self._machine, self._send_buffer_bytes, action.token
         )
 
     def send(self, connection_id: int, frame: frames.Frame) -> None:
         if self._listen is not None:
             self._listen(self.name, self._clock.now, "sent", connection_id, frame)
         # Without a bottleneck the sizes of a client's frames are not needed.
-        size_bytes = encoded_bytes(frame) if self._line.counts_up else 0
+        size_bytes = encoded_bytes(frame) if self._access_link.counts_up else 0
         if isinstance(frame, _REQUESTS):
             self._idle_link(connection_id).ask(frame, REQUEST_HEAD_BYTES + size_bytes)
             return
@@ -403,7 +402,7 @@ class ClientHost:
             if not self._untaken:
                 self._take_later()
             self._untaken += count
-            self.untaken_longest = max(self.untaken_longest, self._untaken)
+            self._untaken_longest = max(self._untaken_longest, self._untaken)
 
     def set_alarm(self, deadline: int | None) -> None:
         self._alarm.arm(None if deadline is None else deadline + self._behind)
@@ -429,7 +428,7 @@ class ClientHost:
         for link in pool.links:
             if link.request is None:
                 return link
-        link = HttpConnection(self._line, self, self._machine, self._send_buffer_bytes, pool.token)
+        link = HttpConnection(self._access_link, self, self._machine, self._send_buffer_bytes, pool.token)
         pool.links.append(link)
         return link
 

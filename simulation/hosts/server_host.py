@@ -16,8 +16,7 @@ from reference.protocol.policies.reconnect import RandomSource
 from reference.protocol.timers import NS_PER_MS, NS_PER_S, ns
 from simulation.clock import ALARM, Call, Clock, lateness_of
 from simulation.hosts.capacity import SYN_ACKS_REPEATED_FOR, Cost, Listener, ProcessorCosts, ProcessorQueue
-from simulation.hosts.high_water import HighWater
-from simulation.hosts.server_process import CLOSED, Process
+from simulation.hosts.server_process import CLOSED, HighWater, Process
 from simulation.hosts.store import SimulatedStore
 from simulation.hosts.tokens import ORIGIN
 from simulation.network.connection import RESET, AcceptedConnection, ClientAccessLink, Ending, ServerEndpoint, Syn, TcpConnection
@@ -93,10 +92,10 @@ class ServerHost:
         part: ServerPart,
         trace: Trace,
         random_source: RandomStreams,
-        lines: Mapping[str, ClientAccessLink],
+        access_links: Mapping[str, ClientAccessLink],
     ) -> None:
-        """`lines`: the access links of all clients."""
-        self._lines = lines
+        """`access_links`: of all clients."""
+        self._access_links = access_links
         self.clock = clock
         self.store = store
         self.config: ServerConfig = part.config
@@ -154,8 +153,8 @@ class ServerHost:
         self._leave_all(CLOSED)
 
     def _leave_all(self, ending: Ending) -> None:
-        for line in self._lines.values():
-            for link in line.served():
+        for access_link in self._access_links.values():
+            for link in access_link.served():
                 link.server_leaves(ending)
 
     def _lose_patience(self, call: Call) -> None:
@@ -218,8 +217,8 @@ class ServerHost:
             return
         if is_graceful:
             self.process.go_away(instance)
-        for line in self._lines.values():
-            for link in line.served():
+        for access_link in self._access_links.values():
+            for link in access_link.served():
                 if link.taken.instance == instance and (not is_graceful or link.is_resting):
                     link.server_leaves(CLOSED if is_graceful else RESET)
 

@@ -3,7 +3,7 @@
 Every input is a job (`capacity`): it waits for its turn, takes its time, and is then given to the driver as one turn. A machine
 without a capacity executes it at once. Frames that arrive before the listener has accepted their connection wait for that.
 
-The process is also the driver's `RunIO`: frames are measured once and pushed to every reader (`peer`), sending is charged to the
+The process is also the driver's `RunIO`: frames are measured once and pushed to every reader (`Peer`), sending is charged to the
 job that sends, and there is one alarm. It reads the machine's wall clock once, at its start; from then on it only counts.
 """
 
@@ -23,8 +23,6 @@ from reference.protocol.server.observations import Observation
 from reference.protocol.server.run import Run
 from simulation.clock import Alarm, Clock, TimerLateness
 from simulation.hosts.capacity import Listener, ProcessorCosts, ProcessorQueue
-from simulation.hosts.high_water import HighWater
-from simulation.hosts.peer import Measured, Peer
 from simulation.hosts.store import SimulatedStore
 from simulation.hosts.tokens import identify
 from simulation.network.connection import Ending, TcpConnection
@@ -35,7 +33,26 @@ from simulation.trace.writer import record_answers, record_observations
 
 CLOSED = Ending(None, "the server has closed the connection")
 
+Measured = tuple[frames.Frame, int]
+"""A frame, and its size on the wire in bytes."""
 _Opened = tuple[TcpConnection, frames.RequestFrame | None]
+
+
+class HighWater:
+    """The maximum length of each queue of a server, over all its processes, recorded where the queue grows."""
+
+    def __init__(self) -> None:
+        self._marks: dict[str, tuple[int, int]] = {}
+
+    def note(self, queue: str, length: int, limit: int) -> None:
+        """The queue has this length now, and may have `limit`."""
+        before = self._marks.get(queue)
+        if before is None or length > before[0]:
+            self._marks[queue] = (length, limit)
+
+    def __iter__(self) -> Iterator[tuple[str, int, int]]:
+        """Each queue: name, maximum length, and limit."""
+        return ((queue, length, limit) for queue, (length, limit) in self._marks.items())
 
 
 class ProcessHost(Protocol):
@@ -87,6 +104,36 @@ class ProcessHost(Protocol):
 
     def released(self, link: TcpConnection) -> None:
         """A process's end of a connection is gone."""
+
+
+class Peer:
+    """A reader of the run: its WebSocket at the server's end, as the run's driver sees it (a `Socket`)."""
+
+    __slots__ = ("_process", "connection_id", "link")
+
+    def __init__(self, connection_id: int, link: WebSocketConnection, process: "Process") -> None:
+        self.connection_id = connection_id
+        self.link = link
+        self._process = process
+
+    @property
+    def is_blocked(self) -> bool:
+        """As Socket.is_blocked."""
+        return self.link.is_blocked()
+
+    def push(self, item: Measured) -> bool:
+        """As Socket.push."""
+        frame, size_bytes = item
+        link = self.link
+        link.send_to_client(frame, size_bytes, self._process.sends(link, frame))
+        return link.is_blocked()
+
+    def close(self, waiting: Sequence[Measured], close: Close) -> None:
+        """As Socket.close."""
+        for item in waiting:
+            self.push(item)
+        self._process.closed(self.connection_id)
+        self.link.server_leaves(Ending(close.code, close.message, close.retry_after_ms))
 
 
 class Process:
@@ -181,7 +228,7 @@ class Process:
         yield waiting.what, waiting.length, waiting.limit
 
     def _note(self, queue: str, length: int, limit: int) -> None:
-        self._host.high_water.note("server", queue, length, limit)
+        self._host.high_water.note(queue, length, limit)
 
     def _note_run(self) -> None:
         """An input was received: record the lengths that it may have increased."""
@@ -380,14 +427,16 @@ class Process:
     def turn_over(self) -> None:
         self._alarm.arm(self.next_deadline())
 
-    # Methods of Sender, for peers.
+    # Called by peers.
 
     def sends(self, link: TcpConnection, frame: frames.Frame) -> int:
+        """A frame is about to be sent. Returns when, in ns from now, including the cost of sending."""
         if type(frame) is frames.Accepted or type(frame) is frames.Rejected:
             record_answers(self._trace, link.access_link.client, frame, self._clock.now)
         return 0 if self._costs is None else self._charge(link, frame, self._costs)
 
     def closed(self, connection_id: int) -> None:
+        """The process has closed this connection."""
         del self._peers[connection_id]
 
     # Time.

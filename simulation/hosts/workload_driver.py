@@ -1,4 +1,4 @@
-"""The workload driver: what simulated users do, as the scenario's `work` says: the time and the content of each event.
+"""The workload driver: what simulated users do, as the scenario's `workload` says: the time and the content of each event.
 
 The n-th event of a stream and its time are samples of (client, type, n), so they are the same whatever the network does: two
 parameter sets are compared with the same workload.

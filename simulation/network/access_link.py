@@ -10,7 +10,7 @@ from typing import Generic, Protocol, TypeVar
 from reference.protocol import frames
 from simulation.clock import Clock
 from simulation.network.cell import SimulatedCell
-from simulation.network.delay import bottleneck_of, directions_of
+from simulation.network.delay import bottleneck_of, clear_after, directions_of
 from simulation.network.link_state import LinkConnection, LinkState, without
 from simulation.network.names import Resolver, Zone
 from simulation.network.ports import Ports
@@ -32,8 +32,8 @@ class SimulatedConnection(LinkConnection, Protocol):
     def lose_client(self) -> None:
         """The client's operating system ends its endpoint; the server is not notified."""
 
-    def lose_server(self, *, is_told: bool) -> None:
-        """The server's endpoint is gone. `is_told`: the client gets a reset; else the connection is silent from now on."""
+    def lose_server(self, *, is_notified: bool) -> None:
+        """The server's endpoint is gone. `is_notified`: the client gets a reset; else the connection is silent from now on."""
 
 
 C = TypeVar("C", bound=SimulatedConnection)
@@ -46,6 +46,7 @@ class AccessLink(LinkState, Generic[C]):
         "_connections",
         "_dns_failures",
         "_late_until",
+        "_networks",
         "_opened",
         "_report",
         "clock",
@@ -85,24 +86,27 @@ class AccessLink(LinkState, Generic[C]):
         """Of the last TLS handshake: the server's key number, and until when it can be resumed, in ns."""
         self.enter_cell_up = None if cells is None else partial(cells[0].enter, client)
         self.enter_cell_down = None if cells is None else partial(cells[1].enter, client)
+        self._networks = 0  # on how many it has been
         self._take_path(path)
         self.watch: Watch | None = None
         """Called with every frame, if set."""
         self._report = report
         self._late_until = 0
-        self._connections: list[C] = []  # in the order in which they were opened; usually one
+        self._connections: tuple[C, ...] = ()  # in the order in which they were opened; usually one
         self._opened = 0
 
     def _take_path(self, path: Path) -> None:
         self.path = path
         self.directions = directions_of(path)
-        up, down, client = self.directions.up, self.directions.down, self.client
-        self.up = bottleneck_of(up, self.random_source.of(f"{client}/up")) if up.is_shared else None
-        self.down = bottleneck_of(down, self.random_source.of(f"{client}/down")) if down.is_shared else None
+        up, down = self.directions.up, self.directions.down
+        name = f"{self.client}/network {self._networks}" if self._networks else self.client  # each has its own random numbers
+        self._networks += 1
+        self.up = bottleneck_of(up, self.random_source.of(f"{name}/up")) if up.is_shared else None
+        self.down = bottleneck_of(down, self.random_source.of(f"{name}/down")) if down.is_shared else None
         """The bottlenecks that its connections share."""
         self.counts_up = up.counts_bytes or self.enter_cell_up is not None
         """Whether the size of what the client sends matters."""
-        self.resolver = None if path.dns is None else Resolver(path.dns, self.zone, self, self.random_source.of(f"{client}/dns"))
+        self.resolver = None if path.dns is None else Resolver(path.dns, self.zone, self, self.random_source.of(f"{name}/dns"))
         if self.resolver is not None:
             for fault in self._dns_failures:
                 self.resolver.begin(fault, self.clock.now)
@@ -136,12 +140,12 @@ class AccessLink(LinkState, Generic[C]):
     def add(self, connection: C) -> int:
         """A connection is being opened; returns its number on this link."""
         self._opened += 1
-        self._connections.append(connection)
+        self._connections = (*self._connections, connection)
         return self._opened
 
     def remove(self, connection: C) -> None:
         if connection in self._connections:
-            self._connections.remove(connection)
+            self._connections = without(self._connections, connection)
 
     def served(self) -> tuple[C, ...]:
         """The connections that have an endpoint at a server process."""
@@ -159,32 +163,30 @@ class AccessLink(LinkState, Generic[C]):
         if self.resolver is not None:
             self.resolver.end(fault)
 
-    def leave_network(self, path: Path | None, *, is_told: bool) -> None:
+    def leave_network(self, path: Path | None, *, is_notified: bool) -> None:
         """The client is on another network from now on. `path`: the new path; None: the same as before."""
-        standing = tuple(self._connections)
+        standing = self._connections
         if path is not None:  # before anything is notified that might connect at once
             self.enter_cell_up = self.enter_cell_down = self.nat = None
             self.upgrades_normally = path.middlebox.upgrades
             self._take_path(path)
         for connection in standing:
-            if is_told:
+            if is_notified:
                 connection.lose_client()
             else:
                 connection.silence()
 
-    def lose_address(self, *, is_told: bool) -> None:
+    def lose_address(self, *, is_notified: bool) -> None:
         """The address of the connections is gone, with the processes that served them."""
-        for connection in tuple(self._connections):
-            connection.lose_server(is_told=is_told)
+        for connection in self._connections:
+            connection.lose_server(is_notified=is_notified)
 
     def begin(self, fault: LineFault) -> None:
         """`fault` begins on this link now."""
-        self.begin_fault(fault, tuple(self._connections))
+        self.begin_fault(fault, self._connections)
 
     def end(self, fault: LineFault) -> None:
         """`fault`, which has begun, ends."""
         if isinstance(fault, Outage):
-            for bottleneck in (self.up, self.down):
-                if bottleneck is not None:
-                    bottleneck.clear(self.clock.now)
-        self.end_fault(fault, tuple(self._connections))
+            clear_after(fault, (self.up, self.down), self.clock.now)
+        self.end_fault(fault, self._connections)

@@ -1,7 +1,7 @@
 """Availability: processes of uptimes and downtimes, which become the faults of access links.
 
-    outages(process, draws)             the downtimes of one process without end, as (from, until) in ns
-    comings_and_goings(scenario, draws) every process of a scenario, each as the sequence of its faults
+    outages(process, ...)               the downtimes of one process without end, as (from, until) in ns
+    comings_and_goings(scenario, ...)   every process of a scenario, each as the sequence of its faults
     start_availability(...)             runs them in a simulated world; the emulator does the same in `proxy`
 
 A downtime is an Outage, or for `effect = "cut"` a LoadBalancerCut of all connections. So it is recorded and checked like any

@@ -308,12 +308,12 @@ class TcpConnection(abc.ABC):
             else:
                 self._drop()
 
-    def lose_server(self, *, is_told: bool) -> None:
+    def lose_server(self, *, is_notified: bool) -> None:
         """As SimulatedConnection.lose_server."""
         if self._is_resolving:
             return
         self._is_astray = True
-        if is_told:
+        if is_notified:
             self.server_leaves(RESET)
         else:
             self._leave_server()

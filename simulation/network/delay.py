@@ -31,7 +31,10 @@ from simulation.network.congestion import RepairedBy
 from simulation.network.loss import Fades, Losses, losses_of
 from simulation.network.tcp import DUPLICATES, RoundTripEstimate, gives_up_after, steady_rto, syn_schedule
 from simulation.random import EntityRandom
+from simulation.scenario.faults import Outage
 from simulation.scenario.path_bounds import (
+    HEAD_BYTES,
+    PACKET_BYTES,
     acknowledgement_s,
     delivery_gap_s,
     direction_max_s,
@@ -40,11 +43,6 @@ from simulation.scenario.path_bounds import (
     timeouts,
 )
 from simulation.scenario.paths import FadingLoss, Path
-
-PACKET_BYTES = 1500
-"""The payload of one delivery of a Mahimahi network trace, including headers."""
-HEAD_BYTES = 40
-"""The headers of IPv4 and TCP in every packet; they count for deliveries only: a bandwidth is that of the stream."""
 
 
 class RecordedLatency:
@@ -196,7 +194,19 @@ class BandwidthQueue:
 
     def clear(self, now: int) -> None:
         """The link was down: the contents of the queue are lost."""
-        self.left_at = min(self.left_at, now)
+        if self.left_at > now:
+            self.left_at, self.delivery, self.room = now, -1, PACKET_BYTES
+
+
+Bottlenecks = tuple[BandwidthQueue | None, BandwidthQueue | None]
+"""Of an access link: up, and down."""
+
+
+def clear_after(outage: Outage, bottlenecks: Bottlenecks, now: int) -> None:
+    """An outage of an access link is over: the queues in its direction are empty."""
+    for direction, bottleneck in zip(("up", "down"), bottlenecks, strict=True):
+        if bottleneck is not None and outage.direction in (direction, "both"):
+            bottleneck.clear(now)
 
 
 def bottleneck_of(direction: PathDirection, random_source: EntityRandom) -> BandwidthQueue | None:
@@ -265,9 +275,10 @@ class DelayModel:
             return arrives_at, self.left_at
         times, gives_up = syn_schedule(self.direction.tcp)
         for attempt, after in enumerate(times):
-            if not repair.losses.is_lost(0, attempt, sent_at + after):
+            at = sent_at + after
+            if not repair.losses.is_lost(0, attempt, at):
                 repair.packets = 1
-                left_at = self.left_at = self.leaves(0, sent_at + after)
+                left_at = self.left_at = at if attempt else self.leaves(0, at)  # a later one must not occupy the link before then
                 travel = self.travel(0, left_at)
                 if not attempt:
                     repair.estimate.measured(travel + self.direction.back, sent_at)
@@ -411,16 +422,16 @@ class Repair:
         self.corrections.clear()
         self._opens_at = None
 
-    def send(self, transit: DelayModel, size_bytes: int, index: int, sent_at: int) -> int:
+    def send(self, delay: DelayModel, size_bytes: int, index: int, sent_at: int) -> int:
         direction = self._direction
         self._missing = [lost for lost in self._missing if lost.arrives_at > sent_at]
         chunk, travel, left_bytes = _Chunk(index), -1, size_bytes
         self.loss = ""
         while True:
             packet_bytes = min(left_bytes, direction.tcp.mss_bytes)
-            left_at = transit.left_at = self._leaves(transit, packet_bytes, sent_at)
+            left_at = delay.left_at = self._leaves(delay, packet_bytes, sent_at)
             if travel < 0 or direction.recorded is not None:
-                travel = transit.travel(index, left_at)
+                travel = delay.travel(index, left_at)
             packet = self.packets
             self.packets = packet + 1
             if self.losses.is_lost(packet, 0, left_at):
@@ -457,16 +468,16 @@ class Repair:
                 break
             lost.failures += 1
 
-    def _leaves(self, transit: DelayModel, packet_bytes: int, at: int) -> int:
+    def _leaves(self, delay: DelayModel, packet_bytes: int, at: int) -> int:
         """A packet enters the bottleneck's queue, or finds no room there."""
         if self._direction.queue_bytes is None:
-            return transit.leaves(packet_bytes, at)
-        backlog = transit.backlog_bytes(at)
+            return delay.leaves(packet_bytes, at)
+        backlog = delay.backlog_bytes(at)
         if self._opens_at is not None and not backlog and self._opens_at <= at:
             self._opens_at = None
         if self._opens_at is None and backlog + packet_bytes > self._direction.queue_bytes:
             self._opens_at = at + self.estimate.rto
-        return transit.leaves(packet_bytes, at if self._opens_at is None else max(at, self._opens_at))
+        return delay.leaves(packet_bytes, at if self._opens_at is None else max(at, self._opens_at))
 
     def _arrived_behind(self, at: int) -> None:
         """A later packet than all missing ones has arrived."""

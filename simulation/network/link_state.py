@@ -19,8 +19,8 @@ from simulation.scenario.faults import (
     Refuse,
     Reset,
     Stall,
-    UpgradeHandling,
 )
+from simulation.scenario.paths import UpgradeHandling
 
 T = TypeVar("T")
 

@@ -4,25 +4,23 @@ A pipe is a first-in, first-out queue of items with their arrival times. `DelayM
 delivered when it and everything before it have arrived: nothing is reordered, as with TCP. The pipes of the simulator, the
 emulator and the parity test's bare world only wait, and call.
 
-    push, dial, dial_again         an item is sent; the SYN, which has its own schedule
-    push_reset                     a reset is sent: it is not retransmitted when it is lost, because its sender has forgotten the
-                                   connection and all its data
-    a congestion window            if TCP has one, items wait for acknowledgements, and are sent in parts
-    hold / release                 the access link is down in this direction. Data on their way are lost, and sent again after the
-    last                                release: in order, and in their full time. With `resumes = "rto"` not at that moment, but
-    at the                                next retransmission, whose timeout has been doubling since the silence began
-    hold_acks / release_acks       the link is down in the other direction only. Items arrive, but the sender gets no
-    acknowledgement:                                they stay in the send buffer
-    change_path                    the path is another one from now on; the emulator's paths change while connections exist
-    stall / unstall                the far end is blocked. Items wait in front of the far end and arrive at once when the
-                                   last stall is over
-    wake_at, pop                   when to call next, and what has arrived
-    resumes_at, resume_if_due      the retransmission that ends a silence
-    gives_up_at                    when the sender's kernel gives the connection up, if nothing changes
-    late_until                     an item takes until then, longer than the path's declared bound; the caller clears it
+    push, dial, dial_again      an item is sent; the SYN, which has its own schedule
+    push_reset                  a reset is sent. It is not retransmitted when it is lost, because its sender has forgotten the
+                                connection and all its data
+    hold, release               the access link is down in this direction. Data on their way are lost, and sent again after the
+                                last release, in order and in their full time: at that moment, or with `resumes = "rto"` at the
+                                next retransmission, whose timeout has been doubling since the silence began
+    hold_acks, release_acks     the link is down in the other direction. Items arrive, but the sender gets no acknowledgement:
+                                they stay in the send buffer
+    stall, unstall              the far end is blocked. Items wait in front of it and arrive at once when the last stall is over
+    change_path                 the path is another one from now on; the emulator's paths change while connections exist
+    wake_at, pop                when to call next, and what has arrived
+    resumes_at, resume_if_due   the retransmission that ends a silence
+    gives_up_at                 when the sender's kernel gives the connection up, if nothing changes
+    late_until                  an item takes until then, longer than the path's declared bound; the caller clears it
 
-A hold or stall does not stop items that arrive at the same instant. All times are ns on any clock that does not
-go backwards.
+With a congestion window, items wait for acknowledgements and are sent in parts. A hold or stall does not stop items that arrive
+at the same instant. All times are ns on any clock that does not go backwards.
 """
 
 from collections.abc import Callable
@@ -39,13 +37,14 @@ PART_EVERY = NS_PER_S
 _IN_CELL = NEVER + 2  # in a shared bottleneck; when it leaves is not known yet
 _LOST = NEVER + 1  # on its way when the link went down; arrives when it has been sent again
 
-_TOGETHER_MAX = 1 << 20
+_TOGETHER_MAX = 1 << 20  # packets: any number
 _SENT_MAX = 4096
 """How many passage times a middlebox may need: those sent within one latency, and the one before."""
 
 CellToken = tuple[int, int, int]
-EnterCell = Callable[[int, CellToken], None]
-"""The size of the pieces that enter the cell."""
+"""Of a piece in a shared bottleneck: its index, its bytes, and how often the contents of the bottleneck had been lost."""
+EnterCell = Callable[[int, CellToken, int], None]
+"""Called with the bytes and the token of a piece, and when it enters, in ns; `Pipe.left_cell` gets the token back."""
 T = TypeVar("T")
 
 
@@ -144,25 +143,23 @@ class Pipe(Generic[T]):
         whether more than the pipe's length has changed, so that the caller may have to wait for another time."""
         if self._is_closed:
             return False
+        self.bytes_held += size_bytes
+        self.pushed_at = now
+        is_held = self._holds > 0 or self.resumes_at is not None
+        if is_held:
+            if self.sent is not None and not self._delay.direction.is_up:
+                self.sent.append(now)  # the middlebox is on the server's side of the link
+            self._fall_silent(now)
         if self._window is not None:
-            self.bytes_held += size_bytes
-            self.pushed_at = now
             self._window.unsent.append((size_bytes, item))
-            if self._holds or self.resumes_at is not None:
-                self._fall_silent(now)
-            else:
+            if not is_held:
                 self._transmit(now, after)
             return True
         index = self._pushed
         self._pushed = index + 1
-        self.bytes_held += size_bytes
-        self.pushed_at = now
         things = self._things
-        if self._holds or self.resumes_at is not None:
+        if is_held:
             things.append((_LOST, size_bytes, index, item))
-            if self.sent is not None and not self._delay.direction.is_up:
-                self.sent.append(now)  # the middlebox is on the server's side of the link
-            self._fall_silent(now)
             return True
         if self._is_plain:  # as DelayModel.send, without the checks that most paths do not need
             delay = self._delay
@@ -199,7 +196,15 @@ class Pipe(Generic[T]):
         if at is None:
             self.hopeless_at = max(now, self._dialled_at + syn_schedule(tcp)[1])
             return
-        self._syns = self._pushed + 1
+        if self._is_closed:
+            return
+        index = self._pushed
+        self._syns = index + 1
+        if not self._holds and (self._enter_cell is not None or self._delay.direction.is_shared):
+            # It leaves at its time, and does not occupy before then what is shared with others.
+            self._pushed, self.pushed_at, self.resumes_at = index + 1, now, at
+            self._things.append((_LOST, 0, index, item))
+            return
         self._dials_at = at
         self.push(now, item, 0, at - now)
 
@@ -319,7 +324,7 @@ class Pipe(Generic[T]):
         if self._ack_holds:
             return False
         if not self._holds and self.resumes_at is None:
-            self._end_silence()
+            self.silent_since = None
         made_room = self._unacknowledged_bytes > 0
         self.bytes_held -= self._unacknowledged_bytes
         self._unacknowledged_bytes = 0
@@ -356,7 +361,7 @@ class Pipe(Generic[T]):
         if self._window is not None:
             self._window.unsent.clear()
             self._window.forget()
-        self._end_silence()
+        self.silent_since = None
         self.hopeless_at = None
         self.bytes_held = self._unacknowledged_bytes = 0
 
@@ -447,7 +452,7 @@ class Pipe(Generic[T]):
     def _resume(self, now: int) -> None:
         self.resumes_at = None
         was_silent = self.silent_since is not None
-        self._end_silence()
+        self.silent_since = None
         self.hopeless_at = None
         self._delay.restart(now)
         if self._ack_holds and self._unacknowledged_bytes:
@@ -512,7 +517,7 @@ class Pipe(Generic[T]):
 
     def _send(self, size_bytes: int, index: int, sent_at: int) -> int:
         if self._enter_cell is not None:
-            self._enter_cell(size_bytes, (index, size_bytes, self._in_cell))
+            self._enter_cell(size_bytes, (index, size_bytes, self._in_cell), sent_at)
             return _IN_CELL
         return self._leave(size_bytes, index, sent_at)
 
@@ -573,7 +578,7 @@ class Pipe(Generic[T]):
             arrived += 1
         while len(things) > arrived:
             self._forget_last()
-        self._end_silence()
+        self.silent_since = None
         self.hopeless_at = None
 
     def _forget_last(self) -> None:
@@ -584,9 +589,6 @@ class Pipe(Generic[T]):
         """Data are unacknowledged from now on; if that lasts, the kernel gives up eventually."""
         if self.silent_since is None:
             self.silent_since = now
-
-    def _end_silence(self) -> None:
-        self.silent_since = None
 
     def _note_late(self, until: int) -> None:
         repair = self._delay.repair

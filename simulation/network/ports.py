@@ -8,16 +8,15 @@ from simulation.scenario.paths import PortPool
 
 
 class Ports:
-    """The ports of one address. `used`: by existing connections; `denied`: SYNs that found no free port."""
+    """The ports of one address. `used`: by existing connections."""
 
-    __slots__ = ("_clock", "_free_at", "_pool", "denied", "used")
+    __slots__ = ("_clock", "_free_at", "_pool", "used")
 
     def __init__(self, clock: Clock, pool: PortPool) -> None:
         self._clock = clock
         self._pool = pool
         self._free_at: deque[int] = deque()  # of the waiting ones, in order
         self.used = 0
-        self.denied = 0
 
     @property
     def limit(self) -> int:
@@ -38,7 +37,6 @@ class Ports:
     def take(self) -> bool:
         """A connection needs a port. Returns whether it got one."""
         if self.taken >= self._pool.ports:
-            self.denied += 1
             return False
         self.used += 1
         return True

@@ -5,9 +5,10 @@ handshake, the end of the stream). A pipe has one event in the queue: its first 
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
-from simulation.clock import ALARM, FAULT, Call, Clock
+from simulation.clock import ALARM, ARRIVAL, FAULT, Call, Clock
 from simulation.network.cell import Departed
 from simulation.network.delay import BandwidthQueue, PathDirection
 from simulation.network.pipe import CellToken, Pipe
@@ -59,7 +60,7 @@ class SimulatedPipe:
             direction,
             random_source,
             bottleneck,
-            enter_cell=None if enter_cell is None else lambda size, token: enter_cell(size, lambda: self._left_cell(token)),
+            enter_cell=None if enter_cell is None else partial(self._enter, enter_cell),
             notices_parts=owner is not None and not direction.is_up,
             send_buffer_bytes=send_buffer_bytes,
         )
@@ -70,19 +71,9 @@ class SimulatedPipe:
         return len(self.half)
 
     @property
-    def bytes_held(self) -> int:
-        """Sent and not acknowledged."""
-        return self.half.bytes_held
-
-    @property
     def is_down(self) -> bool:
         """Whether data sent now are lost."""
         return self.half.is_down
-
-    @property
-    def pushed_at(self) -> int:
-        """When something was last sent."""
-        return self.half.pushed_at
 
     def push(self, function: Callable[[Any], None], argument: Any = None, size_bytes: int = 0, after: int = 0) -> None:
         """Send now; `function(argument)` is called when it arrives. `after`: as in Pipe.push."""
@@ -104,7 +95,7 @@ class SimulatedPipe:
     def dial_again(self, function: Callable[[Any], None]) -> None:
         """As Pipe.dial_again."""
         self.half.dial_again(self._clock.now, (function, None))
-        self._wait()
+        self._resume_or_wait()
 
     def has_dialled(self) -> bool:
         """As Pipe.has_dialled."""
@@ -118,11 +109,7 @@ class SimulatedPipe:
 
     def release(self) -> None:
         self.half.release(self._clock.now)
-        if self.half.resumes_at is not None:
-            self._pass_on_lateness()
-            Call(self._clock, self.half.resumes_at, FAULT, self._resume)
-        else:
-            self._wait()
+        self._resume_or_wait()
 
     def hold_acks(self) -> None:
         self.half.hold_acks()
@@ -141,6 +128,15 @@ class SimulatedPipe:
     def close(self) -> None:
         """Nothing arrives any more."""
         self.half.close()
+
+    def _resume_or_wait(self) -> None:
+        half = self.half
+        if half.resumes_at is None:
+            self._wait()
+            return
+        if half.late_until:
+            self._pass_on_lateness()
+        Call(self._clock, half.resumes_at, FAULT, self._resume)
 
     def _wait(self) -> None:
         """Something has changed: wait for the next event."""
@@ -181,6 +177,14 @@ class SimulatedPipe:
         if half.has_part(now) and self._owner is not None:
             self._owner.part_arrived(self)
         self._wait()
+
+    def _enter(self, enter_cell: Callable[[int, Departed], None], size_bytes: int, token: CellToken, at: int) -> None:
+        """A piece enters the shared bottleneck at `at`: now, or when a busy sender has sent it."""
+        departed = partial(self._left_cell, token)
+        if at > self._clock.now:
+            Call(self._clock, at, ARRIVAL, lambda _: enter_cell(size_bytes, departed))
+        else:
+            enter_cell(size_bytes, departed)
 
     def _left_cell(self, token: CellToken) -> None:
         self.half.left_cell(self._clock.now, token)

@@ -59,7 +59,7 @@ class FaultPlayer:
 
     async def _pause_server(self, pause: Pause) -> None:
         await self._begin(pause)
-        await self._server.stand_still(pause.duration_s)
+        await self._server.pause(pause.duration_s)
         self._end(pause)
 
     async def _restart_server(self, restarts: Sequence[ServerRestart]) -> None:

@@ -12,7 +12,6 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any, Literal, Protocol, TypeVar, TypeVarTuple
 from urllib.parse import urlsplit
 
-import msgspec
 import trio
 import trio.testing
 
@@ -23,6 +22,7 @@ from reference.server.settings import ServerSettings
 from reference.server.wire.memory_stream import memory_pair
 from reference.store import MemoryStore
 from simulation.emulator import EmulatedAccessLink, LineStatistics, open_emulator
+from simulation.processes.path_changes import changed_path
 from simulation.random import RandomStreams
 from simulation.scenario.faults import (
     BlockUpgrade,
@@ -36,7 +36,7 @@ from simulation.scenario.faults import (
 
 FAULT_S_MAX = 1_000_000.0
 VIRTUAL_S_MAX = 86_400.0
-"""A program that takes longer in virtual time is taken for one that hangs."""
+"""A program that takes longer, in virtual time, is assumed to hang."""
 ORIGIN_NS = 1_700_000_000 * 10**9
 """The time of a server in virtual time when it starts, in ns since 1970."""
 
@@ -104,14 +104,14 @@ class BadNetwork:
 
         Raises ConfigError; then nothing has changed.
         """
-        self._portal.call(self._line.change_path, path_of(path or self.path, fields))
+        self._portal.call(self._line.change_path, changed_path(path or self.path, fields))
 
     def reset(self) -> None:
         """Cut every connection with a reset."""
         self._portal.call(self._line.reset)
 
     def half_open(self, direction: Direction = "both") -> None:
-        """Let every existing connection become silent for ever."""
+        """Make every existing connection silent for ever; neither end is notified."""
         self._portal.call(self._line.half_open, direction)
 
     def outage(self, direction: Direction = "both") -> AbstractContextManager[None]:
@@ -144,7 +144,7 @@ class BadNetwork:
 
 
 class BadNetworks:
-    """Calling it returns a `BadNetwork`, until the end of the test."""
+    """Call it to get a `BadNetwork` that lasts until the end of the test."""
 
     def __init__(self, portal: TrioPortal) -> None:
         self._portal = portal
@@ -158,7 +158,7 @@ class BadNetworks:
         """
         host, port = address_of(to)
         emulator = self._portal.enter(open_emulator(host, port, seed=seed))
-        path = path_of(path or Path(latency_s=0.0), fields)
+        path = changed_path(path or Path(latency_s=0.0), fields)
         return BadNetwork(self._portal.call(emulator.add_line, f"network-{next(self._numbers)}", path), self._portal)
 
 
@@ -183,20 +183,6 @@ def address_of(to: int | str | HasPort) -> tuple[str, int]:
     if not host or (port is None and parts.scheme not in ("http", "ws")):
         raise ConfigError(f"bad_network({to!r}): name a port, 'HOST:PORT', a URL with a port, or an object with a port")
     return host, port or 80
-
-
-def path_of(path: Path, fields: dict[str, Any]) -> Path:
-    """`path` with some fields changed; a number as `loss` is the probability for each packet. Raises ConfigError."""
-    unknown = [name for name in fields if name not in Path.__struct_fields__]
-    if unknown:
-        raise ConfigError(f"a path has no {unknown[0]!r}; it has {', '.join(Path.__struct_fields__)}")
-    loss = fields.get("loss")
-    if isinstance(loss, int | float) and not isinstance(loss, bool):
-        fields = {**fields, "loss": {"kind": "bernoulli", "probability": loss}}
-    try:
-        return msgspec.convert({**msgspec.to_builtins(path), **msgspec.to_builtins(fields)}, Path)
-    except msgspec.ValidationError as error:
-        raise ConfigError(str(error)) from None
 
 
 class VirtualTime:

@@ -16,10 +16,10 @@ from simulation.scenario.faults import Fault, enumerate_names
 from simulation.scenario.paths import Path
 
 
-class Act(enum.Enum):
-    WORK = "at work"
-    SETTLE = "coming to rest"
-    END = "at rest"
+class Phase(enum.Enum):
+    WORK = "working"
+    SETTLE = "settling"
+    END = "settled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +37,10 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
-    """The whole state at this moment. `faults`: the active ones."""
+class RunView:
+    """The whole run at this moment. `at_s`: since the work began. `seconds`: of work, as planned. `faults`: the active ones."""
 
-    act: Act
+    phase: Phase
     at_s: float
     seconds: float
     server_is_up: bool
@@ -53,14 +53,14 @@ class Scene:
 
 
 class Watcher(Protocol):
-    """An observer of the progress. Neither method may wait."""
+    """Shows the progress. Neither method may wait."""
 
     def say(self, at_s: float, sentence: str) -> None:
         """An event, `at_s` seconds after the work began."""
         ...
 
-    def show(self, scene: Scene) -> None:
-        """The present state."""
+    def show(self, view: RunView) -> None:
+        """The run at this moment."""
         ...
 
 
@@ -68,11 +68,11 @@ SHOWN_S_MIN = 1.0
 """How long an instantaneous fault is shown."""
 
 
-def scene_of(plan: Plan, participants: Sequence[Participant], recorder: Recorder, act: Act, *, server_is_up: bool) -> Scene:
-    """The present state."""
+def view_of(plan: Plan, participants: Sequence[Participant], recorder: Recorder, phase: Phase, *, server_is_up: bool) -> RunView:
+    """The run at this moment."""
     now_s, counts = recorder.now_s, recorder.counts
-    return Scene(
-        act=act,
+    return RunView(
+        phase=phase,
         at_s=now_s,
         seconds=plan.seconds,
         server_is_up=server_is_up,
@@ -85,8 +85,8 @@ def scene_of(plan: Plan, participants: Sequence[Participant], recorder: Recorder
     )
 
 
-def moves(recorder: Recorder) -> Iterator[str]:
-    """The clients that have changed transport since the last call, as text."""
+def transport_changes(recorder: Recorder) -> Iterator[str]:
+    """A sentence for each direction in which clients have changed their transport since the last call."""
     fallen, returned = [], []
     while recorder.turns:
         name, before, after = recorder.turns.popleft()

@@ -21,6 +21,7 @@ from reference.server.wire.front_door import Problem
 from reference.server.wire.limits import ListenLimits
 from reference.server.wire.listener import Listening, Serve, listen
 from simulation.emulator import EmulatedAccessLink, Emulator, open_emulator
+from simulation.processes.path_changes import with_loss_table
 from simulation.processes.proxy_control import ProxyControl
 from simulation.random import RandomStreams
 from simulation.scenario import library
@@ -48,7 +49,7 @@ def proxy_command(
     if chosen is None and group is not None:
         raise ConfigError("--group names a group of a scenario; give --scenario too")
     path = Path() if chosen is None else chosen.groups[0].path
-    path = converted(changed(plain(path), changes), Path)
+    path = converted(changed(plain(path), with_loss_table(changes)), Path)
     trio.run(_run, upstream, near, control_at, chosen, path, seed)
     return 0
 
@@ -86,7 +87,10 @@ def one_client_of(scenario: Scenario, group: str | None, seed: int) -> Scenario:
     faults = [each for each in happening if isinstance(each, LineFault) and each.hits(chosen.client_names[0])]
     if len(faults) < len(happening):
         left_out = len(happening) - len(faults)
-        print(f"steadywire proxy: {left_out} faults of {scenario.name} are not of this line and are left out", file=sys.stderr)
+        print(
+            f"steadywire proxy: {left_out} faults of {scenario.name} are not of this access link and are left out",
+            file=sys.stderr,
+        )
     return scenario.replace(
         groups=(replace(chosen, clients=1),),
         regions=tuple(replace(each, groups=(chosen.name,)) for each in scenario.regions if chosen.name in each.groups),
@@ -119,7 +123,7 @@ async def _run(
 def _downs_of(scenario: Scenario, seed: int) -> Iterable[Iterable[LineFault]]:
     from simulation.network.availability import comings_and_goings  # it needs the simulator's clock, which a proxy does not
 
-    return tuple(comings_and_goings(scenario, RandomStreams(seed)))  # evaluated now, while an error can still be reported
+    return tuple(comings_and_goings(scenario, RandomStreams(seed)))  # all now: an error must come before the first connection
 
 
 async def _listen_for_control(
@@ -130,8 +134,8 @@ async def _listen_for_control(
             f"steadywire proxy: every host that can reach {at[0]} may use the control API; it has no authentication",
             file=sys.stderr,
         )
-    door = ProxyControl(emulator, line, nursery, about).front_door(_report)
-    listening: Listening = await nursery.start(_listen, at, door.serve)
+    front_door = ProxyControl(emulator, line, nursery, about).front_door(_report)
+    listening: Listening = await nursery.start(_listen, at, front_door.serve)
     return f"http://{_shown((at[0], listening.port))}"
 
 

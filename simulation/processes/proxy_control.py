@@ -17,7 +17,6 @@ page must not cut the network of a program on the same machine. The server's fro
 the API, limits heads, bodies, connections and times.
 """
 
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from http import HTTPStatus
@@ -32,14 +31,15 @@ from reference.server.wire.front_door import FrontDoor, Problem
 from reference.server.wire.limits import DoorLimits
 from reference.server.wire.request_head import HttpRefusal, RequestHead
 from reference.server.wire.websocket import Accept
-from reference.tables import value_of
+from reference.tables import guess, value_of
 from simulation.emulator import EmulatedAccessLink, Emulator
+from simulation.processes.path_changes import changed_path
 from simulation.scenario.faults import HalfOpen, LineFault, Path, Reset
 
 FAULTS_MAX = 100
-"""Faults under way that were begun through the API; one more is refused (409)."""
+"""Active faults that were begun through the API; one more is refused (409)."""
 FAULTS_SHOWN_MAX = 100
-"""The last faults that the statistics name."""
+"""How many of the last faults the statistics name."""
 DURATION_S_MAX = 1_000_000.0
 LIMITS = DoorLimits(connections_max=50, refusals_max=10, body_bytes_max=256 * 1024)
 
@@ -47,7 +47,7 @@ _KINDS = {str(kind.__struct_config__.tag): kind for kind in get_args(LineFault)}
 
 
 @dataclass
-class _UnderWay:
+class _ActiveFault:
     fault: LineFault
     since: float
     scope: trio.CancelScope
@@ -64,18 +64,18 @@ class _Refused(Exception):
 
 
 class ProxyControl:
-    """Answers the requests about the line `line` of `emulator`; `about` is said with them (addresses, and the like)."""
+    """Answers the requests about the access link `line` of `emulator`. `about`: more fields of the answer to `GET /`."""
 
     def __init__(self, emulator: Emulator, line: EmulatedAccessLink, nursery: trio.Nursery, about: Mapping[str, object]) -> None:
         self._emulator = emulator
         self._line = line
         self._nursery = nursery
         self._about = about
-        self._under_way: dict[int, _UnderWay] = {}
+        self._active: dict[int, _ActiveFault] = {}
         self._begun = 0
 
     def front_door(self, on_problem: Callable[[Problem], None]) -> FrontDoor:
-        """What serves the API's connections."""
+        """Serves the API's connections."""
         return FrontDoor(self._answer, _no_websocket, limits=LIMITS, on_problem=on_problem)
 
     async def _answer(self, scope: Any, receive: Receive, send: Send) -> None:
@@ -110,32 +110,32 @@ class ProxyControl:
                 if method == "POST":
                     return await self._begin(await _body(receive))
                 if method == "DELETE":
-                    return [await self._end(number) for number in list(self._under_way)]
+                    return [await self._end(number) for number in list(self._active)]
                 return self._only(method, {"GET": self._faults}, "GET, POST, DELETE")
             case ["faults", number]:
                 if method != "DELETE":
                     return self._only(method, {}, "DELETE")
-                if not (number.isascii() and number.isdecimal()) or len(number) > 9 or int(number) not in self._under_way:
-                    under_way = ", ".join(map(str, self._under_way)) or "none"
-                    raise _Refused(404, f"no fault {number} is under way; there are: {under_way}")
+                if not (number.isascii() and number.isdecimal()) or len(number) > 9 or int(number) not in self._active:
+                    numbers = ", ".join(map(str, self._active)) or "none"
+                    raise _Refused(404, f"no fault {number} is active; there are: {numbers}")
                 return await self._end(int(number))
             case ["statistics"]:
                 return self._only(method, {"GET": self._statistics})
-        raise _Refused(404, "no such address; there are /, /path, /faults, /faults/NUMBER and /statistics")
+        raise _Refused(404, "there is no such address; there are /, /path, /faults, /faults/NUMBER and /statistics")
 
     @staticmethod
     def _only(method: str, answers: Mapping[str, Callable[[], object]], allow: str = "GET") -> object:
         if method not in answers:
-            raise _Refused(405, f"{method} is not for this address; it takes {allow}", allow)
+            raise _Refused(405, f"this address takes {allow}, not {method}", allow)
         return answers[method]()
 
-    # What it answers.
+    # Answers.
 
     def _all(self) -> dict[str, object]:
         return {**self._about, "path": self._line.path, "faults": self._faults(), "statistics": asdict(self._line.statistics())}
 
     def _faults(self) -> list[dict[str, object]]:
-        return [self._in_words(number, under_way) for number, under_way in self._under_way.items()]
+        return [self._description(number, active) for number, active in self._active.items()]
 
     def _statistics(self) -> dict[str, object]:
         faults = self._emulator.statistics().faults
@@ -143,57 +143,54 @@ class ProxyControl:
         return {**asdict(self._line.statistics()), "faults_begun": len(faults), "last_faults": last}
 
     @staticmethod
-    def _in_words(number: int, under_way: _UnderWay) -> dict[str, object]:
-        words = {name: value for name, value in msgspec.to_builtins(under_way.fault).items() if name not in ("at_s", "clients")}
-        return {"number": number, **words, "under_way_for_s": round(trio.current_time() - under_way.since, 3)}
+    def _description(number: int, active: _ActiveFault) -> dict[str, object]:
+        words = {name: value for name, value in msgspec.to_builtins(active.fault).items() if name not in ("at_s", "clients")}
+        return {"number": number, **words, "under_way_for_s": round(trio.current_time() - active.since, 3)}
 
-    # What it does.
+    # Changes.
 
     def _change_path(self, changes: dict[str, Any], *, is_whole: bool) -> Path:
-        table = {} if is_whole else msgspec.to_builtins(self._line.path)
-        if isinstance(changes.get("loss"), int | float) and not isinstance(changes["loss"], bool):
-            changes["loss"] = {"kind": "bernoulli", "probability": changes["loss"]}
-        _check_names(changes, Path.__struct_fields__, "a path")
-        path: Path = _converted(_merged(table, changes), Path)
+        path = changed_path(Path() if is_whole else self._line.path, changes)
         self._line.change_path(path)
         return path
 
     async def _begin(self, given: dict[str, Any]) -> dict[str, object]:
         kind = given.get("kind")
         if not isinstance(kind, str) or kind not in _KINDS:
-            raise _Refused(400, f"kind must be one of {', '.join(_KINDS)}, not {kind!r}{_did_you_mean(str(kind), tuple(_KINDS))}")
-        lasts = "duration_s" in _KINDS[kind].__struct_fields__
-        names = {name for name in _KINDS[kind].__struct_fields__ if name not in ("at_s", "clients", "share")}
-        _check_names(given, ("kind", *sorted(names)), f"a fault of kind {kind}")
-        fault: LineFault = _converted({"at_s": 0.0, **({"duration_s": DURATION_S_MAX} if lasts else {}), **given}, LineFault)
-        if len(self._under_way) >= FAULTS_MAX:
-            raise _Refused(409, f"{FAULTS_MAX} faults are under way; delete some")
+            raise ConfigError(f"there is no fault of kind {kind!r}; kind is one of {', '.join(_KINDS)}")
+        names = [name for name in _KINDS[kind].__struct_fields__ if name not in ("at_s", "clients", "share")]
+        for name in [name for name in given if name not in ("kind", *names)]:
+            raise ConfigError(f"a fault of kind {kind} has no {name!r}; {guess(name, names)}")
+        lasts = {"duration_s": DURATION_S_MAX} if "duration_s" in names else {}
+        fault: LineFault = value_of({"at_s": 0.0, **lasts, **given}, LineFault)
+        if len(self._active) >= FAULTS_MAX:
+            raise _Refused(409, f"{FAULTS_MAX} faults are active; delete some")
         self._begun += 1
         number = self._begun
-        under_way = _UnderWay(fault, trio.current_time(), trio.CancelScope(), trio.Event())
-        await self._nursery.start(self._last, number, under_way)
-        return self._in_words(number, under_way)
+        active = _ActiveFault(fault, trio.current_time(), trio.CancelScope(), trio.Event())
+        await self._nursery.start(self._carry_out_fault, number, active)
+        return self._description(number, active)
 
-    async def _last(
-        self, number: int, under_way: _UnderWay, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    async def _carry_out_fault(
+        self, number: int, active: _ActiveFault, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
-        self._line.begin(under_way.fault)
+        self._line.begin(active.fault)
         try:
-            if not isinstance(under_way.fault, Reset | HalfOpen):
-                self._under_way[number] = under_way
+            if not isinstance(active.fault, Reset | HalfOpen):
+                self._active[number] = active
             task_status.started()
-            with under_way.scope:
-                await trio.sleep(under_way.fault.end_s)
+            with active.scope:
+                await trio.sleep(active.fault.end_s)
         finally:
-            self._line.end(under_way.fault)
-            self._under_way.pop(number, None)
-            under_way.is_over.set()
+            self._line.end(active.fault)
+            self._active.pop(number, None)
+            active.is_over.set()
 
     async def _end(self, number: int) -> dict[str, object]:
-        under_way = self._under_way[number]
-        words = self._in_words(number, under_way)
-        under_way.scope.cancel()
-        await under_way.is_over.wait()
+        active = self._active[number]
+        words = self._description(number, active)
+        active.scope.cancel()
+        await active.is_over.wait()
         return words
 
 
@@ -211,39 +208,6 @@ async def _body(receive: Receive) -> dict[str, Any]:
     if not isinstance(given, dict):
         raise _Refused(400, 'the body must be a JSON object, such as {"latency_s": 0.2}')
     return given
-
-
-def _merged(table: Any, changes: Any) -> Any:
-    """RFC 7396, and a part that names another kind replaces the whole part."""
-    if not isinstance(changes, dict):
-        return changes
-    kept = dict(table) if isinstance(table, dict) else {}
-    if isinstance(changes.get("kind"), str) and changes["kind"] != kept.get("kind"):
-        kept = {}
-    for name, value in changes.items():
-        if value is None:
-            kept.pop(name, None)
-        else:
-            kept[name] = _merged(kept.get(name), value)
-    return kept
-
-
-def _converted(table: dict[str, Any], kind: Any) -> Any:
-    try:
-        return value_of(table, kind)
-    except ConfigError as error:
-        raise _Refused(400, str(error)) from None
-
-
-def _check_names(given: Mapping[str, object], names: tuple[str, ...], of_what: str) -> None:
-    for name in given:
-        if name not in names:
-            raise _Refused(400, f"{of_what} has no {name!r}{_did_you_mean(name, names)}; it has {', '.join(names)}")
-
-
-def _did_you_mean(name: str, names: tuple[str, ...]) -> str:
-    near = difflib.get_close_matches(name, names, n=1)
-    return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 def _no_websocket(head: RequestHead) -> Accept:

@@ -6,7 +6,7 @@ and reach the head over WebSocket. Then the recording ends, the clients leave, t
 its store are read from the file. A plan that fixes how long clients stay is not judged by the time of settling.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
@@ -14,13 +14,13 @@ from uuid import UUID
 import trio
 
 from reference.protocol.records import StoredRun
+from reference.protocol.states import ClientState
 from reference.store import open_store
 from simulation.emulator import open_emulator
 from simulation.processes.fault_schedule import FaultPlayer, check_playable
 from simulation.processes.participant import Participant
 from simulation.processes.ports import free_ports
-from simulation.processes.progress import Act, Watcher, moves, scene_of
-from simulation.processes.quiescence import come_to_rest, unrest
+from simulation.processes.progress import Phase, Watcher, transport_changes, view_of
 from simulation.processes.recorder import Recorder
 from simulation.processes.run_plan import Plan
 from simulation.processes.server_process import SERVER_COMMAND, ServerFailed, ServerPlace, open_server_process
@@ -28,8 +28,12 @@ from simulation.random import RandomStreams
 from simulation.trace.trace import Trace
 
 LOOK_INTERVAL_S_MIN, LOOK_INTERVAL_S_PER_CLIENT = 0.2, 0.005
-"""How often the scene is shown; less often for many clients."""
-PULSE_INTERVAL_S = 0.05
+"""How often the run is shown; less often for many clients."""
+LATENESS_INTERVAL_S = 0.05
+"""How often it is measured how late this process is."""
+SETTLED_S = 0.5
+"""How long all clients must have been settled, so that no data are in flight any more."""
+SETTLE_INTERVAL_S = 0.05
 LEAVE_S_MAX = 3.0
 """How long the clients may take to leave; then their connections are cut."""
 
@@ -82,11 +86,11 @@ async def play(
                 participants.append(Participant(client, plan.parameters, f"http://127.0.0.1:{line.port}"))
             recorder.begin()
             recorder.server_started(listening)
-            stage = _RealRun(plan, run_id, participants, recorder, FaultPlayer(server, emulator, recorder, watcher), watcher)
-            settled_s, late = await stage.perform()
+            run = _RealRun(plan, run_id, participants, recorder, FaultPlayer(server, emulator, recorder, watcher), watcher)
+            settled_s, late = await run.perform()
         await server.stop()
     recorder.stored(await _read_store(place))
-    return Played(plan, recorder.trace, tuple(recorder.round_trips_ms), tuple(stage.delays_ms), settled_s, late)
+    return Played(plan, recorder.trace, tuple(recorder.round_trips_ms), tuple(run.delays_ms), settled_s, late)
 
 
 @dataclass(slots=True)
@@ -97,7 +101,7 @@ class _RealRun:
     recorder: Recorder
     fault_player: FaultPlayer
     watcher: Watcher
-    act: Act = Act.WORK
+    phase: Phase = Phase.WORK
     delays_ms: list[float] = field(default_factory=list)
 
     async def perform(self) -> tuple[float | None, tuple[str, ...]]:
@@ -112,40 +116,67 @@ class _RealRun:
                 work.start_soon(self.fault_player.happen, self.plan.faults)
                 await trio.sleep(self.plan.seconds)
             begun_s = recorder.now_s
-            self.act = Act.SETTLE
-            self.watcher.say(begun_s, "the work is done and nothing disturbs the network any more: everyone has to come to rest")
+            self.phase = Phase.SETTLE
+            self.watcher.say(begun_s, "the work is done and no fault is left: all clients have to settle")
             settled_s: float | None = None
             if self.plan.settle_s is None:
                 with trio.move_on_after(self.plan.parameters.settle_s_max):
-                    settled_s = max(0.0, await come_to_rest(self.participants, recorder) - begun_s)
+                    settled_s = max(0.0, await settle(self.participants, recorder) - begun_s)
             else:
                 await trio.sleep(self.plan.settle_s)
-            late = () if settled_s is not None else tuple(unrest(self.participants, recorder))
+            late = () if settled_s is not None else tuple(unsettled(self.participants, recorder))
             recorder.end()
-            self.act = Act.END
+            self.phase = Phase.END
             self._show()
             is_over.set()
             nursery.cancel_scope.deadline = trio.current_time() + LEAVE_S_MAX
         return settled_s, late
 
     async def _look(self) -> None:
-        """Show the scene several times a second; the last one is the settled one, before the clients leave."""
-        while self.act is not Act.END:
-            for sentence in moves(self.recorder):
+        """Show the run several times a second, until it has settled."""
+        while self.phase is not Phase.END:
+            for sentence in transport_changes(self.recorder):
                 self.watcher.say(self.recorder.now_s, sentence)
             self._show()
             await trio.sleep(max(LOOK_INTERVAL_S_MIN, LOOK_INTERVAL_S_PER_CLIENT * len(self.participants)))
 
     async def _watch_lateness(self) -> None:
         """Measure how late this process is."""
-        while self.act is not Act.END:
-            due = trio.current_time() + PULSE_INTERVAL_S
+        while self.phase is not Phase.END:
+            due = trio.current_time() + LATENESS_INTERVAL_S
             await trio.sleep_until(due)
             self.delays_ms.append((trio.current_time() - due) * 1000)
 
     def _show(self) -> None:
         is_up = self.fault_player.server_is_up
-        self.watcher.show(scene_of(self.plan, self.participants, self.recorder, self.act, server_is_up=is_up))
+        self.watcher.show(view_of(self.plan, self.participants, self.recorder, self.phase, server_is_up=is_up))
+
+
+async def settle(participants: Sequence[Participant], recorder: Recorder) -> float:
+    """Return when everything has been settled for `SETTLED_S`; returns since when, in s since the trace began."""
+    since_s: float | None = None
+    while since_s is None or recorder.now_s - since_s < SETTLED_S:
+        if any(unsettled(participants, recorder)):
+            since_s = None
+        elif since_s is None:
+            since_s = recorder.now_s
+        await trio.sleep(SETTLE_INTERVAL_S)
+    return since_s
+
+
+def unsettled(participants: Sequence[Participant], recorder: Recorder) -> Iterator[str]:
+    """A sentence for each client that is not live over WebSocket, waits for an answer, or has not read up to the head."""
+    head = recorder.head
+    for participant in participants:
+        name, client = participant.plan.name, participant.client
+        if client is None:
+            yield f"{name} has not joined"
+        elif client.state is not ClientState.LIVE:
+            yield f"{name} is {client.state.value}"
+        elif client.queued_messages:
+            yield f"{name} has {client.queued_messages} events without an answer"
+        elif recorder.positions[name] < head:
+            yield f"{name} is at event {recorder.positions[name]}, the head is {head}"
 
 
 async def _read_store(place: ServerPlace) -> StoredRun:

@@ -21,6 +21,7 @@ from reference.protocol.client.outcomes import PublishAccepted, PublishFailed, R
 from reference.protocol.errors import LocalError
 from reference.protocol.events import Data, Event
 from reference.protocol.records import StoredRun
+from reference.protocol.session_trace import trace_started
 from reference.protocol.states import ClientState
 from reference.protocol.timers import NS_PER_MS, NS_PER_S
 from reference.store.kept import parsed
@@ -37,8 +38,9 @@ from simulation.trace.trace import (
     ServerStarted,
     SessionJoined,
     SessionLeft,
+    Trace,
 )
-from simulation.trace.writer import record_outcomes, record_stored, record_tapped, start_trace
+from simulation.trace.writer import record_outcomes, record_stored, record_tapped
 
 PINGS_REMEMBERED_MAX = 8
 """Of one client: there is one unanswered at a time, and a few that were lost with their connections."""
@@ -49,16 +51,21 @@ class Recorder:
 
     def __init__(self, seed: int, run_id: str, parameters: Parameters) -> None:
         self._parameters = parameters
-        self.trace = start_trace(
-            world="real",
-            seed=seed,
-            run_id=run_id,
-            client=parameters.client,
-            server=parameters.server,
-            wait_max_s=parameters.wait_max_s,
-            round_trip_max_s=parameters.round_trip_max_s,
-            heartbeat=parameters.heartbeat,
-            policy=parameters.policy,
+        self.trace = Trace(
+            [
+                trace_started(
+                    world="real",
+                    seed=seed,
+                    run_id=run_id,
+                    client=parameters.client,
+                    server=parameters.server,
+                    wait_max_s=parameters.wait_max_s,
+                    round_trip_max_s=parameters.round_trip_max_s,
+                    heartbeat=parameters.heartbeat,
+                    policy=parameters.policy,
+                    fallback=parameters.fallback,
+                )
+            ]
         )
         self.round_trips_ms: list[float] = []
         self.counts: Counter[str] = Counter()

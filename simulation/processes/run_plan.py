@@ -80,4 +80,5 @@ class Plan(msgspec.Struct, frozen=True):
 
     @property
     def kills(self) -> tuple[ServerRestart, ...]:
+        """The restarts of the server, graceful ones too."""
         return tuple(fault for fault in self.faults if isinstance(fault, ServerRestart))

@@ -24,8 +24,7 @@ import trio
 from reference.protocol.config import ServerConfig
 from reference.protocol.errors import ConfigError, SteadywireError
 from reference.protocol.server.observations import Observation
-from reference.server.app import open_server
-from reference.server.server import Server
+from reference.server.app import Server, open_server
 from reference.server.settings import ServerSettings
 from reference.store import StoreUnavailable, hide_password, open_store
 from simulation.trace.trace import QueueSampled, Trace
@@ -47,11 +46,11 @@ class ListeningLine(msgspec.Struct, frozen=True, tag_field="record", tag="listen
 def main(arguments: list[str] | None = None) -> int:
     """Serve until asked to stop; returns the exit code."""
     parser = argparse.ArgumentParser(
-        prog="python -m simulation.processes.server_main", description="The server process of a rehearsal."
+        prog="python -m simulation.processes.server_main", description="The server process of a run of real processes."
     )
-    parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--store", required=True)
-    parser.add_argument("--run", required=True)
+    parser.add_argument("--port", type=int, required=True, help="to listen on, at 127.0.0.1")
+    parser.add_argument("--store", required=True, help="URL of the store")
+    parser.add_argument("--run", required=True, help="id of the run to create")
     parser.add_argument("--config", default="{}", help="the ServerConfig, as JSON")
     options = parser.parse_args(arguments)
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
@@ -77,7 +76,7 @@ async def _serve(port: int, store_url: str, run_id: str, config: ServerConfig) -
     async with trio.lowlevel.FdStream(os.dup(sys.stdin.fileno())) as parent:
         if not await parent.receive_some():
             return  # the parent does not need this process any more
-        async with open_store(store_url) as store, open_server(settings, store=store, observe=_tell) as server:
+        async with open_store(store_url) as store, open_server(settings, store=store, observe=_report) as server:
             with trio.open_signal_receiver(signal.SIGTERM) as signals:
                 await server.create_run(run_id)
                 stored = await store.load_run(run_id)
@@ -110,7 +109,7 @@ async def _load_all_code() -> None:
             pass
 
 
-def _tell(observation: Observation) -> None:
+def _report(observation: Observation) -> None:
     trace = Trace()
     record_observations(trace, [observation], time.monotonic_ns())
     if len(trace):

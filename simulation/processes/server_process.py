@@ -66,7 +66,7 @@ class ServerProcess:
         self._nursery = nursery
         self._process: trio.Process | None = None
         self._spare: trio.Process | None = None
-        self._standing: Counter[int] = Counter()  # how many pauses are active on a process, by its pid
+        self._pauses: Counter[int] = Counter()  # how many pauses are active on a process, by its pid
         self.failure: ServerFailed | None = None
         self._decoder: msgspec.json.Decoder[ListeningLine | Record] = msgspec.json.Decoder(ListeningLine | Record)
 
@@ -85,18 +85,18 @@ class ServerProcess:
 
     async def start(self) -> ListeningLine:
         """Start it, and wait until it accepts connections. Raises ServerFailed."""
-        assert self._process is None, "one life after the other"
+        assert self._process is None, "one process at a time"
         await self.prepare()
         process, self._process, self._spare = self._spare, self._spare, None
         assert process is not None, "it has just been prepared"
         assert process.stdin is not None, "it was asked for"
-        with suppress(trio.BrokenResourceError):  # then it is dead, and `_live` finds out why
+        with suppress(trio.BrokenResourceError):  # then it is dead, and `_read_output` finds out why
             await process.stdin.send_all(START)
         try:
             with trio.move_on_after(START_S_MAX):
-                listening: ListeningLine = await self._nursery.start(self._live, process)
+                listening: ListeningLine = await self._nursery.start(self._read_output, process)
                 return listening
-            raise ServerFailed(self._last_words(f"the server process did not listen within {START_S_MAX:g} s"))
+            raise ServerFailed(self._with_log(f"the server process did not listen within {START_S_MAX:g} s"))
         except ServerFailed as failure:
             self.failure = failure
             raise
@@ -118,19 +118,19 @@ class ServerProcess:
         await _kill(process)
         return False
 
-    async def stand_still(self, seconds: float) -> None:
-        """Pause the present process for so long (SIGSTOP, SIGCONT). If it is killed meanwhile, it stays dead."""
+    async def pause(self, seconds: float) -> None:
+        """Pause the present process for `seconds` (SIGSTOP, SIGCONT). If it is killed meanwhile, it stays dead."""
         process = self._process
         if process is None:
             await trio.sleep(seconds)
             return
-        self._standing[process.pid] += 1
+        self._pauses[process.pid] += 1
         process.send_signal(signal.SIGSTOP)
         try:
             await trio.sleep(seconds)
         finally:
-            self._standing[process.pid] -= 1
-            if not self._standing[process.pid]:
+            self._pauses[process.pid] -= 1
+            if not self._pauses[process.pid]:
                 process.send_signal(signal.SIGCONT)
 
     async def clear(self) -> None:
@@ -139,7 +139,7 @@ class ServerProcess:
         await self.kill()
         await _kill(spare)
 
-    async def _live(self, process: trio.Process, task_status: "trio.TaskStatus[ListeningLine]") -> None:
+    async def _read_output(self, process: trio.Process, task_status: "trio.TaskStatus[ListeningLine]") -> None:
         """Read the output of one process to its end."""
         is_listening = False
         try:
@@ -151,7 +151,7 @@ class ServerProcess:
                     self._on_record(message)
             await process.wait()
             if process is self._process:  # it ended unexpectedly
-                raise ServerFailed(self._last_words(f"the server process ended by itself, with exit code {process.returncode}"))
+                raise ServerFailed(self._with_log(f"the server process ended by itself, with exit code {process.returncode}"))
         except ServerFailed as failure:
             if not is_listening:
                 raise  # to `start`
@@ -176,9 +176,9 @@ class ServerProcess:
         except msgspec.MsgspecError as error:
             raise ServerFailed(f"the server process wrote a line that is no record: {line[:200]!r} ({error})") from None
 
-    def _last_words(self, what: str) -> str:
+    def _with_log(self, what: str) -> str:
         lines = self.place.log.read_text(errors="replace").splitlines()[-STDERR_LINES_SHOWN:]
-        return "\n".join([f"{what}; it said:" if lines else f"{what}, and said nothing", *lines])
+        return "\n".join([f"{what}; its log ends with:" if lines else f"{what}; its log is empty", *lines])
 
 
 async def _kill(process: trio.Process | None) -> None:

@@ -75,10 +75,10 @@ def _simulate(scenario: Scenario, message_log: MessageLog) -> dict[str, Any]:
         message_log.arrived((client, connection_id, direction), now)
 
     world = World(scenario, listen=listen)
-    tell = world.trace.add
+    record_only = world.trace.add
 
     def add(record: Record) -> None:
-        tell(record)
+        record_only(record)
         match record:
             case FaultHappened(fault=fault):
                 message_log.note("", describe(fault), record.at)
@@ -104,9 +104,9 @@ def _notebook(played: Case | Scenario, text: str) -> str:
     imports = "from simulation.replay.cases import read, log_of_case\nfrom simulation.results.diagrams import sequence_diagram"
     code = (
         f"%matplotlib inline\n{imports}\n\nTEXT = {text!r}",
-        "tape, broken = log_of_case(read(TEXT))\nbroken",
-        f"sequence_diagram(tape.without_keepalive(), title={played.name!r})",
-        'print("\\n".join(tape.without_keepalive().lines()))',
+        "message_log, broken = log_of_case(read(TEXT))\nbroken",
+        f"sequence_diagram(message_log.without_keepalive(), title={played.name!r})",
+        'print("\\n".join(message_log.without_keepalive().lines()))',
     )
     about = f"# {played.name}\n\n{played.about}"
     cells: list[dict[str, Any]] = [{"cell_type": "markdown", "id": "about", "metadata": {}, "source": about}]

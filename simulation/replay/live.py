@@ -21,6 +21,7 @@ import trio
 from reference.protocol.errors import ConfigError, LocalError
 from reference.protocol.records import StoredRun
 from reference.protocol.server.observations import Observation
+from reference.protocol.session_trace import trace_started
 from reference.protocol.timers import NS_PER_S
 from reference.store.kept import parsed
 from simulation.clock import ARRIVAL, Call
@@ -31,7 +32,7 @@ from simulation.scenario.scenario import Scenario, longest_wait_s
 from simulation.scenario.workload import IDLE
 from simulation.trace.index import index_of
 from simulation.trace.trace import ClientStarted, FaultHappened, FaultOver, Published, Trace
-from simulation.trace.writer import record_observations, record_stored, record_tapped, start_trace
+from simulation.trace.writer import record_observations, record_stored, record_tapped
 from simulation.world import Result, World
 
 MACHINE_S_MAX = 0.5
@@ -45,14 +46,19 @@ class LiveRecording:
     """
 
     def __init__(self, scenario: Scenario, run_id: str) -> None:
-        self.trace = start_trace(
-            world="real",
-            seed=scenario.seed,
-            run_id=run_id,
-            client=scenario.client.config,
-            server=scenario.server.config,
-            wait_max_s=longest_wait_s(scenario.client.policy, scenario.end_s),
-            round_trip_max_s=scenario.round_trip_max_s + MACHINE_S_MAX,
+        self.trace = Trace(
+            [
+                trace_started(
+                    world="real",
+                    seed=scenario.seed,
+                    run_id=run_id,
+                    client=scenario.client.config,
+                    server=scenario.server.config,
+                    wait_max_s=longest_wait_s(scenario.client.policy, scenario.end_s),
+                    round_trip_max_s=scenario.round_trip_max_s + MACHINE_S_MAX,
+                    heartbeat=scenario.client.heartbeat,
+                )
+            ]
         )
         self._all_clients = ", ".join(scenario.client_names)
         self._expected = list(scenario.client_names)
@@ -115,12 +121,12 @@ def replay(trace: Trace, scenario: Scenario) -> Result:
     """Simulate the publishes and faults of `trace`, at the same times, in the world of `scenario`.
 
     The scenario's paths, parameters and seed are used; its workload and its faults are not. Everyone arrives at the beginning.
-    Raises ConfigError if the trace speaks of clients that the scenario does not have.
+    Raises ConfigError if the trace has clients that the scenario does not have.
     """
     trace_index = index_of(trace)
     unknown = sorted(set(trace_index.clients) - set(scenario.client_names))
     if unknown:
-        raise ConfigError(f"the trace speaks of {', '.join(unknown)}, and the scenario has {', '.join(scenario.client_names)}")
+        raise ConfigError(f"the trace has {', '.join(unknown)}, and the scenario has {', '.join(scenario.client_names)}")
     publishes = [publish for client in trace_index.clients.values() for publish in client.published.values()]
     scenario = scenario.replace(
         workload=IDLE,

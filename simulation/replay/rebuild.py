@@ -24,7 +24,7 @@ from simulation.trace.trace import FaultHappened, FaultOver, Trace
 STREAMS = {GRAFT: "graft", PRUNE: "prune", FLAG: "flag", CHAT: "chat"}
 ONE_WAY_S = 0.02
 """For a client without any known round trip."""
-LAW_VALUES = 200
+DELAY_VALUES_MAX = 200
 
 
 def scenario_of(trace: Trace, *, name: str = "recorded") -> Scenario:
@@ -39,6 +39,8 @@ def scenario_of(trace: Trace, *, name: str = "recorded") -> Scenario:
     part = ClientPart(config=msgspec.structs.replace(client, refreshes_token=False))
     if trace_index.started.policy is not None:
         part = msgspec.structs.replace(part, policy=trace_index.started.policy)
+    if trace_index.started.fallback != client.fallback_policy:  # else the config says it, and can be varied
+        part = msgspec.structs.replace(part, fallback=trace_index.started.fallback)
     one_ways = _one_ways(trace_index)
     publishes = [publish for each in trace_index.clients.values() for publish in each.published.values()]
     return Scenario(
@@ -82,7 +84,7 @@ def _path(one_ways_s: list[float]) -> Path:
     if not one_ways_s:
         return Path(latency_s=ONE_WAY_S)
     least = min(one_ways_s)
-    above = np.quantile(one_ways_s, np.linspace(0, 1, min(LAW_VALUES, len(one_ways_s)))) - least
+    above = np.quantile(one_ways_s, np.linspace(0, 1, min(DELAY_VALUES_MAX, len(one_ways_s)))) - least
     return Path(latency_s=least, delay=Empirical(values=tuple(round(max(0.0, float(value)), 6) for value in above)))
 
 

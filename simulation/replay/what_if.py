@@ -17,9 +17,8 @@ import numpy as np
 
 from reference.protocol.errors import ConfigError
 from reference.protocol.timers import NS_PER_S
-from simulation.replay.conclusions import Assumption
+from simulation.replay.conclusions import Assumption, trace_of
 from simulation.replay.rebuild import scenario_of
-from simulation.replay.session_trace import trace_of
 from simulation.results.counts import moves_of
 from simulation.results.recovery import recoveries
 from simulation.scenario.scenario import Scenario

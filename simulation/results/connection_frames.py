@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from reference.protocol.states import Transport
+from reference.protocol.states import ClientState, Transport
 from reference.protocol.timers import NS_PER_MS, NS_PER_S
 from simulation.results.columns import framed
 from simulation.trace.index import ClientIndex, TraceIndex
@@ -99,37 +99,29 @@ def connections(trace_index: TraceIndex) -> pd.DataFrame:
 
 
 def states(trace_index: TraceIndex) -> pd.DataFrame:
-    """is_connected: a transport carried the session. transport: which one."""
+    """Every interval that a client spent in one state. is_connected: a transport carried the session; transport: which one."""
     rows = []
     for client in trace_index.clients.values():
         turns = list(client.turns())
         ends = [*(turn.at for turn in turns[1:]), trace_index.ended_at]
-        for turn, end in zip(turns, ends, strict=True):
-            state = turn.state
-            transport = "websocket" if state.has_websocket else "polling" if turn.is_carried else None
-            rows.append(
-                {
-                    "client": client.name,
-                    "state": state.value,
-                    "start_s": turn.at / NS_PER_S,
-                    "end_s": end / NS_PER_S,
-                    "is_connected": turn.is_carried,
-                    "transport": transport,
-                }
-            )
-    types = {
-        "client": "str",
-        "state": "str",
-        "start_s": "float64",
-        "end_s": "float64",
-        "is_connected": "bool",
-        "transport": "str",
-    }
-    return framed(rows, types)
+        rows += [
+            {
+                "client": client.name,
+                "state": turn.state.value,
+                "start_s": turn.at / NS_PER_S,
+                "end_s": end / NS_PER_S,
+                "is_connected": turn.is_carried,
+                "transport": transport_of(turn.state, is_carried=turn.is_carried),
+            }
+            for turn, end in zip(turns, ends, strict=True)
+        ]
+    times = dict.fromkeys(("start_s", "end_s"), "float64")
+    return framed(rows, {"client": "str", "state": "str", **times, "is_connected": "bool", "transport": "str"})
 
 
 def interruptions(trace_index: TraceIndex) -> pd.DataFrame:
-    """has_returned: the interruption ended with a connection, not with the trace. is_measured: it began after the warm-up."""
+    """Every interval in which a client that had been connected had no transport. has_returned: it ended with a connection, not
+    with the trace. is_measured: it began after the warm-up."""
     rows = [
         {
             "client": client.name,
@@ -147,7 +139,7 @@ def interruptions(trace_index: TraceIndex) -> pd.DataFrame:
 
 
 def faults(trace_index: TraceIndex) -> pd.DataFrame:
-    """clients: how many it affected."""
+    """Every fault that happened. clients: how many it affected."""
     rows = [
         {
             "kind": trouble.kind,
@@ -161,7 +153,7 @@ def faults(trace_index: TraceIndex) -> pd.DataFrame:
 
 
 def samples(trace_index: TraceIndex) -> pd.DataFrame:
-    """place: a client, or server. Between two rows of one queue its length was the same at every sample."""
+    """Every sample of a queue whose length had changed. place: a client, or server."""
     rows = [
         {
             "time_s": sample.at / NS_PER_S,
@@ -205,7 +197,7 @@ def work(trace_index: TraceIndex) -> pd.DataFrame:
 
 
 def round_trips(trace_index: TraceIndex) -> pd.DataFrame:
-    """time_s: when the report reached the server, with the next ping. is_measured: after the warm-up."""
+    """Every answered ping. time_s: when its report reached the server, with the next ping. is_measured: after the warm-up."""
     rows = [
         {
             "time_s": report.at / NS_PER_S,
@@ -216,6 +208,13 @@ def round_trips(trace_index: TraceIndex) -> pd.DataFrame:
         for report in trace_index.round_trips
     ]
     return framed(rows, {"time_s": "float64", "client_id": "str", "round_trip_s": "float64", "is_measured": "bool"})
+
+
+def transport_of(state: ClientState, *, is_carried: bool) -> str | None:
+    """The transport that carries a client in this state; None if none does."""
+    if state.has_websocket:
+        return "websocket"
+    return "polling" if is_carried else None
 
 
 def _ending_of(client: ClientIndex) -> dict[int, ConnectionLeft | ConnectionLost]:

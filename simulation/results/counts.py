@@ -1,6 +1,7 @@
 """Counts of one trace, which reports show with the verdicts."""
 
 from collections import Counter
+from collections.abc import Iterator
 
 import msgspec
 
@@ -13,8 +14,9 @@ from simulation.trace.trace import BeginningGiven, Delivered, ResetTaken, Snapsh
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
     """Of one trace, over all clients.
 
-    published: queued by an application. failed: given up and reported. unsettled: neither, when the trace ended. delivered: to an
-    application. duplicates: numbers delivered again; gaps: deliveries that skipped a number; out_of_order: deliveries below the
+    published: queued by an application; refused: not taken by its client. accepted: answered with a number. failed: given up and
+    reported. unsettled: neither, when the trace ended. delivered, snapshots, resets: what applications got.
+    duplicates: numbers delivered again; gaps: deliveries that skipped a number; out_of_order: deliveries below the
     highest before. lost: accepted publishes that are missing from the stored log, or from the deliveries of a client that is live
     at the end. reconnections: how often a client got a transport again. fallbacks: how often polling took over;
     returns_to_websocket: how often it ended with a WebSocket. server_restarts: starts after the first.
@@ -82,24 +84,20 @@ class _Deliveries:
 
 def count(trace_index: TraceIndex) -> Counts:
     """Count everything in one trace."""
-    deliveries = {name: _Deliveries(client) for name, client in trace_index.clients.items()}
-    moves: Counter[str] = Counter()
-    published = accepted = failed = refused = 0
-    for client in trace_index.clients.values():
-        published += len(client.published)
-        accepted += len(client.accepted)
-        failed += len(client.failed.keys() - client.accepted.keys())
-        refused += client.refused
-        moves.update(moves_of(client))
+    clients = trace_index.clients.values()
+    moves = Counter(name for client in clients for name, _ in moves_at(client))
     if trace_index.measured is not None:
         return _measured(trace_index.measured, moves, len(trace_index.starts))
+    deliveries = {name: _Deliveries(client) for name, client in trace_index.clients.items()}
+    published, accepted = (sum(len(getattr(client, name)) for client in clients) for name in ("published", "accepted"))
+    failed = sum(len(client.failed.keys() - client.accepted.keys()) for client in clients)
     total = deliveries.values()
     return Counts(
         published=published,
         accepted=accepted,
         failed=failed,
         unsettled=published - accepted - failed,
-        refused=refused,
+        refused=sum(client.refused for client in clients),
         delivered=sum(each.delivered for each in total),
         snapshots=sum(each.snapshots for each in total),
         resets=sum(each.resets for each in total),
@@ -167,15 +165,21 @@ def _lost(trace_index: TraceIndex, deliveries: dict[str, _Deliveries]) -> int:
 
 
 def moves_of(client: ClientIndex) -> Counter[str]:
-    """How often a client got a new transport."""
-    moves: Counter[str] = Counter()
+    """How often a client got a new transport, by the names of `moves_at`."""
+    return Counter(name for name, _ in moves_at(client))
+
+
+def moves_at(client: ClientIndex) -> Iterator[tuple[str, int]]:
+    """Each time that a client got a new transport: `reconnections`, `fallbacks` or `returns_to_websocket`, and when, in ns."""
     before, is_carried, was_carried = ClientState.NEW, False, False
     for turn in client.turns():
         state = turn.state
         if turn.is_carried and not is_carried:
-            moves["reconnections"] += was_carried
+            if was_carried:
+                yield "reconnections", turn.at
             was_carried = True
-        moves["fallbacks"] += state is ClientState.POLLING and not before.is_polling
-        moves["returns_to_websocket"] += state is ClientState.LIVE and before is ClientState.PROBE_PROVING
+        if state is ClientState.POLLING and not before.is_polling:
+            yield "fallbacks", turn.at
+        if state is ClientState.LIVE and before is ClientState.PROBE_PROVING:
+            yield "returns_to_websocket", turn.at
         before, is_carried = state, turn.is_carried
-    return moves

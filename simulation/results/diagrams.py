@@ -4,7 +4,7 @@
     print("\n".join(log.lines()))
     sequence_diagram(log)                      # a matplotlib figure
 
-Time runs down; a slanted arrow was long in flight; an arrow that ends in a cross never arrived. Arrows need frames in the trace
+Time runs down. A slanted arrow was long in flight; an arrow that ends in a cross never arrived. Arrows need frames in the trace
 (`record_frames = true` in the scenario). A trace without frames, such as one of real processes, shows its notes: states,
 publishes, deliveries, faults.
 """
@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from reference.protocol.errors import ConfigError
 from reference.protocol.timers import NS_PER_S, ns
-from simulation.results.notebooks.figure import ShownFigure
+from simulation.results.figure import ShownFigure
 from simulation.scenario.faults import describe
 from simulation.trace.frames_seen import FrameSeen
 from simulation.trace.messages import LoggedMessage, LoggedNote, MessageLog
@@ -40,6 +40,7 @@ from simulation.trace.trace import (
     Trace,
 )
 
+SERVER = "server"
 ROWS_MAX = 400
 _ROW_IN = 0.26
 _COLUMN_IN = 3.4
@@ -114,44 +115,41 @@ def _short(words: str) -> str:
     return words if len(words) <= 70 else words[:69] + "…"
 
 
-SERVER = "server"
-
-
 def message_log_of(trace: Trace, start_s: float = 0.0, end_s: float | None = None, clients: Iterable[str] = ()) -> MessageLog:
     """The frames and events from `start_s` until `end_s` (None: the end), by these clients (none: all) and the server.
 
-    Raises ConfigError for a client that the trace does not know, and for a stretch that ends before it begins.
+    Raises ConfigError for a client that the trace does not know, and for an interval that ends before it begins.
     """
     start, end = ns(start_s), None if end_s is None else ns(end_s)
     if end is not None and end < start:
-        raise ConfigError(f"the stretch from {start_s:g} s to {end_s:g} s ends before it begins")
+        raise ConfigError(f"the interval from {start_s:g} s to {end_s:g} s ends before it begins")
     wanted = tuple(clients)
     known = {record.client for record in trace if isinstance(record, StateTurned)}
     for client in wanted:
         if client not in known:
-            raise ConfigError(f"the trace knows no client {client!r}; there are {', '.join(sorted(known)[:10])}, ...")
+            raise ConfigError(f"there is no client {client!r} in the trace; it has {len(known)}: {', '.join(sorted(known)[:10])}")
     message_log = MessageLog()
     given: list[Delivered] = []  # at one instant to one client; shown as one
 
-    def tell_given() -> None:
+    def note_given() -> None:
         if given:
             first, last = given[0], given[-1]
             numbers = f"{first.sequence_number}" + (f" to {last.sequence_number}" if len(given) > 1 else f" {first.event_type}")
             message_log.note(first.client, f"is given {numbers}", first.at)
             given.clear()
 
-    for at, way, record in _in_order(trace):
+    for at, number, record in _in_order(trace):
         if given and not (isinstance(record, Delivered) and (record.at, record.client) == (given[0].at, given[0].client)):
-            tell_given()
+            note_given()
         is_within = start <= at and (end is None or at <= end)
         if isinstance(record, FrameSeen):
             if wanted and record.client not in wanted:
                 continue
-            ends = (record.client, SERVER) if record.way == "up" else (SERVER, record.client)
+            sender, receiver = (record.client, SERVER) if record.way == "up" else (SERVER, record.client)
             if record.moment == "arrived":
-                message_log.arrived(way, at)  # a frame sent before the interval is not shown
+                message_log.arrived(number, at)  # a frame sent before the interval is not shown
             elif is_within:
-                message_log.sent(way, *ends, record.words, at)
+                message_log.sent(number, sender, receiver, record.words, at)
         elif isinstance(record, Delivered):
             if is_within and (not wanted or record.client in wanted):
                 given.append(record)
@@ -159,22 +157,22 @@ def message_log_of(trace: Trace, start_s: float = 0.0, end_s: float | None = Non
             place, words = _note(record)
             if words and (not wanted or place in (*wanted, SERVER, "")):
                 message_log.note(place, words, at)
-    tell_given()
+    note_given()
     return message_log
 
 
 def _in_order(trace: Trace) -> Iterator[tuple[int, int, Record]]:
     """Each record with its time; for a frame also the number of its message, equal for sending and arrival.
 
-    What a connection carries one way arrives in order or not at all.
+    The frames of one connection in one direction arrive in order or not at all.
     """
-    under_way: dict[tuple[int, str], deque[tuple[int, str]]] = {}
+    in_flight: dict[tuple[int, str], deque[tuple[int, str]]] = {}
     messages = 0
     for record in trace:
         if not isinstance(record, FrameSeen):
             yield record.at, 0, record
             continue
-        queue = under_way.setdefault((record.connection, record.way), deque())
+        queue = in_flight.setdefault((record.connection, record.way), deque())
         if record.moment == "sent":
             messages += 1
             queue.append((messages, record.words))

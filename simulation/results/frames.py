@@ -85,7 +85,8 @@ class Frames:
     def __getitem__(self, name: str) -> pd.DataFrame:
         """A frame by its name; raises KeyError."""
         if name not in self._built:
-            self._built[name] = self._summary() if name == "summary" else BUILDERS[name](self._trace_index)
+            of_trace = OF_TRACE.get(name)
+            self._built[name] = OF_FRAMES[name](self._trace_index, self) if of_trace is None else of_trace(self._trace_index)
         return self._built[name]
 
     def measured(self, name: str) -> pd.DataFrame:
@@ -94,11 +95,13 @@ class Frames:
         return frame[frame["is_measured"]]
 
     def write(self, directory: FilePath, *, scenario: str = "", kind: "FileKind" = "parquet") -> list[FilePath]:
-        """Write each frame to `directory`/<name>.<kind>; equal runs give equal bytes. `scenario`: its text, for the metadata of
-        each file, which have the seed, the versions and the units as well: in Parquet's own; in the first `CSV_HEAD_LINES` lines
-        of a CSV file (`pandas.read_csv(path, skiprows=8)`); under "metadata" beside the "rows" of a JSON file. Raises OSError."""
-        paths = [directory / f"{name}.{kind}" for name in BUILDERS]
-        for name, path in zip(BUILDERS, paths, strict=True):
+        """Write each frame to `directory`/<name>.<kind>; equal runs give equal bytes. Raises OSError.
+
+        Each file has metadata: `scenario` (the scenario's text), the seed, the versions and the units. A Parquet file has them in
+        its own metadata, a CSV file in its first `CSV_HEAD_LINES` lines (`pandas.read_csv(path, skiprows=8)`), and a JSON file
+        under "metadata", beside "rows"."""
+        paths = [directory / f"{name}.{kind}" for name in NAMES]
+        for name, path in zip(NAMES, paths, strict=True):
             WRITERS[kind](self[name], path, self.metadata(scenario))
         return paths
 
@@ -119,10 +122,7 @@ class Frames:
     def _repr_html_(self) -> str:
         """The summary, and the list of frames."""
         table = self["summary"].T.to_html(header=False, float_format=lambda value: f"{value:.4g}")
-        return f"<p>Frames: {', '.join(BUILDERS)}</p>{table}"
-
-    def _summary(self) -> pd.DataFrame:
-        return _summary_of(self._trace_index, self)
+        return f"<p>Frames: {', '.join(NAMES)}</p>{table}"
 
 
 def write_parquet(frame: pd.DataFrame, path: FilePath, metadata: Mapping[str, str] | None = None) -> None:
@@ -134,19 +134,19 @@ def write_parquet(frame: pd.DataFrame, path: FilePath, metadata: Mapping[str, st
 
 
 def write_csv(frame: pd.DataFrame, path: FilePath, metadata: Mapping[str, str]) -> None:
-    """The metadata stand on top, each in a line `# name: value` with the value as JSON. Raises OSError."""
+    """Write a frame to one file, under its metadata: a line `# name: value` for each, the value as JSON. Raises OSError."""
     about = "".join(f"# {name}: {json.dumps(value)}\n" for name, value in metadata.items())
     path.write_text(about + frame.to_csv(index=False, lineterminator="\n"), encoding="utf-8")
 
 
 def write_json(frame: pd.DataFrame, path: FilePath, metadata: Mapping[str, str]) -> None:
-    """{"metadata": {...}, "rows": [{...}, ...]}; what a frame has no value for is null. Raises OSError."""
+    """Write {"metadata": {...}, "rows": [{...}, ...]}; a missing value is null. Raises OSError."""
     rows = frame.to_json(orient="records", double_precision=15)
     path.write_text(f'{{"metadata": {json.dumps(dict(metadata), indent=1)},\n"rows": {rows}}}\n', encoding="utf-8")
 
 
 def package_version() -> str:
-    """Of the installed package; "unknown" if the sources are used without installation."""
+    """The version of the installed package; "unknown" if the sources are used without installation."""
     try:
         return version("steadywire")
     except PackageNotFoundError:
@@ -154,16 +154,20 @@ def package_version() -> str:
 
 
 def summary(trace_index: TraceIndex) -> pd.DataFrame:
-    """One row. Counts are of the whole run; what follows leaves out the warm-up.
+    """One row. Counts are of the whole run, all other figures of the time after the warm-up.
 
-    delivery_rate: accepted / (accepted + failed for good). messages: publishes times readers, those left out that had left.
-    delivered_share: of these, those that were delivered, or covered by a snapshot; undelivered: how many were neither when the
-    trace ended, and so have no latency (censored). Quantiles are of what was delivered: read them beside that share; error_share:
-    the relative error of latencies and round trips (0: exact). gave_up: clients whose session ended against their will.
-    interruption_*: of those that ended; mean and max: of all. attempts_per_s_max, accepts_per_s_max: of WebSockets, in the
-    busiest second. back_50_s to back_100_s: after the last fault, until so many percent of the clients were back.
-    fallback_share: of the clients' time, that in which polling carried them. refused: publishes that an outbox did not take.
-    outbox_max to open_requests_max: the most that any such queue ever held (`queues`), NaN where none was noted.
+    delivery_rate        accepted / (accepted + failed for good)
+    refused              publishes that an outbox did not take
+    messages             publishes times readers, without readers that had left
+    undelivered          of these, neither delivered nor covered by a snapshot when the trace ended: they have no latency
+    delivered_share      1 - undelivered / messages; read the latencies beside it
+    error_share          the relative error of latencies and round trips (0: exact)
+    gave_up              clients whose session ended against their will
+    interruption_*       quantiles of those that ended; mean and max of all
+    attempts_per_s_max   WebSockets that were tried in the busiest second; accepts_per_s_max: that were welcomed
+    back_50_s, ...       from the last fault until 50, 90, 99, 100 % of the clients were back
+    fallback_share       the share of the clients' time in which they polled
+    *_queue_max, ...     the most that any queue of that kind ever held (`queues`); NaN where none was recorded
     """
     return Frames(trace_index)["summary"]
 
@@ -191,10 +195,9 @@ def _summary_of(trace_index: TraceIndex, frames: Frames) -> pd.DataFrame:
     return pd.DataFrame([row]).astype(dict.fromkeys(floats, "float64"))
 
 
-def groups(trace_index: TraceIndex) -> pd.DataFrame:
+def _groups_of(trace_index: TraceIndex, frames: Frames) -> pd.DataFrame:
     """One row per group of a scenario's clients (their name without the number). What the group published, and how its clients
     were given what anyone published; figures leave out the warm-up. Latencies are empty where the trace kept no messages."""
-    frames = Frames(trace_index)
     names = {group_of(name): None for name in trace_index.clients}
     parts = {name: frames[name] for name in ("messages", "publishes", "interruptions", "states")}
     columns = {"messages": "reader", "publishes": "sender", "interruptions": "client", "states": "client"}
@@ -266,7 +269,7 @@ WRITERS: dict[str, Callable[[pd.DataFrame, FilePath, Mapping[str, str]], None]] 
     "csv": write_csv,
     "json": write_json,
 }
-BUILDERS: dict[str, Callable[[TraceIndex], pd.DataFrame]] = {
+OF_TRACE: dict[str, Callable[[TraceIndex], pd.DataFrame]] = {
     "messages": messages,
     "publishes": publishes,
     "states": states,
@@ -281,7 +284,8 @@ BUILDERS: dict[str, Callable[[TraceIndex], pd.DataFrame]] = {
     "clients": clients,
     "minutes": minutes,
     "alerts": alerts,
-    "groups": groups,
     "metrics": metrics,
-    "summary": summary,
 }
+OF_FRAMES: dict[str, Callable[[TraceIndex, Frames], pd.DataFrame]] = {"groups": _groups_of, "summary": _summary_of}
+"""Made of other frames, which are built once."""
+NAMES = (*OF_TRACE, *OF_FRAMES)

@@ -5,13 +5,13 @@ Figures are embedded as PNG, styles are in the page, and nothing is loaded from 
 
 import base64
 import html
-import io
 import math
 from collections.abc import Iterable, Sequence
 
 import pandas as pd
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+from simulation.results.figure import png_of
 
 ROWS_MAX = 500
 """Rows of a table that are shown; the others are counted."""
@@ -60,10 +60,7 @@ def code(text: str) -> str:
 
 def figure(drawn: Figure, caption: str) -> str:
     """A matplotlib figure as an embedded PNG; the caption is also its text for screen readers."""
-    FigureCanvasAgg(drawn)
-    content = io.BytesIO()
-    drawn.savefig(content, format="png", dpi=150, metadata={"Software": None})
-    return image(content.getvalue(), caption)
+    return image(png_of(drawn), caption)
 
 
 def image(png: bytes, caption: str) -> str:

@@ -4,8 +4,8 @@
     minutes   the same per minute, over all clients
     alerts    high reconnection rate (> 10/min), poor delivery (< 95 %), high latency (p95 > 500 ms), frequent fallback (> 1/min)
 
-An alert is evaluated every `STEP_S` over the `WINDOW_S` before, like a Prometheus rule with no `for` time. Latency is judged
-twice: from publish to delivery, which users notice, and by the round trips that clients measure, which the server's metric shows.
+An alert is evaluated like a Prometheus rule with no `for` time. Latency is judged twice: from publish to delivery, which users
+notice, and by the round trips that clients measure, which the server's metric shows.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,16 +15,18 @@ import numpy as np
 import pandas as pd
 
 from reference.protocol.client.health import quality_of, quality_score
-from reference.protocol.states import ClientState
 from reference.protocol.timers import NS_PER_MS, NS_PER_S
 from simulation.results.columns import framed
+from simulation.results.connection_frames import transport_of
+from simulation.results.counts import moves_at, moves_of
 from simulation.trace.index import ClientIndex, TraceIndex
 from simulation.trace.trace import Delivered
 
 STEP_S = 15.0
 WINDOW_S = 60.0
+"""An alert is evaluated every `STEP_S`, over the `WINDOW_S` before."""
 ROUND_TRIPS_KEPT = 100
-"""Of a client, the latest, by which its quality is judged; as the client does."""
+"""How many of a client's latest round trips decide its quality; as in the client itself."""
 
 
 def clients(trace_index: TraceIndex) -> pd.DataFrame:
@@ -42,21 +44,21 @@ def clients(trace_index: TraceIndex) -> pd.DataFrame:
         trips = np.array(pings.get(client.client_id, [])[-ROUND_TRIPS_KEPT:])
         accepted, failed = _settled(trace_index, client)
         rate = accepted / (accepted + failed) if accepted + failed else None
-        reconnections = len(_reconnected(client))
+        moves = moves_of(client)
         mean_s = float(trips.mean()) if len(trips) else None
-        score = None if mean_s is None else quality_score(1000 * mean_s, reconnections, 1.0 if rate is None else rate)
+        score = None if mean_s is None else quality_score(1000 * mean_s, moves["reconnections"], 1.0 if rate is None else rate)
         rows.append(
             {
                 "client": client.name,
-                "status": _status(client, reconnections),
-                "transport": _transport(client),
+                "status": _status(client, moves["reconnections"]),
+                "transport": transport_of(client.state, is_carried=client.is_carried),
                 "quality": quality_of(score).value,
                 "quality_score": score,
                 "round_trips": len(trips),
                 "round_trip_mean_s": mean_s,
                 "round_trip_p95_s": float(np.quantile(trips, 0.95)) if len(trips) else None,
-                "reconnections": reconnections,
-                "fallbacks": len(_fell_back(client)),
+                "reconnections": moves["reconnections"],
+                "fallbacks": moves["fallbacks"],
                 "accepted": accepted,
                 "failed": failed,
                 "delivery_rate": rate,
@@ -99,7 +101,8 @@ class _Series:
 
 
 def minutes(trace_index: TraceIndex) -> pd.DataFrame:
-    """One row per minute of the run. fallbacks_per_min, reconnections_per_min: over all clients; per_client: divided by them."""
+    """One row per minute of the run. fallbacks_per_min, reconnections_per_min: of all clients together.
+    reconnections_per_client: in that minute, divided by the number of clients."""
     series = _all_series(trace_index)
     end_s = trace_index.ended_at / NS_PER_S
     rows = []
@@ -191,29 +194,26 @@ def _stretches(series: _Series, measure: Measure, end_s: float) -> Iterator[tupl
 
 
 def _all_series(trace_index: TraceIndex) -> dict[str, _Series]:
-    warm_up_s = trace_index.started.warm_up_s
-    reconnections, fallbacks, settled, latency = [], [], [], []
+    """By the `series` of a measure, without the warm-up."""
+    pairs: dict[str, list[tuple[float, float]]] = {name: [] for name in ("reconnections", "fallbacks", "settled", "latency")}
     published_s = {
         publish.publish_id: publish.at / NS_PER_S
         for client in trace_index.clients.values()
         for publish in client.published.values()
     }
     for client in trace_index.clients.values():
-        reconnections += [(at / NS_PER_S, 1.0) for at in _reconnected(client)]
-        fallbacks += [(at / NS_PER_S, 1.0) for at in _fell_back(client)]
-        settled += [(answers[0].at / NS_PER_S, 1.0) for answers in client.accepted.values()]
-        settled += [(ends[0].at / NS_PER_S, 0.0) for ticket, ends in client.failed.items() if ticket not in client.accepted]
+        for name, at in moves_at(client):
+            pairs.setdefault(name, []).append((at / NS_PER_S, 1.0))
+        pairs["settled"] += [(answers[0].at / NS_PER_S, 1.0) for answers in client.accepted.values()]
+        failed = (ends[0] for ticket, ends in client.failed.items() if ticket not in client.accepted)
+        pairs["settled"] += [(record.at / NS_PER_S, 0.0) for record in failed]
         given = (record for record in client.records if isinstance(record, Delivered) and record.publish_id in published_s)
-        latency += [(record.at / NS_PER_S, record.at / NS_PER_S - published_s[record.publish_id]) for record in given]
-    pings = [(report.at / NS_PER_S, report.round_trip_ms * NS_PER_MS / NS_PER_S) for report in trace_index.round_trips]
-    everything = {
-        "reconnections": reconnections,
-        "fallbacks": fallbacks,
-        "settled": settled,
-        "latency": latency,
-        "round_trip": pings,
-    }
-    return {name: _Series.of([pair for pair in pairs if pair[0] >= warm_up_s]) for name, pairs in everything.items()}
+        pairs["latency"] += [(record.at / NS_PER_S, record.at / NS_PER_S - published_s[record.publish_id]) for record in given]
+    pairs["round_trip"] = [
+        (report.at / NS_PER_S, report.round_trip_ms * NS_PER_MS / NS_PER_S) for report in trace_index.round_trips
+    ]
+    warm_up_s = trace_index.started.warm_up_s
+    return {name: _Series.of([pair for pair in of_name if pair[0] >= warm_up_s]) for name, of_name in pairs.items()}
 
 
 def _settled(trace_index: TraceIndex, client: ClientIndex) -> tuple[int, int]:
@@ -224,29 +224,6 @@ def _settled(trace_index: TraceIndex, client: ClientIndex) -> tuple[int, int]:
     return len(client.accepted), len(client.failed.keys() - client.accepted.keys())
 
 
-def _reconnected(client: ClientIndex) -> list[int]:
-    """When this client got a transport again, in ns."""
-    times = []
-    was_carried, is_carried = False, False
-    for turn in client.turns():
-        if turn.is_carried and not is_carried:
-            if was_carried:
-                times.append(turn.at)
-            was_carried = True
-        is_carried = turn.is_carried
-    return times
-
-
-def _fell_back(client: ClientIndex) -> list[int]:
-    """When polling took over, in ns."""
-    times, before = [], ClientState.NEW
-    for turn in client.turns():
-        if turn.state is ClientState.POLLING and not before.is_polling:
-            times.append(turn.at)
-        before = turn.state
-    return times
-
-
 def _status(client: ClientIndex, reconnections: int) -> str:
     """The brief's status names."""
     if not client.is_carried:
@@ -254,9 +231,3 @@ def _status(client: ClientIndex, reconnections: int) -> str:
     if client.state.is_polling:
         return "HTTP Polling"
     return "Reconnected" if reconnections else "Connected"
-
-
-def _transport(client: ClientIndex) -> str | None:
-    if client.state.has_websocket:
-        return "websocket"
-    return "polling" if client.is_carried else None

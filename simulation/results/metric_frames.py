@@ -12,9 +12,9 @@ import pandas as pd
 
 from reference.protocol import metrics as table
 from reference.protocol.metrics import Metric
-from reference.protocol.states import ClientState
 from reference.protocol.timers import NS_PER_MS, NS_PER_S
 from simulation.results.columns import framed
+from simulation.results.counts import moves_of
 from simulation.trace.index import TraceIndex, interruptions
 from simulation.trace.trace import SessionJoined, SessionLeft
 
@@ -25,6 +25,7 @@ def metrics(trace_index: TraceIndex) -> pd.DataFrame:
     """One row per series: metric, labels (as JSON), unit, value. A histogram has its buckets (`le`), sum and count."""
     joined = [record for record in trace_index.sessions if isinstance(record, SessionJoined)]
     left = [record for record in trace_index.sessions if isinstance(record, SessionLeft)]
+    fallbacks = sum(moves_of(client)["fallbacks"] for client in trace_index.clients.values())
     counters: list[tuple[Metric, dict[str, str], float]] = [
         (table.CONNECTIONS, {}, len(joined)),
         (table.RECONNECTIONS, {}, sum(record.is_return for record in joined)),
@@ -33,7 +34,7 @@ def metrics(trace_index: TraceIndex) -> pd.DataFrame:
             (table.RESUMES, {"outcome": outcome}, number)
             for outcome, number in sorted(Counter(record.outcome for record in joined).items())
         ),
-        (table.FALLBACKS, {"reason": "unknown"}, _fallbacks(trace_index)),
+        (table.FALLBACKS, {"reason": "unknown"}, fallbacks),
     ]
     if trace_index.log is not None:
         counters.append((table.EVENTS_STORED, {}, trace_index.log.head))
@@ -77,16 +78,6 @@ def _of_answers(trace_index: TraceIndex) -> list[tuple[Metric, dict[str, str], f
         (table.DUPLICATES, {}, sum(answer.duplicate for answer in accepted)),
         (table.FAILURES, {"reason": "rejected"}, sum(answer.code is not None for answer in answers)),
     ]
-
-
-def _fallbacks(trace_index: TraceIndex) -> int:
-    number = 0
-    for client in trace_index.clients.values():
-        was_polling = False
-        for turn in client.turns():
-            number += turn.state is ClientState.POLLING and not was_polling
-            was_polling = turn.state.is_polling
-    return number
 
 
 def _recoveries(trace_index: TraceIndex) -> Iterable[float]:

@@ -2,40 +2,40 @@
 /**
  * The player: a recorded run, shown over its own time. An anywidget.
  *
- * Lanes from top to bottom: the server, then the clients. Time goes from left to right, and the present is one line. A lane's
- * colour says what carries the client; hatching says what is done to its network; the steps below say how much it has queued. An
- * event is a line from its publish, over the server, to everybody who was given it, drawn as far as it has come.
+ * Rows from top to bottom: the server, then the clients. Time goes from left to right, and the present is one line. A row's
+ * colour shows the client's transport, hatching a fault of its network, and the steps below how much it has queued. An event is a
+ * line from its publish, over the server, to each client that got it, drawn as far as it has come.
  *
- * The numbers stand as text beside the lanes and in the sentence below, for whoever does not see the drawing.
+ * The numbers are also text, beside the rows and in the sentence below, for readers who do not see the drawing.
  */
 
 /**
  * @typedef {[number, string]} Step Since when, in s, and what.
  * @typedef {[number, number, string]} Stretch From, to, and what.
- * @typedef {object} Lane
+ * @typedef {object} Client
  * @property {string} name
  * @property {Step[]} states
  * @property {[number, number][]} queue
  * @property {Stretch[]} faults
- * @typedef {[number, number, string, number | null, [number, number][], number | null]} Message Published at, by which lane, the type,
- *     accepted at, the lanes that were given it with the times, and when it was given up.
+ * @typedef {[number, number, string, number | null, [number, number][], number | null]} Message Published at, by which client, the type,
+ *     accepted at, the clients that got it with the times, and when it was given up.
  * @typedef {object} Picture
  * @property {number} duration In s.
- * @property {Lane[]} lanes
+ * @property {Client[]} clients
  * @property {Stretch[]} down When no server ran.
- * @property {Stretch[]} everybody Faults that hit everybody.
+ * @property {Stretch[]} everybody Faults that hit all clients.
  * @property {Message[]} messages
  * @property {string} note What is left out, if anything is.
  */
 
-const LANE_PX = 34;
+const ROW_PX = 34;
 const TOP_PX = 22;
 const LABELS_PX = 200;
 const NARROW_LABELS_PX = 112;
 const NARROW_BELOW_PX = 560;
 const TICK_PX_MIN = 56;
 const SYNC_MS = 250;
-const LANE_WORDS = /** @type {Readonly<Record<string, string>>} */ ({
+const STATE_WORDS = /** @type {Readonly<Record<string, string>>} */ ({
   away: "not here yet",
   live: "WebSocket",
   polling: "HTTP polling",
@@ -58,13 +58,13 @@ const STYLE = `
 .sw-player input[type="range"] { flex: 1; min-width: 80px; accent-color: var(--event); }
 .sw-player output { font-variant-numeric: tabular-nums; min-width: 120px; text-align: right; }
 .sw-player label { display: inline-flex; gap: 6px; align-items: center; color: var(--soft); }
-.sw-player .lanes { display: grid; grid-template-columns: ${LABELS_PX}px minmax(0, 1fr); margin-top: 10px; max-height: 520px; overflow: auto; }
+.sw-player .rows { display: grid; grid-template-columns: ${LABELS_PX}px minmax(0, 1fr); margin-top: 10px; max-height: 520px; overflow: auto; }
 .sw-player ul { list-style: none; padding: ${TOP_PX}px 0 0; }
-.sw-player li { height: ${LANE_PX}px; display: grid; grid-template-columns: 1fr auto; column-gap: 8px; align-content: center; padding-right: 12px; font-size: 12px; line-height: 1.25; }
+.sw-player li { height: ${ROW_PX}px; display: grid; grid-template-columns: 1fr auto; column-gap: 8px; align-content: center; padding-right: 12px; font-size: 12px; line-height: 1.25; }
 .sw-player li b { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; font-weight: 600; }
 .sw-player li span { color: var(--soft); white-space: nowrap; }
 .sw-player li .queue { font-variant-numeric: tabular-nums; grid-row: 1 / 3; grid-column: 2; align-self: center; min-width: 64px; text-align: right; }
-.sw-player .lanes.narrow { grid-template-columns: ${NARROW_LABELS_PX}px minmax(0, 1fr); }
+.sw-player .rows.narrow { grid-template-columns: ${NARROW_LABELS_PX}px minmax(0, 1fr); }
 .sw-player .narrow li { padding-right: 8px; }
 .sw-player .narrow li .queue { min-width: 0; }
 .sw-player .narrow li .state { overflow: hidden; text-overflow: ellipsis; }
@@ -148,15 +148,15 @@ class Player {
   /**
    * @param {HTMLElement} el
    * @param {Picture} picture
-   * @param {(name: string, value: unknown) => void} tell
+   * @param {(name: string, value: unknown) => void} send Sets a value of the widget on the Python side.
    */
-  constructor(el, picture, tell) {
+  constructor(el, picture, send) {
     this.picture = picture;
-    this.tell = tell;
+    this.send = send;
     this.time = 0;
     this.isPlaying = false;
     this.lastFrame = 0;
-    this.lastTold = 0;
+    this.lastSent = 0;
     this.frame = 0;
     this.box = html("div", "sw-player");
     this.box.setAttribute("role", "group");
@@ -173,14 +173,14 @@ class Player {
     const speeds = [["0.1", "0.1\u00d7"], ["0.5", "0.5\u00d7"], ["1", "1\u00d7"], ["2", "2\u00d7"], ["5", "5\u00d7"], ["20", "20\u00d7"]];
     const speed = choice("Speed", /** @type {[string, string][]} */ (speeds), "1");
     this.speed = speed.select;
-    this.speed.addEventListener("change", () => this.tell("speed", Number(this.speed.value)));
+    this.speed.addEventListener("change", () => this.send("speed", Number(this.speed.value)));
     const widths = [["1", "1 s"], ["5", "5 s"], ["20", "20 s"], ["60", "60 s"], ["all", "Whole run"]];
     const shown = picture.duration <= 20 ? "all" : "20";
     const width = choice("Show", /** @type {[string, string][]} */ (widths), shown);
     this.width = width.select;
     this.width.addEventListener("change", () => this.draw());
     this.labels = html("ul", "");
-    for (const name of ["server", ...picture.lanes.map((lane) => lane.name)]) {
+    for (const name of ["server", ...picture.clients.map((client) => client.name)]) {
       this.labels.append(html("li", "", html("b", "", name), html("span", "queue"), html("span", "state")));
     }
     this.canvas = html("canvas", "");
@@ -188,14 +188,14 @@ class Player {
     this.said = html("p", "said");
     const legend = html("p", "legend soft");
     this.swatches = ["live", "polling", "down", "away"].map((kind) => ({ kind, node: html("i", "") }));
-    for (const { kind, node } of this.swatches) legend.append(html("span", "", node, LANE_WORDS[kind] ?? kind));
+    for (const { kind, node } of this.swatches) legend.append(html("span", "", node, STATE_WORDS[kind] ?? kind));
     this.hatch = html("i", "");
     legend.append(html("span", "", this.hatch, "fault"), "lines: events on their way; steps: queued events");
-    const lanes = html("div", "lanes", this.labels, this.canvas);
-    lanes.tabIndex = 0;
-    lanes.setAttribute("role", "region");
-    lanes.setAttribute("aria-label", "Lanes");
-    this.box.append(html("div", "controls", this.play, html("div", "seek", this.slider, this.clock), speed.label, width.label), lanes, this.said, legend);
+    const rows = html("div", "rows", this.labels, this.canvas);
+    rows.tabIndex = 0;
+    rows.setAttribute("role", "region");
+    rows.setAttribute("aria-label", "Server and clients");
+    this.box.append(html("div", "controls", this.play, html("div", "seek", this.slider, this.clock), speed.label, width.label), rows, this.said, legend);
     if (picture.note) this.box.append(html("p", "soft", picture.note));
     el.append(this.box);
     this.observer = new ResizeObserver(() => this.draw());
@@ -235,7 +235,7 @@ class Player {
     if (isPlaying && this.time >= this.picture.duration) this.time = 0;
     this.isPlaying = isPlaying;
     this.play.textContent = isPlaying ? "Pause" : "Play";
-    this.tell("is_playing", isPlaying);
+    this.send("is_playing", isPlaying);
     if (!isPlaying) return this.seek(this.time, true);
     this.lastFrame = performance.now();
     const next = (/** @type {number} */ now) => {
@@ -250,14 +250,14 @@ class Player {
 
   /**
    * @param {number} time
-   * @param {boolean} isChosen By a person, who wants to see it at once on the other side, too.
+   * @param {boolean} isChosen By a person: sent to the Python side at once.
    */
   seek(time, isChosen) {
     this.time = Math.min(Math.max(time, 0), this.picture.duration);
     const now = performance.now();
-    if (isChosen || now - this.lastTold > SYNC_MS) {
-      this.lastTold = now;
-      this.tell("time_s", this.time);
+    if (isChosen || now - this.lastSent > SYNC_MS) {
+      this.lastSent = now;
+      this.send("time_s", this.time);
     }
     this.draw();
   }
@@ -297,18 +297,18 @@ class Player {
     const counts = /** @type {Record<string, number>} */ ({});
     [...this.labels.children].forEach((item, index) => {
       const [, queue, state] = item.children;
-      const lane = picture.lanes[index - 1];
-      const kind = lane === undefined ? "" : valueAt(lane.states, time, "away");
-      const word = lane === undefined ? (isDown ? "down" : "up") : (LANE_WORDS[kind] ?? kind);
-      const fault = lane?.faults.find(([from, to]) => from <= time && time < to)?.[2];
+      const client = picture.clients[index - 1];
+      const kind = client === undefined ? "" : valueAt(client.states, time, "away");
+      const word = client === undefined ? (isDown ? "down" : "up") : (STATE_WORDS[kind] ?? kind);
+      const fault = client?.faults.find(([from, to]) => from <= time && time < to)?.[2];
       const text = fault ? `${word}, ${fault}` : word;
       if (state.textContent !== text) state.textContent = text;
-      const length = lane === undefined ? 0 : valueAt(lane.queue, time, 0);
+      const length = client === undefined ? 0 : valueAt(client.queue, time, 0);
       const queued = length ? `${length} queued` : "";
       if (queue.textContent !== queued) queue.textContent = queued;
-      if (lane !== undefined) counts[kind] = (counts[kind] ?? 0) + 1;
+      if (client !== undefined) counts[kind] = (counts[kind] ?? 0) + 1;
     });
-    const parts = Object.entries(counts).map(([kind, count]) => `${count} ${LANE_WORDS[kind] ?? kind}`);
+    const parts = Object.entries(counts).map(([kind, count]) => `${count} ${STATE_WORDS[kind] ?? kind}`);
     const faults = picture.everybody.filter(([from, to]) => from <= time && time < to).map(([, , what]) => what);
     const flying = inFlightAt(picture, time);
     this.said.textContent = `At ${time.toFixed(1)} s: server ${isDown ? "down" : "up"}; clients: ${parts.join(", ") || "none"}; ${flying} events on their way.${faults.length ? ` Everybody: ${faults.join(", ")}.` : ""}`;
@@ -317,12 +317,12 @@ class Player {
   /** @param {typeof COLOURS["light"]} colours */
   #drawCanvas(colours) {
     const { picture, time, canvas } = this;
-    const lanes = canvas.parentElement;
-    if (lanes.clientWidth === 0) return; // not to be seen now
-    const isNarrow = lanes.clientWidth < NARROW_BELOW_PX;
-    lanes.classList.toggle("narrow", isNarrow);
-    const width = Math.max(50, lanes.clientWidth - (isNarrow ? NARROW_LABELS_PX : LABELS_PX));
-    const height = TOP_PX + LANE_PX * (picture.lanes.length + 1);
+    const rows = canvas.parentElement;
+    if (rows.clientWidth === 0) return; // not to be seen now
+    const isNarrow = rows.clientWidth < NARROW_BELOW_PX;
+    rows.classList.toggle("narrow", isNarrow);
+    const width = Math.max(50, rows.clientWidth - (isNarrow ? NARROW_LABELS_PX : LABELS_PX));
+    const height = TOP_PX + ROW_PX * (picture.clients.length + 1);
     const ratio = devicePixelRatio || 1;
     if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
       canvas.width = Math.round(width * ratio);
@@ -335,25 +335,25 @@ class Player {
     context.clearRect(0, 0, width, height);
     const shown = this.window();
     const x = (/** @type {number} */ at) => ((at - shown.start) / shown.width) * width;
-    const y = (/** @type {number} */ lane) => TOP_PX + LANE_PX * (lane + 1.5);
-    const bar = (/** @type {number} */ from, /** @type {number} */ to, /** @type {number} */ lane, /** @type {string} */ colour) => {
+    const y = (/** @type {number} */ row) => TOP_PX + ROW_PX * (row + 1.5);
+    const bar = (/** @type {number} */ from, /** @type {number} */ to, /** @type {number} */ row, /** @type {string} */ colour) => {
       context.fillStyle = colour;
-      context.fillRect(x(from), TOP_PX + LANE_PX * (lane + 1) + 3, x(to) - x(from), LANE_PX - 6);
+      context.fillRect(x(from), TOP_PX + ROW_PX * (row + 1) + 3, x(to) - x(from), ROW_PX - 6);
     };
     const end = shown.start + shown.width;
     const overlaps = (/** @type {number} */ from, /** @type {number} */ to) => to >= shown.start && from <= end;
     // Bands: what carries each client, and when there was a server.
     bar(shown.start, end, -1, colours.live);
     for (const [from, to] of picture.down) if (overlaps(from, to)) bar(from, to, -1, colours.down);
-    picture.lanes.forEach((lane, index) => {
+    picture.clients.forEach((client, index) => {
       bar(shown.start, end, index, colours.away);
-      lane.states.forEach(([from, kind], place) => {
-        const to = lane.states[place + 1]?.[0] ?? picture.duration;
+      client.states.forEach(([from, kind], place) => {
+        const to = client.states[place + 1]?.[0] ?? picture.duration;
         if (overlaps(from, to)) bar(from, to, index, colours[/** @type {"live"} */ (kind)] ?? colours.away);
       });
-      const stretches = [...lane.faults, ...picture.everybody];
+      const stretches = [...client.faults, ...picture.everybody];
       for (const [from, to] of stretches) if (overlaps(from, to)) this.#hatchOver(context, x(from), Math.max(x(to), x(from) + 3), index, colours.fault);
-      this.#drawQueue(context, lane, index, x, shown, colours);
+      this.#drawQueue(context, client, index, x, shown, colours);
     });
     // Time.
     context.fillStyle = colours.soft;
@@ -377,12 +377,12 @@ class Player {
    * @param {CanvasRenderingContext2D} context
    * @param {number} from
    * @param {number} to
-   * @param {number} lane
+   * @param {number} row
    * @param {string} colour
    */
-  #hatchOver(context, from, to, lane, colour) {
-    const top = TOP_PX + LANE_PX * (lane + 1) + 3;
-    const height = LANE_PX - 6;
+  #hatchOver(context, from, to, row, colour) {
+    const top = TOP_PX + ROW_PX * (row + 1) + 3;
+    const height = ROW_PX - 6;
     const [left, right] = [Math.max(from, -20), Math.min(to, context.canvas.width)];
     context.save();
     context.beginPath();
@@ -402,21 +402,21 @@ class Player {
 
   /**
    * @param {CanvasRenderingContext2D} context
-   * @param {Lane} lane
+   * @param {Client} client
    * @param {number} index
    * @param {(at: number) => number} x
    * @param {{start: number, width: number}} shown
    * @param {typeof COLOURS["light"]} colours
    */
-  #drawQueue(context, lane, index, x, shown, colours) {
-    const highest = Math.max(1, ...lane.queue.map(([, length]) => length));
-    const bottom = TOP_PX + LANE_PX * (index + 2) - 3;
+  #drawQueue(context, client, index, x, shown, colours) {
+    const highest = Math.max(1, ...client.queue.map(([, length]) => length));
+    const bottom = TOP_PX + ROW_PX * (index + 2) - 3;
     context.fillStyle = colours.soft;
     context.globalAlpha = 0.55;
-    lane.queue.forEach(([from, length], place) => {
-      const to = Math.min(lane.queue[place + 1]?.[0] ?? this.picture.duration, this.time);
+    client.queue.forEach(([from, length], place) => {
+      const to = Math.min(client.queue[place + 1]?.[0] ?? this.picture.duration, this.time);
       if (length === 0 || to <= from || to < shown.start || from > shown.start + shown.width) return;
-      const height = (length / highest) * (LANE_PX / 2 - 4);
+      const height = (length / highest) * (ROW_PX / 2 - 4);
       context.fillRect(x(from), bottom - height, Math.max(1, x(to) - x(from)), height);
     });
     context.globalAlpha = 1;
@@ -425,7 +425,7 @@ class Player {
   /**
    * @param {CanvasRenderingContext2D} context
    * @param {(at: number) => number} x
-   * @param {(lane: number) => number} y
+   * @param {(row: number) => number} y
    * @param {{start: number, width: number}} shown
    * @param {typeof COLOURS["light"]} colours
    */
@@ -447,14 +447,14 @@ class Player {
     context.globalAlpha = 1;
 
     /**
-     * One way of an event, as far as it has come.
-     * @param {number} from @param {number} lane @param {number} to @param {number} target @param {boolean} isKnown
+     * An event on its way to the server or from it, as far as it has come.
+     * @param {number} from @param {number} row @param {number} to @param {number} target @param {boolean} isKnown
      */
-    function leg(from, lane, to, target, isKnown) {
+    function leg(from, row, to, target, isKnown) {
       const done = to > from ? Math.min(1, (time - from) / (to - from)) : 1;
-      const [endX, endY] = [x(from) + (x(to) - x(from)) * done, isKnown ? y(lane) + (y(target) - y(lane)) * done : y(lane)];
+      const [endX, endY] = [x(from) + (x(to) - x(from)) * done, isKnown ? y(row) + (y(target) - y(row)) * done : y(row)];
       context.beginPath();
-      context.moveTo(x(from), y(lane));
+      context.moveTo(x(from), y(row));
       context.lineTo(endX, endY);
       context.stroke();
       if (done < 1) dot(endX, endY);

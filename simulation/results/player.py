@@ -4,7 +4,7 @@
     player                           # in a notebook: play, speed, a slider
     player.time_s = 12.5             # also from Python; it follows the slider
 
-`picture_of` makes what is drawn, as plain values; `player.js` draws it. A picture is bounded: of a large run the first lanes and
+`picture_of` makes a picture, of plain values; `player.js` draws it. A picture is bounded: of a large run the first clients and
 the first events are shown, and it says what is left out. Times are in s since the run began.
 """
 
@@ -39,7 +39,7 @@ from simulation.trace.trace import (
     TraceStarted,
 )
 
-LANES_MAX = 60
+CLIENTS_MAX = 60
 MESSAGES_MAX = 4000
 DELIVERIES_MAX = 60_000
 SPEEDS = (0.1, 0.5, 1.0, 2.0, 5.0, 20.0)
@@ -55,9 +55,9 @@ class HasTrace(Protocol):
     def trace(self) -> Trace: ...
 
 
-class Lane(msgspec.Struct, frozen=True):
-    """One client. `states`: since when it is "live" (on a WebSocket), "polling", "down" or "over". `queue`: since when how many
-    publishes wait for an answer."""
+class PlayerClient(msgspec.Struct, frozen=True):
+    """One client, a row of the player. `states`: since when it is "live" (on a WebSocket), "polling", "down" or "over". `queue`:
+    since when how many publishes wait for an answer."""
 
     name: str
     states: list[tuple[float, str]]
@@ -66,11 +66,11 @@ class Lane(msgspec.Struct, frozen=True):
 
 
 class PlayerMessage(msgspec.Struct, frozen=True, array_like=True):
-    """One publish. `accepted_s`: when the server settled it; `delivered`: (lane, time), in order of time; `failed_s`: when it was
-    given up."""
+    """One publish. `sender`: the number of its client. `accepted_s`: when the server settled it. `delivered`: the number of each
+    client that got it, and when, in order of time. `failed_s`: when it was given up."""
 
     published_s: float
-    lane: int
+    sender: int
     event_type: str
     accepted_s: float | None
     delivered: list[tuple[int, float]]
@@ -78,10 +78,10 @@ class PlayerMessage(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Picture(msgspec.Struct, frozen=True):
-    """What the player draws. `down`: when no server ran; `everybody`: faults that hit all lanes; `note`: what is left out."""
+    """What the player draws. `down`: when no server ran; `everybody`: faults that hit all clients; `note`: what is left out."""
 
     duration: float
-    lanes: list[Lane]
+    clients: list[PlayerClient]
     down: list[Stretch]
     everybody: list[Stretch]
     messages: list[PlayerMessage]
@@ -125,7 +125,7 @@ def picture_of(trace: Trace) -> Picture:
     if records[0].keeps != "full":
         raise ConfigError("this trace keeps sums and no messages, so there is nothing to play; simulate with fewer clients")
     names = sorted({record.client for record in records if isinstance(record, ClientStarted)}, key=_by_number)
-    shown = {name: index for index, name in enumerate(names[:LANES_MAX])}
+    shown = {name: index for index, name in enumerate(names[:CLIENTS_MAX])}
     duration = max(record.at for record in records) / NS_PER_S
     messages, left_out = _messages(records, shown)
     happened = [record.fault for record in records if isinstance(record, FaultHappened)]
@@ -140,7 +140,7 @@ def picture_of(trace: Trace) -> Picture:
         notes.append(f"{len(messages)} of {len(messages) + left_out} events are drawn")
     return Picture(
         duration=duration,
-        lanes=[Lane(name, course.states, course.queue, own[name]) for name, course in _courses(records, shown).items()],
+        clients=[PlayerClient(name, course.states, course.queue, own[name]) for name, course in _courses(records, shown).items()],
         down=_down(records, duration),
         everybody=[_stretch(fault, duration) for fault in happened if not fault.clients and not isinstance(fault, ServerRestart)],
         messages=messages,
@@ -219,7 +219,7 @@ def _down(records: Iterable[Any], duration: float) -> list[Stretch]:
 
 
 def _messages(records: Iterable[Any], shown: dict[str, int]) -> tuple[list[PlayerMessage], int]:
-    """The publishes of the lanes that are shown, and how many are left out."""
+    """The publishes of the clients that are shown, and how many are left out."""
     published: list[Published] = []
     numbers: dict[tuple[str, int], tuple[str | None, int]] = {}
     settled: dict[tuple[str | None, int], int] = {}

@@ -152,9 +152,9 @@ def _clients(frames: Frames) -> pd.DataFrame:
 def _timeline(frames: Frames, client: str, scenario: Scenario) -> Iterable[str]:
     happened: list[tuple[float, str]] = []
     for state in _of(frames["states"], client):
-        carried = {"websocket": ", carried by WebSocket", "polling": ", carried by HTTP polling"}.get(state["transport"], "")
+        over = {"websocket": ", over WebSocket", "polling": ", over HTTP polling"}.get(state["transport"], "")
         name, lasted_s = state["state"].replace("_", " "), state["end_s"] - state["start_s"]
-        happened.append((state["start_s"], f"is {name}{carried}, for {lasted_s:.3f} s"))
+        happened.append((state["start_s"], f"is {name}{over}, for {lasted_s:.3f} s"))
     for attempt in _of(frames["attempts"], client):
         waited_s, began_s, transport = attempt["waited_s"], attempt["attempted_s"], attempt["transport"]
         waited = "" if pd.isna(waited_s) else f", {waited_s:.3f} s after it was lost"

@@ -2,11 +2,11 @@
 
     storm          attempts and welcomes per second, attempts that wait for an answer, and connected clients    (many reconnects)
     outbox         publishes that wait, and for how long                                                  (a queue grows)
-    groups         latency and connection of each group, apart                                            (several groups)
+    groups         latency and connection of each group                                                   (several groups)
     worst_client   one client's states, attempts, queue and latencies over time                           (always)
 
-`figures_of` chooses; `simulation.results.plots` has the one about latency and delivery. Colours are Okabe's and Ito's, and every
-line has a mark or a dash pattern of its own as well.
+`figures_of` chooses; `simulation.results.plots` has the one about latency and delivery. Every line has its own mark or dash
+pattern, so that colour is never the only difference.
 """
 
 from collections.abc import Iterator
@@ -18,17 +18,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from simulation.results.columns import rows_of
+from simulation.results.figure import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, RED
 from simulation.results.frames import Frames
 from simulation.results.outage_figures import group_of
-from simulation.results.plots import latency_and_delivery, seconds_shown
+from simulation.results.plots import end_of_events, latency_and_delivery, seconds_shown, shade_faults
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import XAxis, YAxis
 
-BLACK, ORANGE, SKY, GREEN, BLUE, RED, PURPLE, GREY = (
-    "#000000", "#e69f00", "#56b4e9", "#009e73", "#0072b2", "#d55e00", "#cc79a7", "#666666",
-)  # fmt: skip
 SERIES = (
     (BLUE, "-", "o"),
     (ORANGE, "--", "s"),
@@ -46,11 +44,10 @@ OUTBOX_MIN = 3
 OUTBOXES_SHOWN = 5
 GROUPS_SHOWN = len(SERIES)
 ATTEMPTS_SHOWN = 2000
-FAULTS_SHOWN = 500
 
 
 class Drawn(NamedTuple):
-    """One figure: a short name for its file, and a sentence that says what to see."""
+    """One figure. `name`: short, for its file. `caption`: a sentence that says what to see."""
 
     name: str
     caption: str
@@ -61,16 +58,20 @@ def figures_of(frames: Frames, title: str, groups: tuple[str, ...]) -> Iterator[
     """The figures that have something to show, the most informative first. `groups`: their names in the scenario."""
     if is_storm(frames):
         yield Drawn(
-            "storm", "How clients came back: attempts, what waited for an answer, and who was connected.", storm(frames, title)
+            "storm",
+            "How clients came back: attempts, what waited for an answer, and how many were connected.",
+            storm(frames, title),
         )
     if outbox_peaks(frames).head(1).ge(OUTBOX_MIN).any():
         yield Drawn("outbox", "What waited to be sent, for the clients with the longest queues.", outbox(frames, title))
     if len(groups) > 1:
         yield Drawn(
-            "groups", "The groups apart: latency of what their clients received, and who was connected.", by_group(frames, title)
+            "groups",
+            "Each group by itself: the latency of what its clients received, and how many were connected.",
+            by_group(frames, title),
         )
     if len(frames["messages"]):
-        caption = "Every message at the time of its publish, how many were delivered, and what carried the clients."
+        caption = "Every message at the time of its publish, how many were delivered, and the transports of the clients."
         yield Drawn("latency_and_delivery", caption, latency_and_delivery(frames, title))
     client = worst_client(frames)
     if client is not None:
@@ -114,8 +115,8 @@ def worst_client(frames: Frames) -> str | None:
 def storm(frames: Frames, title: str) -> Figure:
     """Attempts and welcomes per second; attempts that wait for an answer, and the server's queue; clients that are connected."""
     attempts, samples = frames["attempts"], frames["samples"]
-    figure, (rate, waiting, connected), (start_s, end_s) = _panels(frames, f"{title}: {_came_back(frames)}", (2.2, 1.6, 1.6))
-    edges = np.arange(np.floor(start_s), np.ceil(end_s) + 1)
+    figure, (rate, waiting, connected), end_s = _panels(frames, f"{title}: {_came_back(frames)}", (2.2, 1.6, 1.6))
+    edges = np.arange(0, np.ceil(end_s) + 1)
     websockets = attempts[attempts["transport"] == "websocket"]
     for column, label, (colour, _, _) in (("attempted_s", "tried", SERIES[1]), ("welcomed_s", "welcomed", SERIES[0])):
         counts, _ = np.histogram(websockets[column].dropna(), edges)
@@ -191,11 +192,11 @@ def by_group(frames: Frames, title: str) -> Figure:
     figure = Figure(figsize=(11, 6.4), layout="constrained")
     latency, connected = figure.subplots(2, 1)
     names = list(dict.fromkeys(states["client"].map(group_of)))
-    readers = messages["reader"].map(group_of) if len(messages) else pd.Series(dtype=object)
+    readers = messages["reader"].map(group_of)
     for place, name in enumerate(names[:GROUPS_SHOWN]):
         colour, dashes, mark = SERIES[place]
-        own = messages[readers == name] if len(messages) else messages
-        owed = own[~(own["is_covered"] | own["has_left"])] if len(own) else own
+        own = messages[readers == name]
+        owed = own[~(own["is_covered"] | own["has_left"])]
         if len(owed):
             ascending = np.sort(owed["latency_s"].dropna().to_numpy()).clip(min=1e-4)
             shares = np.arange(1, len(ascending) + 1) / len(owed)
@@ -217,26 +218,26 @@ def by_group(frames: Frames, title: str) -> Figure:
         _legend(latency, "lower right", 1)
     else:
         latency.remove()
-    _shade(connected, frames["faults"])
-    start_s, end_s = _shown(frames)
-    connected.set_xlim(start_s, end_s)
+    end_s = end_of_events(frames)
+    shade_faults(connected, frames["faults"], end_s)
+    connected.set_xlim(0, end_s)
     connected.set_ylim(0, 108)
     connected.set_ylabel("clients connected (%)")
     connected.set_xlabel("time since the run began (s); faults are shaded")
     _legend(connected, "lower right")
     for axes in (latency, connected):
         axes.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(f"{title}: the groups apart", x=0.01, ha="left", fontsize=12)
+    figure.suptitle(f"{title}: each group by itself", x=0.01, ha="left", fontsize=12)
     return figure
 
 
 def timeline(frames: Frames, client: str, title: str) -> Figure:
-    """One client over time: what carried it, its attempts, its outbox, and the latency of what it received."""
+    """One client over time: its transport, its attempts, its outbox, and the latency of what it received."""
     states, attempts = frames["states"], frames["attempts"]
     figure, (carried, queue, latency), _ = _panels(frames, f"{title}: {client}", (1.3, 1.2, 1.8))
     own = states[states["client"] == client]
     for transport, label, colour, hatch in (
-        ("websocket", "WebSocket", BLUE, ""), ("polling", "HTTP polling", ORANGE, "//"), (None, "nothing", RED, "xx"),
+        ("websocket", "WebSocket", BLUE, ""), ("polling", "HTTP polling", ORANGE, "//"), (None, "none", RED, "xx"),
     ):  # fmt: skip
         rows = own[own["transport"].isna()] if transport is None else own[own["transport"] == transport]
         spans = [(row["start_s"], row["end_s"] - row["start_s"]) for row in rows_of(rows)]
@@ -251,7 +252,7 @@ def timeline(frames: Frames, client: str, title: str) -> Figure:
             carried.plot(at, np.full(len(at), 0.85), mark, ms=6, color=colour, label=f"attempt {outcome}")
     carried.set_ylim(0, 1.9)
     carried.set_yticks([])
-    carried.set_ylabel("carried by")
+    carried.set_ylabel("transport")
     _legend(carried, columns=6)
 
     samples = frames["samples"]
@@ -263,7 +264,7 @@ def timeline(frames: Frames, client: str, title: str) -> Figure:
     queue.set_ylabel("publishes in\nthe outbox")
 
     messages = frames["messages"]
-    read = messages[(messages["reader"] == client) & messages["is_delivered"]] if len(messages) else messages
+    read = messages[(messages["reader"] == client) & messages["is_delivered"]]
     if len(read):
         latency.plot(read["delivered_s"], read["latency_s"].clip(lower=1e-4), ".", ms=4, color=BLUE, alpha=0.6, mew=0)
         _log_seconds(latency.yaxis)
@@ -276,37 +277,18 @@ def timeline(frames: Frames, client: str, title: str) -> Figure:
 # Helpers.
 
 
-def _panels(frames: Frames, title: str, heights: tuple[float, ...]) -> tuple[Figure, list["Axes"], tuple[float, float]]:
-    """A figure of panels over one time axis, with the faults shaded."""
+def _panels(frames: Frames, title: str, heights: tuple[float, ...]) -> tuple[Figure, list["Axes"], float]:
+    """A figure of panels over one time axis, with the faults shaded; and where the axis ends, in s."""
     figure = Figure(figsize=(11, 1.2 + 1.5 * sum(heights)), layout="constrained")
     panels = list(figure.subplots(len(heights), 1, sharex=True, height_ratios=heights, squeeze=False)[:, 0])
-    start_s, end_s = _shown(frames)
+    end_s = end_of_events(frames)
     for axes in panels:
-        _shade(axes, frames["faults"])
-        axes.set_xlim(start_s, end_s)
+        shade_faults(axes, frames["faults"], end_s)
+        axes.set_xlim(0, end_s)
         axes.spines[["top", "right"]].set_visible(False)
     panels[-1].set_xlabel("time since the run began (s); faults are shaded")
     figure.suptitle(title, x=0.01, ha="left", fontsize=12)
-    return figure, panels, (start_s, end_s)
-
-
-def _shown(frames: Frames) -> tuple[float, float]:
-    """From the start to a little after the last event."""
-    last = [
-        frames["faults"]["end_s"].max(),
-        frames["states"]["start_s"].max(),
-        frames["attempts"]["welcomed_s"].max(),
-        frames["messages"]["delivered_s"].max() if len(frames["messages"]) else np.nan,
-    ]
-    return 0.0, max(1.0, 1.03 * float(np.nanmax([1.0, *last])))
-
-
-def _shade(axes: "Axes", faults: pd.DataFrame) -> None:
-    _, right = axes.get_xlim()
-    for fault in rows_of(faults.head(FAULTS_SHOWN)):
-        axes.axvspan(
-            fault["start_s"], max(fault["end_s"], fault["start_s"] + right / 600), color=GREY, alpha=0.15, lw=0, zorder=0
-        )
+    return figure, panels, end_s
 
 
 def _log_seconds(axis: "XAxis | YAxis") -> None:

@@ -3,8 +3,8 @@
 One sample per value keeps samples aligned: two scenarios that differ only in a distribution use the same uniform number for the
 n-th value of an entity (common random numbers). All values are finite and not negative; times are in seconds.
 
-    law.at(u)     the value at probability u, from [0, 1)
-    law.mean      the expected value
+    distribution.at(u)     the value at probability u, from [0, 1)
+    distribution.mean      the expected value
 """
 
 import math

@@ -18,6 +18,7 @@ from reference.protocol.errors import ConfigError
 from simulation.random import RandomStreams
 from simulation.scenario.distributions import Distribution
 from simulation.scenario.faults import Failover, Fault, ServerFault
+from simulation.scenario.population import Name
 
 DRAWN_MAX = 100_000
 """Faults of one name, in one run."""
@@ -31,7 +32,7 @@ class DrawnFaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     that `fault` names (none: everyone) is affected with this probability, sampled for each fault.
     """
 
-    name: Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.-]+$")]
+    name: Name
     fault: Fault
     every: Distribution
     duration: Distribution | None = None

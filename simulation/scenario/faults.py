@@ -17,44 +17,13 @@ from typing import Annotated, Literal, assert_never
 import msgspec
 
 from reference.protocol.errors import ConfigError
-from simulation.scenario.paths import Path, PositiveSeconds, Probability, Seconds
-
-__all__ = [
-    "BackgroundTab",
-    "BlockUpgrade",
-    "ClockStep",
-    "DeviceFault",
-    "Direction",
-    "DnsFailure",
-    "Failover",
-    "Fault",
-    "HalfOpen",
-    "LineFault",
-    "LoadBalancerCut",
-    "NameFault",
-    "NetworkChange",
-    "Outage",
-    "Path",
-    "Pause",
-    "Refuse",
-    "Reset",
-    "RollingDeploy",
-    "ServerFault",
-    "ServerRestart",
-    "SlowStore",
-    "Stall",
-    "Suspend",
-    "UpgradeHandling",
-    "describe",
-    "enumerate_names",
-]
+from simulation.scenario.paths import Path as Path
+from simulation.scenario.paths import PositiveSeconds, Probability, Seconds
 
 NAMES_SHOWN_MAX = 6
 
 Direction = Literal["both", "up", "down"]
 """Of an outage: up is from the client to the server."""
-UpgradeHandling = Literal["pass", "block", "strip", "hang"]
-"""What happens to an upgrade request: it passes, is answered with 403, loses its header, is never answered."""
 
 
 class _Fault(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", forbid_unknown_fields=True):
@@ -233,12 +202,12 @@ class NetworkChange(_Fault, frozen=True, kw_only=True, tag="network_change"):
     """A client changes from one network to another, or its NAT gives it another address: existing connections are dead, and new
     ones work after a gap of `duration_s` seconds (0: at once).
 
-    is_told: the client's operating system closes its sockets at once (Android, iOS); otherwise they become silent without a
+    is_notified: the client's operating system closes its sockets at once (Android, iOS); otherwise they become silent without a
     notification. The server is never notified. path: the path from then on; None: one like the one before.
     """
 
     duration_s: Seconds = 0.0
-    is_told: bool = False
+    is_notified: bool = False
     path: Path | None = None
 
 
@@ -272,20 +241,21 @@ NameFault = DnsFailure | Failover
 Fault = LineFault | ServerFault | DeviceFault | NameFault
 
 
+_TOWARDS = {"both": "", "up": " towards the server", "down": " towards the client"}
+
+
 def describe(fault: Fault) -> str:
     """A text about a fault, for its beginning."""
     whom = enumerate_names(fault.clients) if fault.clients else "everyone"
     match fault:
         case Outage(duration_s=lasts_s, direction=direction):
-            way = {"both": "", "up": " towards the server", "down": " towards the client"}[direction]
-            return f"{whom}: the line is down{way} for {lasts_s:.1f} s"
+            return f"{whom}: the access link is down{_TOWARDS[direction]} for {lasts_s:.1f} s"
         case Stall(duration_s=lasts_s):
-            return f"{whom}: nothing comes from the server for {lasts_s:.1f} s"
+            return f"{whom}: data from the server are held back for {lasts_s:.1f} s"
         case Reset():
             return f"{whom}: every connection is reset"
         case HalfOpen(direction=direction):
-            way = {"both": "", "up": " towards the server", "down": " towards the client"}[direction]
-            return f"{whom}: every connection becomes silent{way} for ever, without a notification"
+            return f"{whom}: every connection becomes silent{_TOWARDS[direction]} for ever, without a notification"
         case Refuse(duration_s=lasts_s):
             return f"{whom}: new connections are refused for {lasts_s:.1f} s"
         case BlockUpgrade(duration_s=lasts_s, how=how):
@@ -300,18 +270,18 @@ def describe(fault: Fault) -> str:
         case RollingDeploy(duration_s=lasts_s):
             return f"the server's instances are replaced one after the other within {lasts_s:.1f} s"
         case Pause(duration_s=lasts_s):
-            return f"the server process stands still for {lasts_s:.1f} s"
+            return f"the server process is paused for {lasts_s:.1f} s"
         case SlowStore(duration_s=lasts_s, factor=factor):
             return f"the store takes {factor:g} times as long for {lasts_s:.1f} s"
         case ClockStep(step_s=step_s):
             return f"the server's wall clock jumps by {step_s:+g} s"
         case Suspend(duration_s=lasts_s, clock=clock):
-            return f"{whom}: the machine sleeps for {lasts_s:.1f} s{', and its clock stands still' if clock == 'stops' else ''}"
+            return f"{whom}: the machine sleeps for {lasts_s:.1f} s{', and its clock stops' if clock == 'stops' else ''}"
         case BackgroundTab(duration_s=lasts_s, timers_every_s=every_s):
             return f"{whom}: in the background for {lasts_s:.1f} s, with timers every {every_s:g} s"
-        case NetworkChange(duration_s=lasts_s, is_told=is_told):
+        case NetworkChange(duration_s=lasts_s, is_notified=is_notified):
             gap = f", {lasts_s:.1f} s without one" if lasts_s else ""
-            return f"{whom}: another network{gap}; the old connections {'end' if is_told else 'go silent'}"
+            return f"{whom}: another network{gap}; the old connections {'end' if is_notified else 'become silent'}"
         case DnsFailure(duration_s=lasts_s):
             return f"{whom}: no name is resolved for {lasts_s:.1f} s"
         case Failover(duration_s=lasts_s):

@@ -133,12 +133,12 @@ def _lines(path: FilePath) -> Iterator[tuple[int, str]]:
         raise ConfigError(f"cannot read the recording {path}: {error.strerror or error}") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not UTF-8 text: {error.reason} at byte {error.start}") from None
-    said = 0
+    counted = 0
     for number, line in enumerate(text.splitlines(), start=1):
         line = line.strip()
         if line and not line.startswith("#"):
-            said += 1
-            if said > RECORDED_MAX + 1:
+            counted += 1
+            if counted > RECORDED_MAX + 1:
                 raise _error(path, number, f"is beyond the limit of {RECORDED_MAX} times", "cut the recording")
             yield number, line
 

@@ -1,6 +1,7 @@
 """How long a path may take: the declared bounds with which guarantees about time are checked.
 
     round_trip_max_s(path)          a packet and its answer, with nothing else in the queue of a bottleneck
+    transfer_max_s(path, n)         n bytes to the client leave the bottleneck, with nothing else in its queue
     direction_max_s(path, is_up=...)  one direction of it
     is_bounded(path)                whether the path never takes longer (an empty queue given)
 
@@ -22,6 +23,10 @@ RTO_AT_FIRST_S = 1.0
 RETRANSMITTED_AFTER_MS = 200.0
 """The least time before a timeout sends a packet again."""
 _IN_A_ROW_MAX = 3
+PACKET_BYTES = 1500
+"""The payload of one delivery of a Mahimahi network trace, including headers."""
+HEAD_BYTES = 40
+"""The headers of IPv4 and TCP in every packet; they count for deliveries only: a bandwidth is that of the stream."""
 
 
 Time = TypeVar("Time", int, float)
@@ -68,6 +73,17 @@ def delivery_gap_s(path: Path, *, is_up: bool) -> float:
     """The longest time without a recorded delivery, in seconds; 0 without a network trace."""
     times = path.deliveries_ms_of(is_up=is_up)
     return max([later - at for at, later in itertools.pairwise(times)] + [times[0]]) / 1000 if times else 0.0
+
+
+def transfer_max_s(path: Path, size_bytes: int) -> float:
+    """The longest time in which so many bytes for the client leave the bottleneck, in seconds, with nothing else in its queue."""
+    times = path.deliveries_ms
+    if not times:
+        return 0.0 if path.bandwidth_bytes_per_s is None else size_bytes / path.bandwidth_bytes_per_s
+    wire_bytes = size_bytes + HEAD_BYTES * max(1, -(-size_bytes // path.tcp.mss_bytes))
+    cycles, rest = divmod(-(-wire_bytes // PACKET_BYTES), len(times))
+    later = [*times, *(times[-1] + at for at in times)]
+    return (cycles * times[-1] + max(later[first + rest] - at for first, at in enumerate(times))) / 1000
 
 
 def propagation_max_s(path: Path, *, is_up: bool) -> float:

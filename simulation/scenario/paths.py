@@ -21,7 +21,9 @@ PositiveSeconds = Annotated[float, msgspec.Meta(gt=0, le=1_000_000)]
 Probability = Annotated[float, msgspec.Meta(ge=0, le=1)]
 BytesPerSecond = Annotated[float, msgspec.Meta(gt=0, le=1e12)]
 RECORDED_MAX = 1_000_000
-"""Entries of one network trace."""
+"""Entries of one network trace, or of one list of recorded times."""
+UpgradeHandling = Literal["pass", "block", "strip", "hang"]
+"""What happens to an upgrade request: it passes, is answered with 403, loses its header, is never answered."""
 
 
 class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -166,7 +168,7 @@ class Middlebox(_Part, frozen=True, kw_only=True):
     idle_sweep_s: Seconds = 0.0
     connection_age_max_s: PositiveSeconds | None = None
     websocket_age_max_s: PositiveSeconds | None = None
-    upgrades: Literal["pass", "block", "strip", "hang"] = "pass"
+    upgrades: UpgradeHandling = "pass"
 
 
 class Path(_Part, frozen=True):

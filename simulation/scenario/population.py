@@ -20,8 +20,9 @@ from reference.protocol.errors import ConfigError
 from reference.protocol.timers import ns
 from simulation.random import RandomStreams
 from simulation.scenario.distributions import Constant, Distribution
+from simulation.scenario.paths import Seconds
 
-Seconds = Annotated[float, msgspec.Meta(ge=0, le=1_000_000)]
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.-]+$")]
 CLIENTS_MAX = 1_000_000
 VISITS_MAX = 1000
 

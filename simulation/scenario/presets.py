@@ -59,8 +59,6 @@ from reference.protocol.policies.keepalive import (
 from reference.protocol.policies.reconnect import Attempt, FullJitter, ReconnectPolicy
 from reference.tables import guess
 
-NAME_PATTERN = r"^[a-z0-9][a-z0-9.-]*$"
-
 
 @dataclass(frozen=True)
 class Preset:

@@ -31,8 +31,7 @@ import msgspec
 from reference.protocol.config import ClientConfig, ServerConfig, recovery_bound_s
 from reference.protocol.errors import ConfigError
 from reference.protocol.policies.catalogue import Policy
-from reference.protocol.policies.fallback import Disconnection as FallbackTrouble
-from reference.protocol.policies.fallback import Fallback, FallbackPolicy
+from reference.protocol.policies.fallback import Disconnection, Fallback, FallbackPolicy
 from reference.protocol.policies.keepalive import Heartbeat, HeartbeatPolicy
 from reference.protocol.policies.reconnect import FullJitter
 from reference.tables import guess
@@ -43,37 +42,33 @@ from simulation.scenario.drawn_faults import DrawnFaults, drawn
 from simulation.scenario.faults import DnsFailure, Failover, Fault, HalfOpen, NetworkChange, RollingDeploy
 from simulation.scenario.network_traces import read_in
 from simulation.scenario.path_bounds import round_trip_max_s as path_round_trip_max_s
-from simulation.scenario.paths import Availability, Path, PortPool, SharedBottleneck
-from simulation.scenario.population import CLIENTS_MAX, Arrivals, Stay, Uniformly, Visit, check_arrivals, visit_names, visits_of
+from simulation.scenario.path_bounds import transfer_max_s
+from simulation.scenario.paths import Availability, Path, PortPool, Seconds, SharedBottleneck
+from simulation.scenario.population import (
+    CLIENTS_MAX,
+    Arrivals,
+    Name,
+    Stay,
+    Uniformly,
+    Visit,
+    check_arrivals,
+    visit_names,
+    visits_of,
+)
 from simulation.scenario.presets import PresetFallback, PresetHeartbeat, PresetPolicy, find
 from simulation.scenario.text import changed, converted, json_of, plain, table_of, toml_of
-from simulation.scenario.workload import Workload
-
-__all__ = [
-    "Capacity",
-    "ClientPart",
-    "Group",
-    "Region",
-    "Scenario",
-    "ServerPart",
-    "Shedding",
-    "Workload",
-    "client_part",
-    "load_scenario",
-    "longest_wait_s",
-    "parse_scenario",
-]
+from simulation.scenario.workload import Workload as Workload
 
 FORMAT_VERSION: Literal[1] = 1
 NEARLY_ALWAYS = 0.999
 """The bound of a distribution: its value at this probability, because most distributions have no maximum."""
 
+TIMERS_OF_A_RECOVERY = 8
+"""A ping and its timeout, two hanging attempts, two waits, a poll, the tail: each of them may be late."""
 GUESSED_MAX = 50
 """Above this many clients an error names groups only."""
 
-SecondsToSpend = Annotated[float, msgspec.Meta(ge=0, le=1_000_000)]
 SecondsOfADay = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
-Name = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.-]+$")]
 
 
 class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -83,9 +78,10 @@ class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class ClientPart(_Part, frozen=True, kw_only=True):
     """The behaviour of clients. fallback, heartbeat: None for what the config's own fields say.
 
-    timer_granularity_s: their timers go off at multiples of it (0: exactly); timer_slack_s: and up to this much later, uniformly
-    (Linux: 50 us; much more on a busy machine). takes_per_s: how many events (and snapshots) an application takes per
-    second; None: all at once. outcomes_waiting_max: how many may wait for it before its session slows the server down.
+    timer_granularity_s: their timers go off at ticks of this interval, with a random phase for each client (0: exactly);
+    timer_slack_s: and up to this much later, uniformly (Linux: 50 us; much more on a busy machine). takes_per_s: how many events
+    (and snapshots) an application takes per second; None: all at once. outcomes_waiting_max: how many may wait for it before its
+    session slows the server down.
     """
 
     config: ClientConfig = ClientConfig()
@@ -96,8 +92,8 @@ class ClientPart(_Part, frozen=True, kw_only=True):
     heartbeat: Heartbeat | PresetHeartbeat | None = None
     takes_per_s: Annotated[float, msgspec.Meta(gt=0, le=1_000_000)] | None = None
     outcomes_waiting_max: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1024
-    timer_granularity_s: SecondsToSpend = 0.0
-    timer_slack_s: SecondsToSpend = 0.0
+    timer_granularity_s: Seconds = 0.0
+    timer_slack_s: Seconds = 0.0
 
     def __post_init__(self) -> None:
         for name, value, kinds, register, preset in (
@@ -114,6 +110,11 @@ class ClientPart(_Part, frozen=True, kw_only=True):
     @property
     def heartbeat_policy(self) -> HeartbeatPolicy:
         return self.heartbeat or self.config.heartbeat_policy
+
+    @property
+    def timer_late_max_s(self) -> float:
+        """How late a timer may go off, in seconds."""
+        return self.timer_granularity_s + self.timer_slack_s
 
 
 def client_part(preset: str, config: ClientConfig | None = None) -> ClientPart:
@@ -143,7 +144,7 @@ class Group(_Part, frozen=True, kw_only=True):
     shared_bottleneck: SharedBottleneck | None = None
     nat: PortPool | None = None
     """The NAT whose ports they share."""
-    arrive_within_s: SecondsToSpend = 1.0
+    arrive_within_s: Seconds = 1.0
     """They arrive uniformly within this time."""
     arrivals: Arrivals | None = None
     """When they arrive, in place of `arrive_within_s`."""
@@ -174,7 +175,7 @@ class Shedding(_Part, frozen=True, kw_only=True):
     instead of being served. retry_after_s, spread_s: they return after retry_after + U(0, spread).
     """
 
-    queue_wait_max_s: SecondsToSpend = 1.0
+    queue_wait_max_s: Seconds = 1.0
     retry_after_s: SecondsOfADay = 5.0
     spread_s: SecondsOfADay = 30.0
 
@@ -248,17 +249,17 @@ class ServerPart(_Part, frozen=True, kw_only=True):
 
     config: ServerConfig = ServerConfig()
     """The settings of protocol 9.3."""
-    commit_time_s: SecondsToSpend = 0.002
+    commit_time_s: Seconds = 0.002
     commit_time: Distribution | None = None
-    commit_event_time_s: SecondsToSpend = 0.0
+    commit_event_time_s: Seconds = 0.0
     send_buffer_bytes: Annotated[int, msgspec.Meta(ge=1)] = 256 * 1024
     capacity: Capacity | None = None
     token_lifetime_s: Annotated[float, msgspec.Meta(gt=0, le=1_000_000)] | None = None
-    token_refresh_time_s: SecondsToSpend = 0.1
+    token_refresh_time_s: Seconds = 0.1
     instances: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 1
     balancing: Balancing = "least_connections"
-    timer_granularity_s: SecondsToSpend = 0.0
-    timer_slack_s: SecondsToSpend = 0.0
+    timer_granularity_s: Seconds = 0.0
+    timer_slack_s: Seconds = 0.0
     go_away_retry_after_s: SecondsOfADay = 1.0
     go_away_spread_s: SecondsOfADay = 5.0
     balancer: PortPool | None = None
@@ -278,11 +279,11 @@ class Scenario(_Part, frozen=True, kw_only=True):
     """The seed of all randomness. Equal scenarios with equal seeds give equal traces."""
     horizon_s: Annotated[float, msgspec.Meta(gt=0, le=1_000_000)] = 60.0
     """How long the clients work."""
-    settle_s: SecondsToSpend | None = None
+    settle_s: Seconds | None = None
     """None: the longest time that recovery may take (guarantee G6)."""
     sample_interval_s: Annotated[float, msgspec.Meta(gt=0, le=1_000_000)] = 1.0
     """How often the lengths of queues are sampled."""
-    warm_up_s: SecondsToSpend = 0.0
+    warm_up_s: Seconds = 0.0
     """What happens before is left out of the figures (never of the guarantees)."""
     record: Literal["full", "histograms"] = "full"
     """Whether a trace keeps each message, or, for large runs, histograms with a known error in their place."""
@@ -404,13 +405,16 @@ class Scenario(_Part, frozen=True, kw_only=True):
     @property
     def tail_bound_s(self) -> float:
         """G13: how long a live connection may leave its client behind without anything arriving, in seconds."""
-        tail_s = max(self.client_of(group).config.tail_timeout_s for group in self.groups)
-        return self.server.config.heartbeat_interval_s + tail_s + self.round_trip_max_s + self._batch_max_s
+        parts, server = [self.client_of(group) for group in self.groups], self.server
+        tail_s = max(part.config.tail_timeout_s + part.timer_late_max_s for part in parts)
+        heartbeat_s = server.config.heartbeat_interval_s + server.timer_granularity_s + server.timer_slack_s
+        return heartbeat_s + tail_s + self.round_trip_max_s + self._batch_max_s
 
     @property
     def notice_bound_s(self) -> float:
         """How long a dead connection may go unnoticed, in seconds."""
-        notice_s = max(self.client_of(group).heartbeat_policy.notice_max_s for group in self.groups)
+        parts = [self.client_of(group) for group in self.groups]
+        notice_s = max(part.heartbeat_policy.notice_max_s + 2 * part.timer_late_max_s for part in parts)
         if any(isinstance(fault, HalfOpen) and fault.direction == "up" for fault in self.fault_kinds):
             # The client still receives from the server, which has to notice that it receives nothing from the client.
             notice_s = max(notice_s, self.server.config.silence_max_s)
@@ -445,10 +449,11 @@ class Scenario(_Part, frozen=True, kw_only=True):
     @property
     def _batch_max_s(self) -> float:
         """The longest time of one batch of events on the slowest link: a batch is delivered when all of it has arrived."""
-        rates = [path.bandwidth_bytes_per_s for group in self.groups for path in self.paths_of(group)]
+        batch_bytes = self.server.config.batch_bytes_max
         cells = [(group.shared_bottleneck, group.clients) for group in self.groups]
-        rates += [cell.bandwidth_bytes_per_s / clients for cell, clients in cells if cell is not None]
-        return max((self.server.config.batch_bytes_max / rate for rate in rates if rate is not None), default=0.0)
+        shared_s = [batch_bytes * clients / cell.bandwidth_bytes_per_s for cell, clients in cells if cell is not None]
+        own_s = [transfer_max_s(path, batch_bytes) for group in self.groups for path in self.paths_of(group)]
+        return max([*own_s, *shared_s])
 
     @property
     def _trouble_end_s(self) -> float:
@@ -463,6 +468,7 @@ class Scenario(_Part, frozen=True, kw_only=True):
         part, boxes = self.client_of(group), [path.middlebox for path in self.paths_of(group)]
         wait_s = longest_wait_s(part.policy, self._trouble_end_s)
         bound_s = recovery_bound_s(part.config, wait_s, self.round_trip_max_s, heartbeat=part.heartbeat)
+        bound_s += TIMERS_OF_A_RECOVERY * part.timer_late_max_s
         if any(box.upgrades != "pass" or box.websocket_age_max_s is not None for box in boxes):
             # Then no client has recovered before polling has taken over.
             attempt_s = wait_s + part.config.connect_timeout_s + max(box.websocket_age_max_s or 0.0 for box in boxes)
@@ -478,7 +484,7 @@ def longest_until_fallback_s(policy: FallbackPolicy, attempt_s: float) -> float:
     """The longest time until polling takes over if every attempt fails within `attempt_s`, including its wait; 0 for a policy
     that never falls back."""
     for failures in range(_FAILURES_MAX):
-        wait_s = policy.wait_s(FallbackTrouble(failures, failures * attempt_s))
+        wait_s = policy.wait_s(Disconnection(failures, failures * attempt_s))
         if wait_s is not None:
             return failures * attempt_s + max(0.0, wait_s)
     return 0.0

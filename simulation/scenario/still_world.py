@@ -9,12 +9,13 @@ from typing import Any
 
 from reference.protocol.config import ClientConfig, ServerConfig
 from simulation.scenario.paths import Path
-from simulation.scenario.scenario import Group, Scenario, ServerPart, Workload
+from simulation.scenario.scenario import Group, Scenario, ServerPart
+from simulation.scenario.workload import IDLE
 
 NEVER_S = 86_400.0
 """The largest value of a time parameter, in seconds."""
 AT_ONCE = Path(latency_s=0.0)
-QUIET = Workload(graft_per_s=0, prune_per_s=0, flag_per_s=0, chat_per_s=0, cursor_per_s=0)
+QUIET = IDLE
 PATIENT_CLIENT = ClientConfig(
     connect_timeout_s=NEVER_S,
     ping_interval_s=NEVER_S - 1.0,  # below the server's limit, which would cause additional pings

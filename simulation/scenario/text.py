@@ -67,6 +67,8 @@ def _value(value: object) -> str:
 NEVER = "never"
 """The value for `fallback_after_failures = None`, because TOML has no null."""
 MAY_BE_NOTHING = "fallback_after_failures"
+RENAMED = {"is_told": "is_notified"}
+"""Keys that had another name in earlier versions."""
 T = TypeVar("T")
 
 
@@ -88,7 +90,7 @@ def table_of(text: str) -> dict[str, Any]:
 def converted(table: Mapping[str, Any], kind: type[T]) -> T:
     """The value that a table describes, with words for None converted back. Raises ConfigError with the place of the first
     mistake."""
-    _check_finite(table, "")
+    _check(table, "")
     return value_of(_read(table), kind)
 
 
@@ -182,12 +184,16 @@ def _written(value: Any) -> Any:
     return value
 
 
-def _check_finite(value: object, place: str) -> None:
+def _check(value: object, place: str) -> None:
+    """Raises ConfigError for a number that is not finite, and for a key that has another name now."""
     if isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(f"{place}: {value} is not a finite number")
     if isinstance(value, Mapping):
         for key, item in value.items():
-            _check_finite(item, f"{place}.{key}" if place else str(key))
+            where = f"{place}.{key}" if place else str(key)
+            if key in RENAMED:
+                raise ConfigError(f"{where} is called {RENAMED[key]} now; rename it")
+            _check(item, where)
     elif isinstance(value, list | tuple):
         for number, item in enumerate(value):
-            _check_finite(item, f"{place}[{number}]")
+            _check(item, f"{place}[{number}]")

@@ -16,12 +16,10 @@ import msgspec
 from reference.protocol.errors import ConfigError
 from reference.protocol.events import CHAT, CURSOR_MOVE, FLAG, GRAFT, PRUNE
 from simulation.scenario.distributions import Distribution
+from simulation.scenario.paths import RECORDED_MAX, PositiveSeconds, Seconds
 
 Rate = Annotated[float, msgspec.Meta(ge=0, le=10_000)]
 PositiveRate = Annotated[float, msgspec.Meta(gt=0, le=10_000)]
-Seconds = Annotated[float, msgspec.Meta(ge=0, le=1_000_000)]
-PositiveSeconds = Annotated[float, msgspec.Meta(gt=0, le=1_000_000)]
-RECORDED_MAX = 1_000_000
 
 
 class _Timing(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", forbid_unknown_fields=True):
@@ -44,7 +42,7 @@ class OnOff(_Timing, frozen=True, kw_only=True, tag="on_off"):
 
     def __post_init__(self) -> None:
         if self.on.mean <= 0:
-            raise ConfigError("on: its law is 0 for ever, so nothing would ever happen; give it a mean above 0")
+            raise ConfigError("on: its mean is 0, so nothing would ever happen; give it a mean above 0")
 
 
 class Periodic(_Timing, frozen=True, kw_only=True, tag="periodic"):

@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from simulation.results.notebooks.figure import OKABE_ITO, ShownFigure, style
+from simulation.results.figure import OKABE_ITO, ShownFigure, style
 from simulation.studies.sweeping import interval
 
 ROW_INCHES = 0.34

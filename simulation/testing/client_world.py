@@ -10,6 +10,7 @@ from collections import deque
 from reference.protocol.client.outcomes import StateChanged
 from reference.protocol.config import ClientConfig, ServerConfig
 from reference.protocol.policies.fallback import NeverFallBack
+from reference.protocol.session_trace import trace_started
 from reference.protocol.states import ClientState
 from reference.protocol.timers import ns
 from simulation.adversary.journal import Journal
@@ -18,7 +19,6 @@ from simulation.testing.server_world import ROUND_TRIP_MAX_S, Violated, judge
 from simulation.testing.under_test import ClientUnderTest
 from simulation.trace.publishes import publish_data
 from simulation.trace.trace import Trace
-from simulation.trace.writer import start_trace
 
 SETTLE_ROUNDS = 90
 USER = "ann"
@@ -32,15 +32,19 @@ class ClientWorld:
         self.client = client
         self.server = ModelServer()
         self.now = 0
-        self.trace = start_trace(
-            world="client_under_test",
-            seed=0,
-            run_id="run",
-            client=ClientConfig(start="oldest"),
-            server=ServerConfig(),
-            wait_max_s=SETTLE_ROUNDS,
-            round_trip_max_s=ROUND_TRIP_MAX_S,
-            fallback=NeverFallBack(),
+        self.trace = Trace(
+            [
+                trace_started(
+                    world="client_under_test",
+                    seed=0,
+                    run_id="run",
+                    client=ClientConfig(start="oldest"),
+                    server=ServerConfig(),
+                    wait_max_s=SETTLE_ROUNDS,
+                    round_trip_max_s=ROUND_TRIP_MAX_S,
+                    fallback=NeverFallBack(),
+                )
+            ]
         )
         self.journal = Journal(self.trace, lambda: self.now)
         self.journal.client_joins(NAME, USER)

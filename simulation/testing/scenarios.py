@@ -157,7 +157,7 @@ def device_faults(draw: st.DrawFn, names: tuple[str, ...]) -> Fault:
             return BackgroundTab(at_s=at_s, clients=clients, duration_s=duration_s, timers_every_s=every_s)
         case "network":
             gap_s, path = draw(st.sampled_from([0.0, 2.0])), draw(st.none() | st.just(Path(latency_s=0.1)))
-            return NetworkChange(at_s=at_s, clients=clients, duration_s=gap_s, is_told=draw(st.booleans()), path=path)
+            return NetworkChange(at_s=at_s, clients=clients, duration_s=gap_s, is_notified=draw(st.booleans()), path=path)
         case _:
             old: Literal["silent", "refuses"] = draw(st.sampled_from(("silent", "refuses")))
             return Failover(at_s=at_s, duration_s=duration_s, old_address=old)

@@ -18,6 +18,7 @@ from reference.protocol.errors import RemoteError
 from reference.protocol.policies.reconnect import FullJitter
 from reference.protocol.records import RunState
 from reference.protocol.saved_session import Change
+from reference.protocol.session_trace import trace_started
 from reference.protocol.states import Transport
 from reference.protocol.timers import NS_PER_S, ns
 from simulation.adversary.journal import Journal
@@ -28,7 +29,7 @@ from simulation.trace.messages import MessageLog
 from simulation.trace.publishes import publish_data
 from simulation.trace.trace import BeginningGiven, Delivered, EntryStored, LogStored, ResetTaken, SnapshotTaken, Trace
 from simulation.trace.wording import words_of, words_of_outcome
-from simulation.trace.writer import record_actions, start_trace
+from simulation.trace.writer import record_actions
 
 CONFIG = ClientConfig(fallback_after_failures=None, start="oldest", ping_interval_s=5.0, ping_timeout_s=5.0, retry_limit=1000)
 POLICY = FullJitter(base_s=0.5, cap_s=1.0)
@@ -170,15 +171,19 @@ class ServerWorld:
         self.guests: list[Guest] = []
         self.now = 0
         self.is_down = False
-        self.trace = start_trace(
-            world="server_under_test",
-            seed=0,
-            run_id="run",
-            client=self.config,
-            server=ServerConfig(),
-            wait_max_s=POLICY.floor_s + POLICY.cap_s,
-            round_trip_max_s=ROUND_TRIP_MAX_S,
-            policy=POLICY,
+        self.trace = Trace(
+            [
+                trace_started(
+                    world="server_under_test",
+                    seed=0,
+                    run_id="run",
+                    client=self.config,
+                    server=ServerConfig(),
+                    wait_max_s=POLICY.floor_s + POLICY.cap_s,
+                    round_trip_max_s=ROUND_TRIP_MAX_S,
+                    policy=POLICY,
+                )
+            ]
         )
         self.journal = Journal(self.trace, lambda: self.now)
         self._connections = 0

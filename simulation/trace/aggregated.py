@@ -42,7 +42,7 @@ PUBLISHES_REMEMBERED_MAX = 500_000
 class _Client:
     """The state of one client."""
 
-    __slots__ = ("accepted", "epoch", "failed", "mark", "position", "published", "reached_at", "refused", "waiting")
+    __slots__ = ("accepted", "epoch", "failed", "mark", "position", "published", "reached_at", "refused")
 
     def __init__(self) -> None:
         self.epoch: str | None = None
@@ -51,11 +51,9 @@ class _Client:
         """The number of the mark to which `reached_at` belongs."""
         self.reached_at: int | None = 0
         self.published = self.accepted = self.failed = self.refused = 0
-        self.waiting: dict[int, int] = {}
-        """Publishes without an answer, with their times; bounded by the outbox."""
 
 
-class LeanTrace(Trace):
+class AggregatedTrace(Trace):
     """See the module."""
 
     def __init__(self, warm_up_s: float) -> None:
@@ -64,6 +62,8 @@ class LeanTrace(Trace):
         self._warm_up = ns(warm_up_s)
         self._keep = self._records.append
         self._clients: dict[str, _Client] = {}
+        self._waiting: dict[tuple[str, int], int] = {}
+        """Publishes without an answer, by client and ticket, with their times; bounded by the outboxes."""
         self._published_at: dict[str, int] = {}
         self._latency, self._answer, self._round_trip = LogHistogram(), LogHistogram(), LogHistogram()
         self._measured_publishes = self._forgotten = self._answered_twice = 0
@@ -94,6 +94,13 @@ class LeanTrace(Trace):
     def _add(self, record: Record) -> None:
         self._take.get(type(record), self._keep)(record)
 
+    def epoch_of(self, client: str) -> str | None:
+        known = self._clients.get(client)
+        return None if known is None else known.epoch
+
+    def enter_epoch(self, client: str, epoch: str | None) -> None:
+        """The records of the client's position, which follow, have it."""
+
     def finish(self, now: int) -> None:
         self._keep(
             MessagesMeasured(
@@ -121,7 +128,7 @@ class LeanTrace(Trace):
     def _take_published(self, record: Published) -> None:
         client = self._client(record.client)
         client.published += 1
-        client.waiting[record.ticket] = record.at
+        self._waiting[record.client, record.ticket] = record.at
         publish_id = record.publish_id
         if publish_id is None or record.at < self._warm_up:
             return
@@ -136,7 +143,7 @@ class LeanTrace(Trace):
 
     def _take_accepted(self, record: AcceptedRecord) -> None:
         client = self._client(record.client)
-        published_at = client.waiting.pop(record.ticket, None)
+        published_at = self._waiting.pop((record.client, record.ticket), None)
         if published_at is None:
             self._answered_twice += 1
             return
@@ -147,7 +154,7 @@ class LeanTrace(Trace):
 
     def _take_failed(self, record: Failed) -> None:
         client = self._client(record.client)
-        if client.waiting.pop(record.ticket, None) is None:
+        if self._waiting.pop((record.client, record.ticket), None) is None:
             self._answered_twice += 1
         else:
             client.failed += 1

@@ -79,14 +79,6 @@ class LogHistogram:
                 return self._middle(bucket)
         raise AssertionError("the counts add up to the count")
 
-    def share_above(self, limit: float) -> float | None:
-        """The share of values above `limit`; those in the bucket of the limit itself count as below. None without values."""
-        if not self.count:
-            return None
-        last = None if limit < LEAST else math.ceil(math.log(min(limit, MOST)) * self._scale)
-        above = sum(times for bucket, times in self._counts.items() if bucket is not None and (last is None or bucket > last))
-        return above / self.count
-
     def buckets(self) -> dict[str, int]:
         """The argument of `from_buckets`: the counts by bucket, ascending, "zero" first."""
         named = sorted(self._counts.items(), key=lambda item: -math.inf if item[0] is None else item[0])

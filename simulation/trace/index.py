@@ -4,6 +4,7 @@
 had folded, when it was behind and nothing arrived. None of them is a verdict.
 """
 
+import itertools
 from collections import Counter
 from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
@@ -286,14 +287,14 @@ def _take_measured(trace_index: TraceIndex, measured: MessagesMeasured) -> None:
     for name, place in measured.clients.items():
         client = trace_index.clients.get(name)
         if client is None:
-            raise ConfigError(f"the trace speaks of client {name!r}, which never started")
+            raise ConfigError(f"the trace has a record of client {name!r}, which never started")
         client.epoch, client.position, client.refused = place.epoch, place.position, place.refused
 
 
 def _take_of_client(trace_index: TraceIndex, record: ClientRecord) -> None:
     client = trace_index.clients.get(record.client)
     if client is None:
-        raise ConfigError(f"the trace speaks of client {record.client!r}, which never started")
+        raise ConfigError(f"the trace has a record of client {record.client!r}, which never started")
     client.records.append(record)
     match record:
         case Delivered(epoch=epoch, sequence_number=number):
@@ -328,13 +329,13 @@ def _take_of_client(trace_index: TraceIndex, record: ClientRecord) -> None:
 
 def recovered_at(client: ClientIndex, since: int, epoch: str, head: int) -> int | None:
     """Since when, but not before `since`, a transport has carried this client, at `head` or beyond, until the end; None if that
-    is not so at the end. While its application is asked for a new token it counts as carried if it was before: with polling this
-    happens for every token."""
+    is not so at the end. While it fetches a new token it counts as carried if it was before (`renewals`)."""
+    ignored = renewals(client)
     is_connected, has_begun, reached = False, False, head == 0  # without events, there is nothing to deliver
     back_at: int | None = None
     for record in client.records:
         if isinstance(record, StateTurned):
-            if record.state is not ClientState.REFRESHING:
+            if id(record) not in ignored:
                 is_connected = record.is_carried
         elif isinstance(record, Progress) or (isinstance(record, BeginningGiven) and not has_begun):
             has_begun = has_begun or not isinstance(record, BeginningGiven)
@@ -346,6 +347,20 @@ def recovered_at(client: ClientIndex, since: int, epoch: str, head: int) -> int 
         elif back_at is None:
             back_at = max(record.at, since)
     return back_at
+
+
+def renewals(client: ClientIndex) -> set[int]:
+    """The turns, by their id(), from the moment when a client needs a new token until a transport carries it again: a client that
+    polls leaves its transport for each token, and comes back with its next answered poll."""
+    turns, found, is_renewing = list(client.turns()), set(), False
+    for turn, following in itertools.zip_longest(turns, turns[1:]):
+        is_asked = turn.state is ClientState.REFRESHING or (
+            following is not None and following.state is ClientState.REFRESHING and following.at == turn.at
+        )
+        is_renewing = not turn.is_carried and (is_asked or (is_renewing and turn.state.is_polling))
+        if is_renewing:
+            found.add(id(turn))
+    return found
 
 
 def interruptions(client: ClientIndex, ended_at: int) -> Iterator[tuple[int, int, bool]]:

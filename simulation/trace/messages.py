@@ -1,8 +1,8 @@
 """The message log: who sent what to whom, when it was sent and when it arrived, with notes about other events.
 
-    world = World(setup, tape=Tape())
-    ...
-    print("\n".join(world.tape.lines()))          # or simulation.results.diagrams.sequence_diagram(world.tape)
+    message_log = MessageLog()
+    play(setup, schedule, message_log=message_log)             # simulation.adversary.settling
+    print("\n".join(message_log.lines()))                     # or simulation.results.diagrams.sequence_diagram(message_log)
 
 A message that never arrived is in the log too, because faults cause that. Messages in one direction of a connection arrive in
 order or not at all, so a message is identified by its place in that order.
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from reference.protocol.timers import NS_PER_S
 
-_PULSE = ("ping", "pong", "heartbeat")
+_KEEPALIVE = ("ping", "pong", "heartbeat")
 
 
 @dataclass
@@ -85,10 +85,10 @@ class MessageLog:
 
     def without_keepalive(self) -> "MessageLog":
         """The same without pings, pongs and heartbeats, which rarely matter."""
-        is_pulse = {id(message) for message in self.messages if message.words.split()[0] in _PULSE}
+        are_keepalive = {id(message) for message in self.messages if message.words.split()[0] in _KEEPALIVE}
         return MessageLog(
-            [entry for entry in self.entries if id(entry) not in is_pulse],
-            [(at, entry) for at, entry in self._arrivals if id(entry) not in is_pulse],
+            [entry for entry in self.entries if id(entry) not in are_keepalive],
+            [(at, entry) for at, entry in self._arrivals if id(entry) not in are_keepalive],
         )
 
     def lines(self) -> Iterator[str]:

@@ -19,18 +19,14 @@ from reference.protocol.client.outcomes import (
     SnapshotReceived,
     StateChanged,
 )
-from reference.protocol.config import ClientConfig, ServerConfig
 from reference.protocol.events import CURSOR_MOVE, USER_JOIN, USER_LEAVE, Data, Event
 from reference.protocol.frames import Frame
-from reference.protocol.policies.fallback import FallbackPolicy
-from reference.protocol.policies.keepalive import HeartbeatPolicy
-from reference.protocol.policies.reconnect import ReconnectPolicy
 from reference.protocol.records import LogEntry, StoredRun
 from reference.protocol.server.observations import Departed, Joined, Left, Observation, RoundTripMeasured
-from reference.protocol.session_trace import FORMAT_VERSION, World, trace_started
+from reference.protocol.session_trace import FORMAT_VERSION
 from reference.protocol.states import Transport
 from simulation.scenario.scenario import Scenario
-from simulation.trace.aggregated import LeanTrace
+from simulation.trace.aggregated import AggregatedTrace
 from simulation.trace.trace import (
     AcceptedRecord,
     AnswerGiven,
@@ -59,41 +55,9 @@ from simulation.trace.trace import (
 )
 
 
-def start_trace(
-    *,
-    world: World,
-    seed: int,
-    run_id: str,
-    client: ClientConfig,
-    server: ServerConfig,
-    wait_max_s: float,
-    round_trip_max_s: float,
-    heartbeat: HeartbeatPolicy | None = None,
-    policy: ReconnectPolicy | None = None,
-    fallback: FallbackPolicy | None = None,
-) -> Trace:
-    """A trace with its first record; the arguments are those of `trace_started`."""
-    trace = Trace()
-    trace.add(
-        trace_started(
-            world=world,
-            seed=seed,
-            run_id=run_id,
-            client=client,
-            server=server,
-            wait_max_s=wait_max_s,
-            round_trip_max_s=round_trip_max_s,
-            heartbeat=heartbeat,
-            policy=policy,
-            fallback=fallback,
-        )
-    )
-    return trace
-
-
 def begin_trace(scenario: Scenario, run_id: str) -> Trace:
     """The trace of a simulated run, with its first record."""
-    trace = LeanTrace(scenario.warm_up_s) if scenario.record == "histograms" else Trace()
+    trace = AggregatedTrace(scenario.warm_up_s) if scenario.record == "histograms" else Trace()
     trace.add(
         TraceStarted(
             at=0,

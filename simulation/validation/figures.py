@@ -8,8 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from scipy.stats import t
 
-from simulation.results.notebooks.figure import ShownFigure
-from simulation.results.plots import BLUE, GREEN, GREY, ORANGE, RED
+from simulation.results.figure import BLUE, GREEN, GREY, ORANGE, RED, ShownFigure
 from simulation.validation.experiment import STANDARD_ERRORS_MAX, Number
 
 COLOURS = (BLUE, ORANGE, GREEN, RED, GREY)

@@ -28,9 +28,9 @@ from reference.protocol.config import ServerConfig
 from reference.protocol.frames import SUBPROTOCOL
 from reference.server.app import open_server
 from reference.server.settings import ServerSettings
-from reference.server.wire.framing import frame_text
 from reference.server.wire.listener import listen
 from reference.server.wire.push_stream import PushStream
+from reference.server.wire.websocket import frame_text
 
 RUN = "01234567-89ab-cdef-0123-456789abcdef"
 UNANSWERED = 64

@@ -21,7 +21,7 @@ from reference.protocol.server.connection import Identity
 from reference.protocol.server.driver import RunDriver
 from reference.protocol.server.observations import Observation
 from reference.protocol.server.run import Run
-from reference.server.monitoring.loop import tune_collector
+from reference.server.monitoring.metrics import tune_collector
 
 READS = (1, 10, 50)
 """Publishes that come with one read."""

@@ -18,8 +18,8 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from reference.server.wire.framing import frame_text
-from reference.server.wire.socket_stream import SocketPushStream
+from reference.server.wire.push_stream import SocketPushStream
+from reference.server.wire.websocket import frame_text
 
 Round = Callable[[list[SocketPushStream], bytes], Awaitable[None]]
 

@@ -33,8 +33,7 @@ import trio
 
 from reference.client import connect
 from reference.protocol.errors import SteadywireError
-from reference.server.app import open_server
-from reference.server.server import Server
+from reference.server.app import Server, open_server
 from reference.server.settings import ServerSettings
 from simulation.processes.ports import free_ports
 from tests.fuzz.test_memory import FLOODS, HELLO, POST, RUN, TEXT, UPGRADE, frame

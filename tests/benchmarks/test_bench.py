@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from reference.protocol.errors import ConfigError
 from simulation.cli.bench import bench_command
 from tests.benchmarks.load import Load, Reader
 from tests.benchmarks.machine import publishes, seconds_of
@@ -121,17 +122,16 @@ def test_the_load_counts_the_same_bytes_for_each_reader() -> None:
     assert [reader.faults for reader in readers] == [1, 0]
 
 
-def test_what_is_for_the_server_is_not_taken_without_it(capsys: pytest.CaptureFixture[str]) -> None:
-    assert bench_command(simulation=True, server=False, quick=True, seed=1, markdown=Path("page.md")) == 2
-    assert "are for --server" in capsys.readouterr().err
+def test_what_is_for_the_server_is_not_taken_without_it() -> None:
+    with pytest.raises(ConfigError, match="are for --server"):
+        bench_command(simulation=True, server=False, quick=True, seed=1, markdown=Path("page.md"))
 
 
-def test_without_a_checkout_one_line_says_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert bench_command(simulation=True, server=False, quick=True, seed=1, root=tmp_path) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert "pip install -e '.[bench]'" in line
+def test_without_a_checkout_the_error_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"pip install -e '\.\[bench\]'"):
+        bench_command(simulation=True, server=False, quick=True, seed=1, root=tmp_path)
 
 
-def test_nothing_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
-    assert bench_command(simulation=False, server=False, quick=False, seed=1) == 2
-    assert "--simulation" in capsys.readouterr().err
+def test_nothing_asked_for() -> None:
+    with pytest.raises(ConfigError, match="--simulation"):
+        bench_command(simulation=False, server=False, quick=False, seed=1)

@@ -11,7 +11,7 @@ from simulation.checks.checkers import check
 from simulation.processes.ports import free_ports
 from simulation.trace.publishes import publish_id_of
 
-from .stage import Played, crash
+from .killed_servers import Played, crash
 
 KILLS = int(os.environ.get("STEADYWIRE_TEST_KILLS", "50"))
 

@@ -1,4 +1,4 @@
-"""The demo's server, broken on purpose: `python broken_server.py HOW --port ... --store ... --run ...`.
+"""The demo's server, broken on purpose: `python broken_server.py BUG --port ... --store ... --run ...`.
 
 It changes one thing and then runs the ordinary server process, so everything else is as in a real demo.
 """
@@ -18,7 +18,7 @@ from simulation.processes import server_main
 
 
 def skip_the_dedupe() -> None:
-    """Take a publish that was taken before as a new one, of a client that nobody has heard of."""
+    """Accept a publish that was accepted before as a new one, from an unknown client."""
     take = Sequencer.publish
 
     def publish(self: Sequencer, client_id: str, user_id: str, message: Publish | Message, connection_id: int, now: int) -> None:
@@ -31,7 +31,7 @@ def skip_the_dedupe() -> None:
 
 
 def acknowledge_before_storing() -> None:
-    """Say at once that everything is stored, and store it when the server stops."""
+    """Report everything as stored at once, and store it when the server stops."""
     store, close = SqlStore.append, SqlStore.aclose
     waiting: list[Append] = []
 
@@ -49,9 +49,9 @@ def acknowledge_before_storing() -> None:
     SqlStore.aclose = aclose  # type: ignore[method-assign]
 
 
-WAYS: dict[str, Callable[[], None]] = {way.__name__: way for way in (skip_the_dedupe, acknowledge_before_storing)}
+BUGS: dict[str, Callable[[], None]] = {bug.__name__: bug for bug in (skip_the_dedupe, acknowledge_before_storing)}
 
 
 if __name__ == "__main__":
-    WAYS[sys.argv[1]]()
+    BUGS[sys.argv[1]]()
     sys.exit(server_main.main(sys.argv[2:]))

@@ -8,8 +8,7 @@ import pytest
 from reference.protocol.frames import Limits
 from reference.protocol.limits import Limit
 from reference.protocol.metrics import METRICS
-from reference.server.settings import ServerSettings
-from reference.server.settings_file import load_settings
+from reference.server.settings import ServerSettings, load_settings
 from reference.server.wire.limits import DoorLimits, ListenLimits, WebSocketLimits
 from tests.docs import document
 

@@ -207,7 +207,7 @@ def test_a_file_comes_whole_through_a_lossy_scenario(tmp_path: Path) -> None:
         server.shutdown()
         proxy.process.send_signal(signal.SIGINT)
         _, complaints = proxy.process.communicate(timeout=PATIENCE_S)
-        assert "1 faults of bad are not of this line" in complaints
+        assert "1 faults of bad are not of this access link" in complaints
         assert proxy.process.returncode == 0
 
 
@@ -221,6 +221,7 @@ def test_a_file_comes_whole_through_a_lossy_scenario(tmp_path: Path) -> None:
         (["--to", "localhost:80", "--listen", "192.0.2.1:0"], "192.0.2.1"),
         (["--to", "localhost:80", "--set", "latncy_s=1"], "latncy_s"),
         (["--to", "localhost:80", "--set", "latency_s=-1"], "latency_s"),
+        (["--to", "localhost:80", "--set", "loss=2"], "probability"),
         (["--to", "localhost:80", "--scenario", "no-such"], "no-such"),
         (["--to", "localhost:80", "--group", "a"], "--scenario"),
         (["--to", "localhost:80", "--scenario", "elevator", "--group", "none"], "none"),

@@ -18,12 +18,12 @@ from simulation.network.delay import directions_of
 from simulation.network.simulated_pipe import SimulatedPipe
 from simulation.random import RandomStreams
 from simulation.scenario.faults import Outage, Path
-from simulation.scenario.paths import BernoulliLoss, Middlebox, OnOffMarkov, Tcp
+from simulation.scenario.paths import BernoulliLoss, Dns, Middlebox, OnOffMarkov, Tcp, TcpKeepalive
 from simulation.scenario.scenario import Group, Scenario
 from simulation.testing import rich_paths
 from tests.emulator.bench import MemoryServer, assert_silent, open_bench, receive_exactly, receive_to_end, run_in_virtual_time
 from tests.emulator.test_upgrades import GET, WEBSOCKET
-from tests.simulation.lanes import Owner
+from tests.simulation.pipes import Owner
 
 EXACT = 1e-9
 LATENCY_S = 0.25
@@ -275,6 +275,10 @@ async def test_a_load_balancer_cuts_its_share_and_accepts_no_client(autojump_clo
 
 def paths_that_are_refused() -> Iterator[tuple[Path, str]]:
     yield Path(tcp=Tcp(retries=3)), "tcp.retries is for the simulator"
+    yield Path(tcp=Tcp(user_timeout_s=20.0)), "tcp.user_timeout_s is for the simulator"
+    yield Path(tcp=Tcp(keepalive=TcpKeepalive())), "tcp.keepalive is for the simulator"
+    yield Path(middlebox=Middlebox(idle_timeout_s=60.0, idle_sweep_s=20.0)), "middlebox.idle_sweep_s is for the simulator"
+    yield Path(dns=Dns()), "dns is for the simulator"
     yield Path(loss=BernoulliLoss(probability=2.0)), r"<= 1.0 - at `\$.loss.probability`"
 
 

@@ -45,7 +45,7 @@ def test_an_intruder_is_closed_with_a_code_of_ours_and_alone(
                 pass
             if not reads:
                 return
-            with trio.move_on_after(60):  # nobody speaks any more: the server's own limits end it
+            with trio.move_on_after(60):  # nobody sends any more: the server's own limits end it
                 code, _ = await visitor.closed()
                 assert code is None or code in CODES, code
                 return

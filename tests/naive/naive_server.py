@@ -1,7 +1,7 @@
 """A naive server, as a first attempt would be. It uses our frames, and has the usual faults.
 
-It numbers publishes and broadcasts them at once; a background job writes them down a little later. A client that comes back joins
-the room first, and what it has missed is sent by a second job. A retry is a new message.
+It numbers publishes and broadcasts them at once; a background job stores them a little later. A client that reconnects joins
+the room first, and a second job sends the events that it has missed. A retry is treated as a new message.
 """
 
 import json

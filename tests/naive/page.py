@@ -16,17 +16,18 @@ DOCS = Path(__file__).parents[2] / "docs"
 EXAMPLES = 400
 SEARCH = settings(max_examples=EXAMPLES, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
 SOUGHT = {
-    "G1": "What was missed comes by a second job, while live events flow already: they interleave on one connection.",
-    "G3": "A retry is a new message: a publish whose answer was lost stands in the log twice.",
-    "G11": "Accepted and shown before it is written down: after a crash the number belongs to another event.",
-    "G6": "A client knows more than the server that came back, and nothing tells it so: it waits for ever.",
+    "G1": "Missed events are sent by a second job while live events already flow, so they interleave on one connection.",
+    "G3": "A retry is treated as a new message, so a publish whose answer was lost is in the log twice.",
+    "G11": "A publish is accepted and broadcast before it is stored, so after a crash its number belongs to another event.",
+    "G6": "After a crash a client is ahead of the server and is not notified, so it waits for ever.",
 }
 HEAD = """# Somebody else's server
 
-`tests/naive/naive_server.py` is a server as one writes it on the first day. It speaks our frames, broadcasts at once, writes down
-a little later, replays by a second job, and takes a retry for a new message. Here the steps of `ServerMachine`
-(`simulation.testing`) are done to it, with nothing but the methods of `ServerUnderTest` between them. Each guarantee that
-breaks is shrunk by Hypothesis to the fewest steps that show it; `simulation/testing/server_world.py` says what each step is.
+Which guarantees does a simple server break, and how does a test show it? `tests/naive/naive_server.py` is a first attempt at a
+server: it uses our frames, broadcasts each publish at once, stores it a little later, replays in a separate job, and treats a
+retry as a new message. The steps of `ServerMachine` (`simulation.testing`) are run against it, through the methods of
+`ServerUnderTest` alone. For each guarantee that it breaks, Hypothesis finds the fewest steps that show it;
+`simulation/testing/server_world.py` explains each step.
 
 This page is made by `python -m tests.naive.page`, and a test compares it with what the search finds.
 """
@@ -64,7 +65,7 @@ def section(guarantee: str, chosen: list[ServerStep], figures: Path | None) -> s
         figure = sequence_diagram(message_log.without_keepalive(), title=f"{guarantee}: {said}", rows_max=40)
         figure.savefig(figures / f"{guarantee.lower()}.svg", metadata={"Date": None})
     lines = "\n".join(list(message_log.without_keepalive().lines())[:40])
-    figure_of = f"```{{figure}} naive_server/{guarantee.lower()}.svg\n:alt: the conversation\n:width: 100%\n```"
+    figure_of = f"```{{figure}} naive_server/{guarantee.lower()}.svg\n:alt: the messages that show it\n:width: 100%\n```"
     parts = [
         f"\n## {guarantee}",
         SOUGHT[guarantee],

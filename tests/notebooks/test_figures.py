@@ -12,7 +12,7 @@ from reference.protocol.client.health import Health, Quality, RoundTrips, Status
 from reference.protocol.config import ClientConfig
 from reference.protocol.errors import ConfigError
 from simulation.results.frames import Frames
-from simulation.results.world_colours import REAL, SIMULATED, health_table, latencies, one_clients_cut, side_by_side, waiting
+from simulation.results.notebooks.worlds import REAL, SIMULATED, health_table, latencies, one_clients_cut, side_by_side, waiting
 from simulation.scenario.faults import Outage
 from simulation.scenario.scenario import ClientPart, Group, Scenario, Workload
 from simulation.world import run

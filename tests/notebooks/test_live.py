@@ -21,7 +21,7 @@ from simulation.emulator import open_emulator
 from simulation.random import RandomStreams
 from simulation.replay.live import LiveRecording, replay
 from simulation.results.frames import Frames
-from simulation.results.world_colours import REAL, SIMULATED, latencies, one_clients_cut, side_by_side
+from simulation.results.notebooks.worlds import REAL, SIMULATED, latencies, one_clients_cut, side_by_side
 from simulation.scenario.faults import Outage, Path
 from simulation.scenario.scenario import ClientPart, Group, Scenario, ServerPart
 from simulation.trace.index import index_of
@@ -166,5 +166,5 @@ def test_what_cannot_be_recorded_or_replayed(trace: Trace) -> None:
             recording.tap_of(ADA)
 
     trio.run(main, clock=MockClock(autojump_threshold=0))
-    with pytest.raises(ConfigError, match="speaks of ben-0"):
+    with pytest.raises(ConfigError, match="has ben-0"):
         replay(trace, SCENARIO.replace(groups=SCENARIO.groups[:1]))

@@ -44,6 +44,20 @@ FAST_EXAMPLES = 35
 """As many examples as each test has in the profile `fast`."""
 SHRINK_S = 3.0
 BEGIN, END = "<!-- the catalogue begins -->", "<!-- the catalogue ends -->"
+SINGLE_MACHINES: dict[str, Any] = {
+    "outbox": test_outbox.test_the_outbox_behaves_like_the_model,
+    "inbox": test_inbox.test_events_are_handed_over_in_order_each_once,
+    "fan out": test_fan_out.test_each_reader_is_given_everything_in_order_once,
+    "sequencer": test_sequencer.test_every_publish_is_numbered_once_and_all_its_copies_get_one_answer,
+    "presence": test_presence.test_every_roster_agrees_with_the_attendance_once_it_was_sent,
+    "backoff": test_small_machines.test_g10_manners_no_two_clients_come_back_together,
+    "keepalive": test_small_machines.test_round_trips_are_measured_by_one_clock,
+    "health": test_small_machines.test_health_is_what_the_brief_says,
+    "codec": test_small_machines.test_g7_bounds_a_frame_is_measured_in_bytes,
+    "store": test_small_machines.test_g11_durability_a_store_gives_back_what_it_took,
+    "place": test_small_machines.test_g2_no_silence_at_any_position_of_a_reader,
+}
+"""The tests of one machine without a world around it."""
 SINGLE_CLAUSES: dict[str, Any] = {
     "order of answers": test_single_clauses.test_answers_leave_in_the_order_in_which_publishes_were_taken,
     "state": test_single_clauses.test_the_state_of_a_run_stays_within_its_limits,
@@ -103,21 +117,10 @@ def _net(test: Any) -> Net:
 
 
 def _nets() -> dict[str, Net]:
-    small = test_small_machines
     return {
         "link": ("", {"setup": setups(), "schedule": schedules()}, over_the_link),
-        "outbox": _net(test_outbox.test_the_outbox_behaves_like_the_model),
-        "inbox": _net(test_inbox.test_events_are_handed_over_in_order_each_once),
-        "fan out": _net(test_fan_out.test_each_reader_is_given_everything_in_order_once),
-        "sequencer": _net(test_sequencer.test_every_publish_is_numbered_once_and_all_its_copies_get_one_answer),
-        "presence": _net(test_presence.test_every_roster_agrees_with_the_attendance_once_it_was_sent),
-        "long": _net(small.test_g7_bounds_of_a_client_that_publishes_all_day),
-        "polling": _net(small.test_g6_recovery_polling_carries_publishes_too),
-        "backoff": _net(small.test_g10_manners_no_two_clients_come_back_together),
-        "keepalive": _net(small.test_round_trips_are_measured_by_one_clock),
-        "health": _net(small.test_health_is_what_the_brief_says),
-        "codec": _net(small.test_g7_bounds_a_frame_is_measured_in_bytes),
-        "store": _net(small.test_g11_durability_a_store_gives_back_what_it_took),
+        "long": _net(test_small_machines.test_g7_bounds_of_a_client_that_publishes_all_day),
+        "polling": _net(test_small_machines.test_g6_recovery_polling_carries_publishes_too),
         "parity": ("test_drawn_faults_on_websockets", *_net(test_drawn.test_drawn_faults_on_websockets)[1:]),
         "fallback": _net(test_drawn.test_drawn_faults_on_clients_that_fall_back),
         "tail": _net(test_g13_tail.test_g13_tail),
@@ -127,10 +130,9 @@ def _nets() -> dict[str, Net]:
         "busy reader": _net(test_shells.test_g1_order_behind_answers_that_are_not_taken),
         "half closed": _net(test_shells.test_g6_recovery_from_a_connection_that_is_half_closed),
         "never": _net(test_shells.test_g10_a_code_that_forbids_reconnecting_reaches_the_session),
-        "place": _net(small.test_g2_no_silence_at_any_position_of_a_reader),
         "alerts": ("test_alerts_are_over_metrics_that_there_are", {}, test_files.test_alerts_are_over_metrics_that_there_are),
         "wire": _net(test_front_door.test_the_user_is_the_tokens_whatever_the_headers_say),
-        **{name: _net(test) for name, test in SINGLE_CLAUSES.items()},
+        **{name: _net(test) for name, test in (SINGLE_MACHINES | SINGLE_CLAUSES).items()},
     }
 
 
@@ -180,7 +182,7 @@ def _first_line(error: BaseException) -> str:
 
 def _words_of(drawn: dict[str, Any]) -> str:
     """An example in few words: the steps of a schedule, the faults of a scenario, or the values."""
-    if "schedule" in drawn:
+    if "setup" in drawn:
         text = Case(name="shrunk", setup=drawn["setup"], schedule=tuple(drawn["schedule"])).to_toml()
         return ", ".join(re.findall(r'^  "(.*)",$', text, re.MULTILINE)) or "no step"
     values = {

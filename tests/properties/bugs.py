@@ -91,7 +91,7 @@ BUGS: tuple[Bug, ...] = (
     Bug('the session does not get the close code', 'client.websocket:WebSocketTransport.run', 'self._end.code', 'None', net='never'),
     Bug('the session is not notified that its connection is lost', 'client.trio_io:TrioIO.lost', 'self.feed(self.session.connection_lost, connection_id, code, now, message=message, retry_after_ms=retry_after_ms)', 'pass', net='half closed'),
     Bug('the run is not notified that a connection is lost', 'server.connection:Upgrades._serve', 'live.lost(number, peer_code)', 'pass', net='half closed'),
-    Bug('a socket that takes nothing counts as moving', 'server.peers:WebSocketPeer._flush', 'self._websocket.statistics().bytes_out > bytes_out', 'True', net='deaf reader'),
+    Bug('a socket that takes nothing counts as moving', 'server.run_output:WebSocketPeer._flush', 'self._websocket.statistics().bytes_out > bytes_out', 'True', net='deaf reader'),
     Bug('a replay is dropped between the run and the socket', 'protocol.server.driver:RunDriver._catch_up', 'outgoing.push(self._replay(batch))', 'self._replay(batch)', net='slow reader'),
     Bug('a reader whose socket is full counts as served', 'protocol.server.driver:Outgoing.offer', 'return False', 'return True', net='busy reader'),
     Bug('the run is not notified that a socket refused a batch', 'protocol.server.driver:RunDriver._deliver', 'run.handle_refused(connection_id, batch, now)', 'pass', net='busy reader'),
@@ -100,7 +100,7 @@ BUGS: tuple[Bug, ...] = (
     # The shell of the server.
     Bug('live events overtake a replay', 'protocol.server.event_log:FanOut.add', 'self._lagging[connection_id] = Lagging(after, seen)', 'self._current[connection_id] = None', design=True),
     Bug('a commit that failed counts as stored', 'server.live_run:LiveRun._stored', 'error is None', 'True', net='bad disk'),
-    Bug('the user is the one that a header names', 'server.access.admission:AccessControl.identify_upgrade', 'return None if token is None else self._identify(token, run_id)', "user = head.header(b'x-user-id'); return Identity(user.decode()) if user else (None if token is None else self._identify(token, run_id))", net='wire', design=True),
+    Bug('the user is the one that a header names', 'server.access.admission:AccessControl.identify_upgrade', 'return None if token is None else self.identify(token, run_id)', "user = head.header(b'x-user-id'); return Identity(user.decode()) if user else (None if token is None else self.identify(token, run_id))", net='wire', design=True),
     # Nothing before its time or after it, and nobody in another's name.
     Bug('the policy is not asked for its wait', 'protocol.policies.reconnect:Reconnector.next_attempt_at', 'max(now, self.not_before) + ns(wait)', 'max(now, self.not_before)'),
     Bug('probes are spread twice as widely', 'protocol.client.connectivity:Probes.schedule', 'config.probe_jitter * (2 * self._random_source.uniform("probe", self._index) - 1)', '2 * config.probe_jitter * (2 * self._random_source.uniform("probe", self._index) - 1)'),

@@ -4,12 +4,12 @@ from hypothesis import strategies as st
 
 from reference.protocol.config import ClientConfig, ServerConfig
 from reference.protocol.policies.reconnect import FullJitter
+from reference.protocol.session_trace import trace_started
 from simulation.checks.checkers import check
 from simulation.scenario.faults import BlockUpgrade, Fault, HalfOpen, Outage, Refuse, Reset, ServerRestart, Stall
 from simulation.scenario.paths import Path
 from simulation.scenario.scenario import ClientPart, Group, Scenario, ServerPart, Workload
 from simulation.trace.trace import Trace
-from simulation.trace.writer import start_trace
 from tests.parity import trio_world
 
 RUN_ID = "01234567-89ab-cdef-0123-456789abcdef"
@@ -72,14 +72,18 @@ def scenarios_for_shells(draw: st.DrawFn) -> Scenario:
 def trace_of(scenario: Scenario) -> Trace:
     """What real shells tell of it."""
     transcript = trio_world.play(scenario, RUN_ID, "epoch-1")
-    trace = start_trace(
-        world="real",
-        seed=scenario.seed,
-        run_id=RUN_ID,
-        client=scenario.client.config,
-        server=scenario.server.config,
-        wait_max_s=2.25,
-        round_trip_max_s=scenario.round_trip_max_s,
+    trace = Trace(
+        [
+            trace_started(
+                world="real",
+                seed=scenario.seed,
+                run_id=RUN_ID,
+                client=scenario.client.config,
+                server=scenario.server.config,
+                wait_max_s=2.25,
+                round_trip_max_s=scenario.round_trip_max_s,
+            )
+        ]
     )
     for record in transcript.records:
         trace.add(record)

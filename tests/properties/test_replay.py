@@ -68,7 +68,7 @@ def test_what_fails_among_the_shells_names_a_scenario_that_the_simulator_replays
 def test_a_scenario_is_printed_too(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["replay", str(SCENARIO)]) == 0
     told = capsys.readouterr().out
-    assert "the line is down" in told
+    assert "the access link is down" in told
     assert "-> server" in told
 
 

@@ -15,7 +15,7 @@ from .machines import EPOCH, EXAMPLES, chat, client_in
 HELD_MAX = 4
 
 
-@given(st.lists(st.lists(st.integers(1, 15), min_size=1, max_size=6), max_size=15))
+@given(st.lists(st.lists(st.integers(1, 15), min_size=1, max_size=6), min_size=4, max_size=15))
 def test_events_are_handed_over_in_order_each_once(batches: list[list[int]]) -> None:
     inbox = Inbox(HELD_MAX)
     inbox.start_at(EPOCH, 0)

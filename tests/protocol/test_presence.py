@@ -108,6 +108,7 @@ def test_a_storm_of_welcomes_does_not_sort_all_names_for_each() -> None:
 
 STEPS = st.lists(
     st.tuples(st.sampled_from(("arrive", "leave", "move", "tell", "welcome")), st.sampled_from(("ann", "bob", "cat"))),
+    min_size=12,
     max_size=40,
 )
 

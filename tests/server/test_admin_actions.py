@@ -9,7 +9,7 @@ from trio.testing import MockClock
 
 from reference.protocol.errors import RemoteError
 from reference.server.access.auth import DevelopmentAuthenticator, Holder
-from reference.server.access.refused_users import REFUSED_USERS_MAX, Refusal, RefusedUsers, RefusingAuthenticator
+from reference.server.access.users import REFUSED_USERS_MAX, Refusal, RefusedUsers, RefusingAuthenticator
 
 from .streets import street
 from .visitors import OTHER_RUN, RUN, House, open_house
@@ -109,6 +109,13 @@ async def test_a_refused_user_is_out_everywhere_until_it_is_over(autojump_clock:
         assert (await act(house, "GET", "/refused-users"))["users"] == []
 
 
+async def test_a_refused_user_is_closed_even_if_there_is_no_room_for_a_session_record(autojump_clock: MockClock) -> None:
+    async with open_house(session_records_max=1) as house, house.guest("alice") as alice, house.guest("mallory") as mallory:
+        assert await act(house, "PUT", "/refused-users?userId=mallory") == {"closed": 1}
+        assert (await mallory.closed())[0] == 4403
+        assert (await alice.publish(1))["type"] == "accepted"
+
+
 async def test_a_refusal_can_be_taken_back_and_does_not_lock_out_an_admin(autojump_clock: MockClock) -> None:
     async with open_house() as house:
         await act(house, "PUT", "/refused-users?userId=root")
@@ -150,7 +157,7 @@ async def test_a_deleted_run_is_gone_for_everyone(autojump_clock: MockClock) -> 
 
 
 async def test_any_process_acts_for_all(postgres_url: str) -> None:
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         async with street(postgres_url) as (one, two):
             await two.server.create_run(OTHER_RUN)
             async with one.guest("ada") as ada, two.guest("bob", OTHER_RUN) as bob, two.guest("carol") as carol:

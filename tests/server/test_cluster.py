@@ -17,8 +17,8 @@ from postgres_server import execute
 from reference.protocol.config import ServerConfig
 from reference.protocol.frames import SUBPROTOCOL
 from reference.server.cluster import request_relay
+from reference.store.base import ProcessAddress
 from reference.store.ownership import SEEN_INTERVAL_S, Ownership
-from reference.store.place import ProcessAddress
 
 from .processes import serving
 from .streets import house_in, street
@@ -94,7 +94,7 @@ async def test_the_place_of_a_run_is_asked_once_and_remembered_until_a_process_r
         return await claim(self, run_id)
 
     monkeypatch.setattr(Ownership, "claim", counted)
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         async with street(postgres_url) as (one, two), house_in(postgres_url) as three:
             async with one.guest("ada") as ada:
                 await ada.publish(1)
@@ -145,7 +145,7 @@ async def test_an_upgrade_without_a_good_token_asks_nothing_of_the_database(
         return count
 
     config = ServerConfig(hello_timeout_s=0.3)
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         async with street(postgres_url, protocol=config) as (one, two), one.guest("ada"):
             monkeypatch.setattr(Ownership, "claim", counted(Ownership.claim))
             monkeypatch.setattr(Ownership, "find", counted(Ownership.find))
@@ -170,7 +170,7 @@ async def test_what_was_sent_with_hello_reaches_the_owner_too(postgres_url: str)
     hello = json.dumps({"type": "hello", "protocol": 1, "clientId": "bob", "token": "dev:bob"})
     publish = text(json.dumps({"type": "publish", "clientSequence": 1, "eventType": "CHAT", "data": {"text": "x" * 60_000}}))
     kinds: list[str | int] = []
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         async with street(postgres_url) as (one, two), one.guest("ada") as ada:
             stream = two.server.connect()
 
@@ -194,7 +194,7 @@ async def test_polls_that_wait_keep_no_publish_from_its_way(postgres_url: str, m
     monkeypatch.setattr(request_relay, "WAITING_MAX", 8)
     monkeypatch.setattr(request_relay, "CONNECTIONS_MAX", 2)
     monkeypatch.setattr(request_relay, "POOL_S_MAX", 2.0)
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         async with street(postgres_url) as (one, two), one.guest("ada") as ada:
             await ada.publish(1)
             answers: list[dict[str, Any]] = []

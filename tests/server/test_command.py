@@ -13,8 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from reference.cli.serve_command import serve_command, within_descriptors
 from reference.protocol.errors import ConfigError
 from reference.server.access.auth import Holder, TokenAuthenticator, secret_key
-from reference.server.settings import ServerSettings
-from reference.server.settings_file import load_settings
+from reference.server.settings import ServerSettings, load_settings
 from simulation.cli import run
 
 SECRET = b"0123456789abcdef0123456789abcdef"

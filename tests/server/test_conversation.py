@@ -7,8 +7,8 @@ import trio
 from trio.testing import MockClock
 
 from reference.protocol.config import ServerConfig
-from reference.server.wire.framing import Read
 from reference.server.wire.request_head import RequestHead
+from reference.server.wire.websocket import Read
 
 from .visitors import ORIGIN_NS, RUN, Message, open_house
 

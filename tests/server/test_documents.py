@@ -10,9 +10,9 @@ from reference.server.http.admin_actions import AdminActions
 from reference.server.http.admin_api import AdminApi
 from reference.server.http.answers import STATUSES
 from reference.server.http.description import operations_in
-from reference.server.http.docs_api import DocsApi
 from reference.server.http.openapi import document
 from reference.server.http.operator_api import OperatorApi
+from reference.server.http.pages import DocsApi
 from reference.server.http.run_api import RunApi
 
 from .visitors import OTHER_RUN, RUN, open_house, request_bytes

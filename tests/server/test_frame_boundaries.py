@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reference.server.cluster.frame_boundaries import FrameBoundaries
-from reference.server.wire.framing import frame_text
+from reference.server.cluster.upgrade_relay import FrameBoundaries
+from reference.server.wire.websocket import frame_text
 
 from .wire.helpers import client_frame, close_frame
 

@@ -89,7 +89,7 @@ async def test_runs_that_one_user_makes(autojump_clock: MockClock) -> None:
         again = "/api/runs/00000009-0000-0000-0000-000000000000"
         status, code, wait_s = await refused(house, "PUT", again)
         assert (status, code) == (429, 4029)
-        assert (await house.ask("PUT", again, token="dev:carol")).status == 201, "another user has an allowance of their own"
+        assert (await house.ask("PUT", again, token="dev:carol")).status == 201, "another user has a rate of their own"
         assert reached(house, Limit.RUN_CREATIONS) == 1
         await trio.sleep(wait_s)
         assert (await house.ask("PUT", again)).status == 200

@@ -1,4 +1,4 @@
-"""The guarantees of the pump: time, and a bug of ours that ends one run only."""
+"""One run in memory: its clock, and a bug of ours that ends one run only."""
 
 from typing import Any
 
@@ -6,6 +6,9 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from reference.protocol.errors import CloseCode, RemoteError
+from reference.protocol.frames import PollRequest
+from reference.protocol.server.connection import Identity
 from reference.protocol.server.run import Run
 from reference.server.clock import ServerClock
 
@@ -42,6 +45,17 @@ async def test_a_fault_while_a_poll_waits_is_answered_with_500(
         monkeypatch.setattr(Run, "handle_timeout", explode)
         answer = await house.ask("GET", f"/api/runs/{RUN}/collaboration/poll?afterSequence=0&waitMs=20000")
         assert (answer.status, answer.problem) == (500, {"code": 1011, "message": "internal error"})
+
+
+async def test_a_run_that_has_ended_asks_a_client_to_retry(autojump_clock: MockClock) -> None:
+    async with open_house() as house:
+        await house.poll()
+        (live,) = house.server._parts.runs.runs
+        live.end()
+        with pytest.raises(RemoteError) as refused:
+            live.request(PollRequest(), Identity("alice"))
+        assert refused.value.code is CloseCode.OVERLOADED
+        await house.poll()
 
 
 async def test_the_clock_follows_trios_and_never_goes_back(autojump_clock: MockClock) -> None:

@@ -16,8 +16,8 @@ from reference.protocol.client.health import quality_of
 from reference.protocol.config import ServerConfig
 from reference.protocol.metrics import LABEL_VALUES, METRICS, Metric
 from reference.protocol.states import Transport
-from reference.server.monitoring.monitor import Monitor
-from reference.server.monitoring.sessions import MonitoredSessions, Traffic, metrics_of
+from reference.server.http.admin_api import metrics_of
+from reference.server.monitoring.monitor import Monitor, MonitoredSessions, Traffic
 
 from .visitors import OTHER_RUN, RUN, House, open_house, request_bytes
 from .wire.helpers import read_answer

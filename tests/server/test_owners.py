@@ -40,7 +40,7 @@ async def until_owner(house: House, other: House) -> None:
 
 
 async def test_an_owner_that_stops_closes_its_clients_and_gives_up_its_runs(postgres_url: str) -> None:
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         async with house_in(postgres_url) as two, house_in(postgres_url) as one:
             await one.server.create_run(RUN)
             async with one.guest("ada") as ada, two.guest("bob") as bob:
@@ -57,7 +57,7 @@ async def test_an_owner_that_stops_closes_its_clients_and_gives_up_its_runs(post
 
 
 async def test_a_process_that_relays_and_stops_sends_its_own_clients_away_only(postgres_url: str) -> None:
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         async with house_in(postgres_url) as one, house_in(postgres_url) as two:
             await one.server.create_run(RUN)
             async with one.guest("ada") as ada:
@@ -72,7 +72,7 @@ async def test_a_process_that_relays_and_stops_sends_its_own_clients_away_only(p
 
 
 async def test_an_idle_run_may_be_served_by_the_next_process_that_gets_a_request(postgres_url: str) -> None:
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         async with street(postgres_url, protocol=ServerConfig(run_idle_s=0.05)) as (one, two):
             async with one.guest("ada") as ada:
                 await ada.publish(1)
@@ -85,7 +85,7 @@ async def test_an_idle_run_may_be_served_by_the_next_process_that_gets_a_request
 
 
 async def test_an_owner_that_is_cut_off_drops_its_runs_at_once(postgres_url: str) -> None:
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         async with street(postgres_url) as (one, two), one.guest("ada") as ada, two.guest("bob") as bob:
             await ada.publish(1)
             assert await on_database(postgres_url, LEASES) == [(2,)]
@@ -98,7 +98,7 @@ async def test_an_owner_that_is_cut_off_drops_its_runs_at_once(postgres_url: str
 
 
 async def test_an_owner_that_has_been_silent_for_too_long_is_given_up(postgres_url: str) -> None:
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         async with street(postgres_url) as (one, two), one.guest("ada") as ada:
             await ada.publish(1)
             ago = "UPDATE collaboration_processes p SET seen_at = now() - interval '1 min' FROM collaboration_owners o"
@@ -110,7 +110,7 @@ async def test_an_owner_that_has_been_silent_for_too_long_is_given_up(postgres_u
 
 
 async def test_two_that_both_believe_to_be_the_owner_do_no_harm(postgres_url: str) -> None:
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         async with street(postgres_url) as (one, two), one.guest("ada") as ada:
             await ada.publish(1)
             await on_database(postgres_url, "DELETE FROM collaboration_owners")
@@ -128,7 +128,7 @@ async def test_two_that_both_believe_to_be_the_owner_do_no_harm(postgres_url: st
 async def test_an_owner_that_cannot_be_reached(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("reference.server.cluster.upgrade_relay.REACH_S_MAX", 0.1)
     monkeypatch.setattr("reference.server.cluster.request_relay.REACH_S_MAX", 0.1)
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         async with house_in(postgres_url) as house:
             await house.server.create_run(RUN)
             other = Ownership(make_url(postgres_url))
@@ -138,6 +138,7 @@ async def test_an_owner_that_cannot_be_reached(postgres_url: str, monkeypatch: p
                 answer = await house.ask("GET", f"{POLL}?afterSequence=0")
                 assert (answer.status, json.loads(answer.body)["code"]) == (503, 4030)
                 assert b"cannot be reached" in answer.body
+                assert answer.headers["access-control-allow-origin"] == "*", "or a page of another origin cannot read it"
                 sent_away = f"/api/admin/websocket/runs/{RUN}/send-away"
                 assert (await house.ask("POST", sent_away, b"{}", token="dev-admin:root")).status == 503
                 body = json.dumps({"clientId": "ada", "messages": [chat(1)]}).encode()
@@ -151,7 +152,7 @@ async def test_an_owner_that_cannot_be_reached(postgres_url: str, monkeypatch: p
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(publish)  # looks for the owner, until we are it
                     await trio.sleep(0.1)
-                    await other.part()
+                    await other.leave()
                 assert published is not None
                 assert published.status == 200
             finally:
@@ -161,7 +162,7 @@ async def test_an_owner_that_cannot_be_reached(postgres_url: str, monkeypatch: p
 async def test_an_owner_that_accepts_connections_and_never_answers(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upgrade_relay, "REACH_S_MAX", 0.1)
     monkeypatch.setattr(upgrade_relay, "ANSWER_S_MAX", 0.1)
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
         port: int = listeners[0].socket.getsockname()[1]
         async with house_in(postgres_url) as house:

@@ -1,4 +1,4 @@
-"""The drain task: neither lane blocks the other, and a slow line is not treated as a dead one."""
+"""Full sockets: control frames and events do not block each other, and a slow network is not taken for a dead one."""
 
 import trio
 from trio.testing import MockClock
@@ -34,14 +34,14 @@ async def test_answers_do_not_keep_events_waiting(autojump_clock: MockClock) -> 
         assert pongs
 
 
-async def test_a_large_snapshot_on_a_slow_line_arrives(autojump_clock: MockClock) -> None:
+async def test_a_large_snapshot_on_a_slow_network_arrives(autojump_clock: MockClock) -> None:
     config = ServerConfig(slow_reader_timeout_s=5, silence_max_s=3600, snapshot_interval_events=10, events_kept_max=1000)
     async with open_house(protocol=config) as house, house.guest("alice") as alice:
         for number in range(1, 31):
             await alice.publish(number, eventType="GRAFT", data={"position": f"p{number}", "x": "x" * 20_000})
         stream = house.server.connect(capacity_bytes=4096)
-        slow_line = _Slow(stream)
-        async with visitor_on(slow_line) as slow:
+        slow_network = _Slow(stream)
+        async with visitor_on(slow_network) as slow:
             await slow.hello("slow")
             snapshot = await slow.hear("snapshot")
             assert len(snapshot["state"]["grafts"]) == 30
@@ -49,7 +49,7 @@ async def test_a_large_snapshot_on_a_slow_line_arrives(autojump_clock: MockClock
 
 
 class _Slow(trio.abc.Stream):
-    """A line on which 4096 bytes take half a second."""
+    """A network on which 4096 bytes take half a second."""
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         self._stream = stream

@@ -12,11 +12,11 @@ from reference.server.settings import ServerSettings, split_address
 from .streets import house_in, street
 from .test_http import POLL, PUBLISH, REPLAY, chat
 from .visitors import RUN, House, request_bytes
-from .wire.helpers import read_answer
+from .wire.helpers import Answer, read_answer
 
 
 async def test_events_and_presence_cross_in_both_directions(postgres_url: str) -> None:
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         async with street(postgres_url) as (one, two), one.guest("ada") as ada, two.guest("bob") as bob:
             assert (await ada.publish(1, "from one"))["sequenceNumber"] == 1
             assert (await bob.publish(1, "from two"))["sequenceNumber"] == 2
@@ -27,7 +27,7 @@ async def test_events_and_presence_cross_in_both_directions(postgres_url: str) -
 
 
 async def test_requests_cross_too(postgres_url: str) -> None:
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         async with street(postgres_url) as (one, two), one.guest("ada") as ada:
             body = json.dumps({"clientId": "carol", "messages": [chat(1, "over HTTP"), chat(2)]}).encode()
             answer = await two.ask("POST", PUBLISH, body, token="dev:carol")
@@ -42,7 +42,7 @@ async def test_requests_cross_too(postgres_url: str) -> None:
 
 @pytest.mark.slow
 async def test_a_long_poll_waits_at_the_owner_and_is_forgotten_when_its_client_goes(postgres_url: str) -> None:
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         async with street(postgres_url) as (one, two), one.guest("ada") as ada:
             answers: list[dict[str, object]] = []
 
@@ -61,13 +61,33 @@ async def test_a_long_poll_waits_at_the_owner_and_is_forgotten_when_its_client_g
             assert [event["sequenceNumber"] for event in answers[0]["events"]] == [1]
 
 
+async def test_a_process_that_stops_does_not_wait_for_polls_at_others(postgres_url: str) -> None:
+    with trio.fail_after(60):
+        async with house_in(postgres_url) as one:
+            await one.server.create_run(RUN)
+            async with one.guest("ada"), house_in(postgres_url, stop_timeout_s=30.0) as two, trio.open_nursery() as nursery:
+                answers: list[Answer] = []
+
+                async def poll() -> None:
+                    path = f"{POLL}?afterSequence=0&waitMs=25000"
+                    answers.append(await two.ask("GET", path, token="dev:carol"))
+
+                nursery.start_soon(poll)
+                await until_connections(one, 2)
+                began_at = trio.current_time()
+                await two.server.stop()
+                assert trio.current_time() - began_at < 10
+        assert [(answer.status, answer.problem["code"]) for answer in answers] == [(503, 4001)]
+        assert "retry-after" in answers[0].headers
+
+
 async def until_connections(house: House, count: int) -> None:
-    while house.server.statistics().connections != count:  # noqa: ASYNC110 - nobody tells of it
+    while house.server.statistics().connections != count:  # noqa: ASYNC110 - nothing reports it
         await trio.sleep(0.01)
 
 
 async def test_one_connection_may_ask_for_what_is_here_and_what_is_there(postgres_url: str) -> None:
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         async with street(postgres_url) as (one, two), one.guest("ada"):
             stream = two.server.connect()
             for path, status in ((f"{POLL}?afterSequence=0", 200), ("/healthz", 200), (f"{REPLAY}?limit=x", 400)):
@@ -76,7 +96,7 @@ async def test_one_connection_may_ask_for_what_is_here_and_what_is_there(postgre
 
 
 async def test_what_the_first_process_can_refuse_never_reaches_the_second(postgres_url: str) -> None:
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         async with street(postgres_url) as (one, two), one.guest("ada"):
             before = one.server.statistics().connections
             assert (await two.ask("GET", f"{POLL}?afterSequence=0", token=None)).status == 401
@@ -87,7 +107,7 @@ async def test_what_the_first_process_can_refuse_never_reaches_the_second(postgr
 
 
 async def test_the_owner_judges_the_token_in_hello(postgres_url: str) -> None:
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         async with street(postgres_url) as (one, two), one.guest("ada"), two.visit() as visitor:
             await visitor.say("hello", protocol=1, clientId="x", token="garbage")
             assert (await visitor.closed())[0] == 4401
@@ -95,7 +115,7 @@ async def test_the_owner_judges_the_token_in_hello(postgres_url: str) -> None:
 
 async def test_a_relayed_session_is_one_session(postgres_url: str) -> None:
     """Dedupe, takeover and a resume do not care over which process a client comes."""
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         async with street(postgres_url) as (one, two), one.guest("ada") as first:
             await first.publish(1, "x")
             session = first.heard[0]["sessionId"]
@@ -111,7 +131,7 @@ async def test_a_relayed_session_is_one_session(postgres_url: str) -> None:
 
 @pytest.mark.parametrize("secret", ["", "guessed"])
 async def test_a_secret_that_is_not_ours_opens_nothing(postgres_url: str, secret: str) -> None:
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         async with house_in(postgres_url) as house:
             await house.server.create_run(RUN)
             header = f"X-Steadywire-Relayed: {secret}\r\n"
@@ -121,7 +141,7 @@ async def test_a_secret_that_is_not_ours_opens_nothing(postgres_url: str, secret
 
 @pytest.mark.slow
 async def test_a_run_that_was_not_created_has_no_owner(postgres_url: str) -> None:
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         async with house_in(postgres_url) as one, house_in(postgres_url) as two:
             for house in (one, two, one):
                 assert (await house.ask("GET", f"{POLL}?afterSequence=0")).status == 404
@@ -135,7 +155,7 @@ async def test_a_run_that_was_not_created_has_no_owner(postgres_url: str) -> Non
 @pytest.mark.slow
 async def test_a_relayed_answer_is_as_long_as_it_is(postgres_url: str) -> None:
     """Many pieces, and a reader that keeps its connection for the next."""
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         async with street(postgres_url) as (one, two), one.guest("ada") as ada:
             for number in range(1, 61):
                 await ada.publish(number, "x" * 8000)

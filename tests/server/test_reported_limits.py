@@ -23,7 +23,6 @@ from reference.server.settings import ServerSettings
 from reference.server.wire.limits import DoorLimits
 from reference.store import MemoryStore, StoreError
 from tests.docs import document
-from tests.docs.test_operations_doc import under
 
 from .test_limits import POLL, PUBLISH, a_house, reached
 from .visitors import OTHER_RUN, RUN, House, Visitor
@@ -49,7 +48,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Case:
-    """`limit` is reached by `reach`, once, when the server has these settings and tells `value`."""
+    """`limit` is reached by `reach`, once, when the server has these settings and reports `value`."""
 
     limit: Limit
     value: float
@@ -244,7 +243,9 @@ async def test_a_limit_is_reported_and_a_peer_that_reaches_it_gets_the_reason(na
         assert bob.heard[0]["limits"][name] == case.value
         assert await case.reach(house, bob) == case.outcome
         assert reached(house, case.limit) == 1
-    (row,) = [row for row in document.table(under("Limits")) if row[0] == case.limit.value]
+    (row,) = [
+        row for row in document.table(document.under("Limits", document.page("operations.md"))) if row[0] == case.limit.value
+    ]
     assert row[3] == name
     assert {str(case.outcome.code), str(case.outcome.status or case.outcome.code)} <= set(
         row[4].replace(",", "").replace(";", "").split()

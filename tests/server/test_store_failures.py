@@ -22,12 +22,12 @@ from .visitors import OTHER_RUN, RUN, Visitor, open_house, visitor_on
 
 
 class MoodyStore(MemoryStore):
-    """A store whose disk can be full, or too slow to tell whether it wrote."""
+    """A store whose disk can be full, or too slow to confirm what it wrote."""
 
     def __init__(self) -> None:
         super().__init__()
         self.is_full = False
-        self.stores_but_does_not_tell = False
+        self.stores_but_does_not_confirm = False
         self.loads = 0
         self.load_s = 0.0
         self.may_append = trio.Event()
@@ -38,7 +38,7 @@ class MoodyStore(MemoryStore):
         if self.is_full:
             return [StoreUnavailable("the disk is full; make room") for _ in batches]
         outcomes = await super().append(batches)
-        if self.stores_but_does_not_tell:
+        if self.stores_but_does_not_confirm:
             return [StoreUnavailable("no answer; it may be stored") for _ in batches]
         return outcomes
 
@@ -81,10 +81,10 @@ async def test_what_was_stored_without_an_answer_is_not_stored_twice(autojump_cl
     store = MoodyStore()
     async with open_house(store=store) as house:
         async with house.guest("alice") as alice:
-            store.stores_but_does_not_tell = True
+            store.stores_but_does_not_confirm = True
             await alice.say("publish", clientSequence=1, eventType="CHAT", data={})
             assert (await alice.closed())[0] == 4030
-            store.stores_but_does_not_tell = False
+            store.stores_but_does_not_confirm = False
         async with house.guest("alice", generation=2) as alice:
             assert alice.heard[0]["lastClientSequence"] == 1
             answer = await alice.publish(1)

@@ -27,7 +27,7 @@ Message = dict[str, Any]
 
 @dataclass
 class Visitor:
-    """A client that does only what a test tells it. Frames that it was not asked about are kept in `heard`."""
+    """A client that does only what a test asks. All frames that it has received are in `heard`."""
 
     socket: trio_websocket.WebSocketConnection
     heard: list[Message] = field(default_factory=list)

@@ -40,14 +40,14 @@ OTHERS = (
 )
 
 
-def everything(other: Path, seed: int, *, is_told: bool) -> Scenario:
-    """Two minutes. `is_told`: whether systems tell of what happens, in all their ways; else they do not."""
+def everything(other: Path, seed: int, *, is_notified: bool) -> Scenario:
+    """Two minutes. `is_notified`: whether systems tell of what happens, in all their ways; else they do not."""
     again_and_again: dict[str, tuple[Fault, float]] = {
-        "moves": (NetworkChange(at_s=1.0, duration_s=0.5, is_told=is_told, path=other), 13.0),
-        "sleeps": (Suspend(at_s=3.0, duration_s=6.0, clock="counts" if is_told else "stops"), 17.0),
+        "moves": (NetworkChange(at_s=1.0, duration_s=0.5, is_notified=is_notified, path=other), 13.0),
+        "sleeps": (Suspend(at_s=3.0, duration_s=6.0, clock="counts" if is_notified else "stops"), 17.0),
         "tabs": (BackgroundTab(at_s=3.0, duration_s=6.0, timers_every_s=2.0), 19.0),
-        "dns": (DnsFailure(at_s=3.0, duration_s=4.0, how="error" if is_told else "timeout"), 23.0),
-        "failovers": (Failover(at_s=3.0, duration_s=4.0, old_address="refuses" if is_told else "silent"), 31.0),
+        "dns": (DnsFailure(at_s=3.0, duration_s=4.0, how="error" if is_notified else "timeout"), 23.0),
+        "failovers": (Failover(at_s=3.0, duration_s=4.0, old_address="refuses" if is_notified else "silent"), 31.0),
         "resets": (Reset(at_s=3.0), 11.0),
         "kills": (ServerRestart(at_s=3.0, duration_s=1.0), 41.0),
     }
@@ -63,11 +63,11 @@ def everything(other: Path, seed: int, *, is_told: bool) -> Scenario:
             balancer=PortPool(ports=40, time_wait_s=3.0, when_exhausted="reset"),
             capacity=Capacity(
                 syn_backlog_max=3,
-                syn_cookies=is_told,
+                syn_cookies=is_notified,
                 handshake_cost=Constant(value=0.01),
                 resumption_cost=Constant(value=0.001),
             ),
-            keeps_ticket_keys=is_told,
+            keeps_ticket_keys=is_notified,
         ),
         drawn_faults=tuple(
             DrawnFaults(
@@ -83,9 +83,9 @@ def everything(other: Path, seed: int, *, is_told: bool) -> Scenario:
 
 @pytest.mark.slow
 @pytest.mark.parallel
-@pytest.mark.parametrize(("other", "is_told"), list(product(range(len(OTHERS)), (True, False))))
-def test_every_guarantee_holds_and_runs_repeat(other: int, is_told: bool) -> None:
-    scenario = everything(OTHERS[other], other, is_told=is_told)
+@pytest.mark.parametrize(("other", "is_notified"), list(product(range(len(OTHERS)), (True, False))))
+def test_every_guarantee_holds_and_runs_repeat(other: int, is_notified: bool) -> None:
+    scenario = everything(OTHERS[other], other, is_notified=is_notified)
     result, again = run(scenario), run(scenario)
     assert result.is_ok, [str(verdict) for verdict in result.verdicts.values() if verdict.violated]
     assert (result.counts.lost, result.counts.unsettled) == (0, 0)

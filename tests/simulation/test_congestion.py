@@ -11,8 +11,8 @@ from simulation.network.delay import directions_of
 from simulation.network.simulated_pipe import SimulatedPipe
 from simulation.random import RandomStreams
 from simulation.scenario.paths import BernoulliLoss, Path, Tcp
-from tests.simulation.lanes import Owner, at, lane_of
-from tests.simulation.test_transit import LosesOnly
+from tests.simulation.pipes import Owner, at, pipe_of
+from tests.simulation.test_delay import LosesOnly
 
 LATENCY_S = 0.05
 MSS = 1460
@@ -21,11 +21,11 @@ MSS = 1460
 def arrives_s(sizes: list[tuple[float, int]], **fields: object) -> list[float]:
     """When things arrive that are sent at these times, of these sizes."""
     tcp = Tcp(congestion="linux", **{key: fields.pop(key) for key in ("receive_window_bytes",) if key in fields})
-    clock, lane, seen = lane_of(Path(latency_s=LATENCY_S, tcp=tcp, **fields))
+    clock, lane, seen = pipe_of(Path(latency_s=LATENCY_S, tcp=tcp, **fields))
     for sent_s, size in sizes:
         at(clock, sent_s, lambda size=size: lane.push(lambda _: seen.append(clock.now / NS_PER_S), None, size))
     clock.run(ns(1000))
-    assert (lane.bytes_held, len(lane)) == (0, 0)
+    assert (lane.half.bytes_held, len(lane)) == (0, 0)
     return seen
 
 
@@ -48,7 +48,7 @@ def test_many_messages_cost_the_flights_of_one(part: int) -> None:
 
 
 def test_without_congestion_it_costs_none() -> None:
-    clock, lane, seen = lane_of(Path(latency_s=LATENCY_S))
+    clock, lane, seen = pipe_of(Path(latency_s=LATENCY_S))
     lane.push(lambda _: seen.append(clock.now), None, 1_000_000)
     clock.run()
     assert seen == [ns(LATENCY_S)]
@@ -75,7 +75,7 @@ def test_a_bottleneck_is_full_when_the_window_has_grown() -> None:
 
 
 def test_a_loss_that_is_repaired_by_a_later_packet_costs_three_tenths_of_the_window() -> None:
-    clock, lane, seen = lane_of(Path(latency_s=LATENCY_S, tcp=Tcp(congestion="linux"), loss=BernoulliLoss(probability=0.1)))
+    clock, lane, seen = pipe_of(Path(latency_s=LATENCY_S, tcp=Tcp(congestion="linux"), loss=BernoulliLoss(probability=0.1)))
     lane.half._delay.repair.losses = LosesOnly(3)
     lane.half._delay.repair.estimate.measured(ns(0.1))
     lane.push(lambda _: seen.append(clock.now / NS_PER_S), None, 10 * MSS)
@@ -115,7 +115,7 @@ def test_after_idle_it_is_halved_for_each_timeout() -> None:
 def test_an_outage_without_anything_in_flight_is_no_timeout() -> None:
     """A connection that had nothing to send keeps its initial window: seven flights for 1 MB, as without the outage."""
     for outage in (False, True):
-        clock, lane, seen = lane_of(Path(latency_s=0.1, tcp=Tcp(congestion="linux")))
+        clock, lane, seen = pipe_of(Path(latency_s=0.1, tcp=Tcp(congestion="linux")))
         if outage:
             at(clock, 0.0, lane.hold)
             at(clock, 5.0, lane.release)

@@ -118,7 +118,7 @@ def test_messages_wake_a_tab_as_ever() -> None:
 @pytest.mark.parametrize("gap_s", [0.0, 3.0])
 def test_a_phone_gets_a_notification_and_connects_at_once(gap_s: float) -> None:
     """It is notified at 100 s and reconnects; a SYN during the gap is sent again after 1, 2, 3 s (Linux 6.5)."""
-    scenario = pinging(NetworkChange(at_s=100.0, duration_s=gap_s, is_told=True))
+    scenario = pinging(NetworkChange(at_s=100.0, duration_s=gap_s, is_notified=True))
     scenario = scenario.replace({"client.policy": Fixed(seconds=0.0)})
     assert lost_s(scenario) == [100.0]
     assert back_s(scenario) == [pytest.approx(100.0 + gap_s + CONNECTED_S)]
@@ -132,14 +132,14 @@ def test_a_laptop_gets_no_notification_and_notices_by_its_ping() -> None:
 
 
 def test_the_server_gets_no_notification_either() -> None:
-    scenario = pinging(NetworkChange(at_s=100.0, is_told=True)).replace({"server.config.silence_max_s": 50.0})
+    scenario = pinging(NetworkChange(at_s=100.0, is_notified=True)).replace({"server.config.silence_max_s": 50.0})
     result = run(scenario)
     assert len({record.connection_id for record in result.trace_index.sessions}) == 2
     assert result.is_ok
 
 
 def test_the_new_network_is_another_path() -> None:
-    scenario = pinging(NetworkChange(at_s=100.0, is_told=True, path=Path(latency_s=0.2)))
+    scenario = pinging(NetworkChange(at_s=100.0, is_notified=True, path=Path(latency_s=0.2)))
     scenario = scenario.replace({"client.policy": Fixed(seconds=0.0)})
     assert back_s(scenario) == [pytest.approx(100.0 + 6 * 0.2)]
     assert scenario.round_trip_max_s == pytest.approx(0.4)
@@ -147,7 +147,7 @@ def test_the_new_network_is_another_path() -> None:
 
 def test_what_a_client_sends_takes_its_time_on_the_new_path() -> None:
     """2000 bytes at 1000 bytes a second, after a path on which no size matters."""
-    scenario = pinging(NetworkChange(at_s=100.0, is_told=True, path=Path(up_bandwidth_bytes_per_s=1000.0)))
+    scenario = pinging(NetworkChange(at_s=100.0, is_notified=True, path=Path(up_bandwidth_bytes_per_s=1000.0)))
     scenario = scenario.replace({"workload.graft_per_s": 0.05, "workload.size_bytes": Constant(value=2000.0)})
     scenario = scenario.replace({"client.policy": Fixed(seconds=0.0)})
     client = run(scenario).trace_index.clients["c-0"]
@@ -170,6 +170,7 @@ def test_a_change_of_some_counts_for_them() -> None:
     [
         ({"kind": "background_tab", "at_s": 1, "duration_s": 1, "timers_every_s": 0}, "timers_every_s"),
         ({"kind": "suspend", "at_s": 1, "duration_s": 1, "clock": "slow"}, "slow"),
+        ({"kind": "network_change", "at_s": 1, "is_told": True}, r"faults\[0\]\.is_told is called is_notified now"),
         ({"kind": "network_change", "at_s": 1, "clients": ["x-9"]}, r"faults\[0\]\.clients names 'x-9'"),
     ],
 )

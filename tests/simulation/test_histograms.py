@@ -49,13 +49,6 @@ def test_its_size_does_not_grow_with_the_number_of_values() -> None:
     assert histogram.quantile(1.0) == pytest.approx(MOST, rel=0.01)
 
 
-def test_a_share_above_a_limit() -> None:
-    histogram = LogHistogram.of([0.1] * 9 + [0.6])
-    assert histogram.share_above(0.5) == 0.1
-    assert histogram.share_above(0.0) == 1.0
-    assert LogHistogram().share_above(1.0) is None
-
-
 def test_no_values_have_no_quantile_and_invalid_values_are_refused() -> None:
     assert LogHistogram().quantile(0.5) is None
     assert LogHistogram().mean is None

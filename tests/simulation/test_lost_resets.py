@@ -17,7 +17,7 @@ from simulation.scenario.population import FlashCrowd
 from simulation.scenario.scenario import ClientPart, Group, Scenario
 from simulation.trace.trace import ConnectionLost, StateTurned
 from simulation.world import run
-from tests.simulation.lanes import Owner, at
+from tests.simulation.pipes import Owner, at
 from tests.simulation.worlds import QUIET, calm
 
 LATENCY_S = 0.08
@@ -114,7 +114,7 @@ def test_a_reset_on_a_pipe_is_sent_once_and_takes_with_it_what_was_to_be_sent_ag
     clock.run()
     assert seen == ["arrives", "again"]
     assert owner.resets_lost_at == [1.2]
-    assert lane.bytes_held == 0
+    assert lane.half.bytes_held == 0
 
 
 @settings(max_examples=15, deadline=None)

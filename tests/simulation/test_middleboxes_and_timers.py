@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from reference.protocol.config import ClientConfig
+from reference.protocol.config import ClientConfig, ServerConfig
 from reference.protocol.errors import ConfigError
 from reference.protocol.timers import NS_PER_S, ns
 from simulation.clock import TimerLateness
@@ -15,7 +15,7 @@ from simulation.scenario.scenario import ClientPart, Scenario, ServerPart
 from simulation.scenario.still_world import NEVER_S, PATIENT_CLIENT, still_world
 from simulation.trace.trace import ConnectionLost, PathTroubled
 from simulation.world import run
-from tests.simulation.lanes import at, lane_of
+from tests.simulation.pipes import at, pipe_of
 
 
 def pinging(ping_s: float, box: Middlebox, *, latency_s: float = 0.05, tcp: Tcp | None = None, **client: float) -> Scenario:
@@ -65,6 +65,15 @@ def test_what_an_outage_keeps_from_the_box_does_not_count_there() -> None:
     assert 115.0 < found[0] < 121.0
 
 
+@pytest.mark.parametrize("congestion", ["none", "linux"])
+def test_what_the_server_sends_in_an_outage_passes_a_box_beside_it(congestion: str) -> None:
+    """Its heartbeats keep the connection there, although they are lost on the link."""
+    scenario = pinging(5.0, Middlebox(idle_timeout_s=20.0), tcp=Tcp(congestion=congestion))  # type: ignore[arg-type]
+    scenario = scenario.replace(faults=(Outage(at_s=100.0, duration_s=40.0),), horizon_s=200.0)
+    config = {"client.config.ping_timeout_s": NEVER_S, "server.config.heartbeat_interval_s": 5.0}
+    assert kills(scenario.replace(config)) == []
+
+
 def test_keepalives_pass_the_box_and_keep_the_connection() -> None:
     box = Middlebox(idle_timeout_s=60.0)
     assert kills(pinging(1000.0, box))
@@ -101,10 +110,17 @@ def test_the_user_timeout_is_in_place_of_the_retries() -> None:
 
 
 def test_timers_go_off_at_ticks_and_within_their_slack() -> None:
-    late = TimerLateness(ns(0.01), ns(0.004), RandomStreams(1).of("x"))
-    times = [late.of(ns(1.0) + step) for step in range(1, 20_000_000, 99_991)]
-    assert all((time % ns(0.01)) < ns(0.004) and time >= ns(1.0) for time in times)
-    assert len({time % ns(0.01) for time in times}) > 100
+    """One tick each 10 ms; two clients have not the same ones, or a storm would come in bursts."""
+    phases = []
+    for name in ("x", "y"):
+        exact, late = (TimerLateness(ns(0.01), ns(slack_s), RandomStreams(1).of(name)) for slack_s in (0.0, 0.004))
+        asked = [ns(1.0) + step for step in range(1, 20_000_000, 99_991)]
+        (phase,) = {exact.of(at) % ns(0.01) for at in asked}
+        phases.append(phase)
+        waits = [(exact.of(at) - at, late.of(at) - exact.of(at)) for at in asked]
+        assert all(0 <= wait < ns(0.01) and 0 <= slack < ns(0.004) for wait, slack in waits)
+        assert len({slack for _, slack in waits}) > 100
+    assert phases[0] != phases[1]
 
 
 def test_late_timers_break_no_guarantee() -> None:
@@ -120,13 +136,29 @@ def test_late_timers_break_no_guarantee() -> None:
     assert run(scenario).is_ok
 
 
+def test_bounds_allow_for_late_timers() -> None:
+    """A system whose timers go off once a minute needs several minutes to recover, and no guarantee is lost by that."""
+    scenario = Scenario(
+        name="slow",
+        groups=still_world("x", 3).groups,
+        client=ClientPart(timer_granularity_s=60.0),
+        server=ServerPart(config=ServerConfig(silence_max_s=600.0)),
+        faults=(HalfOpen(at_s=10.0),),
+        horizon_s=20.0,
+    )
+    plain = scenario.replace(client=ClientPart())
+    assert scenario.recovery_bound_s == plain.recovery_bound_s + 8 * 60.0
+    result = run(scenario)
+    assert (result.verdicts["G6"].status, result.verdicts["G13"].violations) == ("held", ())
+
+
 def test_each_direction_has_its_own_recordings() -> None:
     path = Path(recorded_latency=((0.0, 0.3),), up_recorded_latency=((0.0, 0.1),), deliveries_ms=(10,), up_deliveries_ms=(1, 2))
-    clock, lane, seen = lane_of(path)
+    clock, lane, seen = pipe_of(path)
     at(clock, 0.0, lambda: lane.push(lambda _: seen.append(clock.now), None, 100))
     clock.run(ns(10))
     assert seen == [ns(0.31)]
-    clock, lane, seen = lane_of(path, is_up=True)
+    clock, lane, seen = pipe_of(path, is_up=True)
     at(clock, 0.0, lambda: lane.push(lambda _: seen.append(clock.now), None, 100))
     clock.run(ns(10))
     assert seen == [ns(0.101)]

@@ -10,7 +10,7 @@ from simulation.clock import Clock
 from simulation.network.access_link import AccessLink
 from simulation.network.names import Resolver, Zone
 from simulation.random import RandomStreams
-from simulation.scenario.distributions import Constant
+from simulation.scenario.distributions import Constant, Uniform
 from simulation.scenario.faults import DnsFailure, Failover, NetworkChange, Outage, Reset
 from simulation.scenario.paths import Dns, Path
 from simulation.scenario.scenario import ClientPart, Group, Scenario
@@ -144,7 +144,7 @@ def test_a_floating_address_works_at_once() -> None:
 def test_a_failure_outlasts_a_change_of_the_network() -> None:
     """And ends on a network that it did not begin on, whether that has names or not."""
     for path in (Path(latency_s=LATENCY_S, dns=UNCACHED), Path(latency_s=LATENCY_S)):
-        change = NetworkChange(at_s=20.0, is_told=True, path=path)
+        change = NetworkChange(at_s=20.0, is_notified=True, path=path)
         scenario = dialling(UNCACHED, DnsFailure(at_s=10.0, duration_s=30.0, how="error"), change)
         back_s = carried_s(scenario)[1]
         assert (40.0 < back_s < 41.0) if path.dns else back_s == pytest.approx(20.1 + CONNECTED_S)
@@ -157,3 +157,12 @@ def test_bad_input() -> None:
         Failover(at_s=1.0, duration_s=1.0, clients=("c-0",))
     with pytest.raises(ConfigError, match="tries"):
         Scenario(name="x", groups=(Group(name="c"),)).replace({"groups.c.path.dns": {"tries": 0}})
+
+
+def test_another_network_has_other_lookups() -> None:
+    """Its resolver is another one: neither the time of its answers nor the phase of its cache is that of the first."""
+    dns = Dns(lookup=Uniform(high=2.0), ttl_s=0.0)
+    first_s, second_s = carried_s(
+        dialling(dns, NetworkChange(at_s=20.0, is_notified=True, path=Path(latency_s=LATENCY_S, dns=dns)))
+    )
+    assert abs((second_s - 20.1) - first_s) > 0.001

@@ -29,8 +29,8 @@ from simulation.trace.trace import (
     Trace,
 )
 from simulation.world import World, run
-from tests.simulation.lanes import Owner, at, lane_of
-from tests.simulation.worlds import QUIET, calm
+from tests.simulation.pipes import Owner, at, pipe_of
+from tests.simulation.worlds import QUIET, calm, times
 
 LATENCY_S = 0.1
 PATH = Path(latency_s=LATENCY_S)
@@ -43,15 +43,6 @@ def quiet(*faults: Fault, clients: int = 1, config: ClientConfig | None = None, 
 
 
 BUSY = Workload(graft_per_s=3, prune_per_s=0, flag_per_s=0, chat_per_s=0, cursor_per_s=0)
-
-
-def times(trace: Trace, kind: type, **fields: object) -> list[float]:
-    """When records of this kind with these fields happened, in seconds."""
-    return [
-        record.at / NS_PER_S
-        for record in trace
-        if isinstance(record, kind) and all(getattr(record, name) == value for name, value in fields.items())
-    ]
 
 
 def turned(trace: Trace, state: ClientState) -> list[float]:
@@ -199,16 +190,16 @@ def test_a_thin_line_delivers_late_and_in_order() -> None:
 
 
 def test_a_bottleneck_queues() -> None:
-    clock, lane, seen = lane_of(Path(latency_s=1.0, bandwidth_bytes_per_s=100.0))
+    clock, lane, seen = pipe_of(Path(latency_s=1.0, bandwidth_bytes_per_s=100.0))
     for name in ("a", "b"):
         lane.push(lambda name: seen.append((clock.now / NS_PER_S, name)), name, 50)
     clock.run(ns(10))
     assert seen == [(1.5, "a"), (2.0, "b")]
-    assert lane.bytes_held == 0
+    assert lane.half.bytes_held == 0
 
 
 def test_jitter_never_reorders() -> None:
-    clock, lane, seen = lane_of(Path(latency_s=0.1, jitter_s=1.0))
+    clock, lane, seen = pipe_of(Path(latency_s=0.1, jitter_s=1.0))
     names = [f"{number}" for number in range(50)]
     for number, name in enumerate(names):
         at(clock, number / 100, lambda name=name: lane.push(lambda name: seen.append((clock.now, name)), name))
@@ -218,7 +209,7 @@ def test_jitter_never_reorders() -> None:
 
 
 def test_what_is_held_is_sent_again_and_needs_its_full_time() -> None:
-    clock, lane, seen = lane_of(Path(latency_s=1.0))
+    clock, lane, seen = pipe_of(Path(latency_s=1.0))
     lane.push(lambda name: seen.append((clock.now / NS_PER_S, name)), "a")
     at(clock, 0.5, lane.hold)
     at(clock, 0.7, lane.hold)
@@ -229,7 +220,7 @@ def test_what_is_held_is_sent_again_and_needs_its_full_time() -> None:
 
 
 def test_what_has_arrived_at_that_instant_is_not_held() -> None:
-    clock, lane, seen = lane_of(Path(latency_s=1.0))
+    clock, lane, seen = pipe_of(Path(latency_s=1.0))
     lane.push(lambda name: seen.append((clock.now / NS_PER_S, name)), "a")
     lane.push(lambda name: seen.append((clock.now / NS_PER_S, name)), "b")
     at(clock, 1.0, lane.hold)
@@ -238,7 +229,7 @@ def test_what_has_arrived_at_that_instant_is_not_held() -> None:
 
 
 def test_a_closed_lane_delivers_nothing() -> None:
-    clock, lane, seen = lane_of(Path(latency_s=1.0))
+    clock, lane, seen = pipe_of(Path(latency_s=1.0))
     lane.push(seen.append, "a")
     at(clock, 0.5, lane.close)
     at(clock, 0.6, lambda: lane.push(seen.append, "b"))

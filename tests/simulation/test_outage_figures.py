@@ -7,6 +7,7 @@ import pyarrow.parquet
 import pytest
 
 from reference.protocol.records import RunState
+from reference.protocol.session_trace import trace_started
 from reference.protocol.states import ClientState
 from reference.protocol.timers import NS_PER_S
 from simulation.results.frames import Frames
@@ -14,7 +15,6 @@ from simulation.results.outage_figures import busiest_second, fallback_share, gr
 from simulation.scenario.faults import Outage
 from simulation.trace.index import index_of
 from simulation.trace.trace import ClientStarted, FaultHappened, FaultOver, LogStored, Record, StateTurned, Trace
-from simulation.trace.writer import start_trace
 from tests.simulation.worlds import everything_result
 
 LIVE, WAITING, POLLING = ClientState.LIVE, ClientState.WAITING, ClientState.POLLING
@@ -27,14 +27,18 @@ def turned(client: str, at_s: float, state: ClientState) -> StateTurned:
 def outage(back_at_s: list[float | None]) -> Trace:
     """An outage from 10 s to 20 s; each client is carried from 1 s on, cut at 10 s, and back at its time."""
     result = everything_result()
-    trace = start_trace(
-        world="real",
-        seed=1,
-        run_id="r",
-        client=result.scenario.client.config,
-        server=result.scenario.server.config,
-        wait_max_s=30,
-        round_trip_max_s=1,
+    trace = Trace(
+        [
+            trace_started(
+                world="real",
+                seed=1,
+                run_id="r",
+                client=result.scenario.client.config,
+                server=result.scenario.server.config,
+                wait_max_s=30,
+                round_trip_max_s=1,
+            )
+        ]
     )
     fault = Outage(at_s=10, duration_s=10)
     records: list[Record] = [FaultHappened(at=10 * NS_PER_S, fault=fault), FaultOver(at=20 * NS_PER_S, fault=fault)]

@@ -7,7 +7,7 @@ import pytest
 import traitlets
 
 from reference.protocol.errors import ConfigError
-from simulation.results.player import LANES_MAX, Player, picture_of
+from simulation.results.player import CLIENTS_MAX, Player, picture_of
 from simulation.scenario import library
 from simulation.scenario.faults import Outage, Reset, ServerRestart
 from simulation.scenario.paths import Path
@@ -35,18 +35,18 @@ def result() -> object:
 
 def test_the_picture_is_that_of_the_trace(result: object) -> None:
     picture = picture_of(result.trace)  # type: ignore[attr-defined]
-    assert [lane.name for lane in picture.lanes] == ["walker-0", "walker-1", "walker-2"]
-    assert picture.lanes[0].faults == []
-    assert picture.lanes[1].faults == [(5, 9, "outage")]
+    assert [client.name for client in picture.clients] == ["walker-0", "walker-1", "walker-2"]
+    assert picture.clients[0].faults == []
+    assert picture.clients[1].faults == [(5, 9, "outage")]
     assert picture.everybody == [(25, 25, "reset")]
     assert [(round(start), round(end)) for start, end, _ in picture.down] == [(15, 17)]
-    for lane in picture.lanes:
-        words = [word for _, word in lane.states]
+    for client in picture.clients:
+        words = [word for _, word in client.states]
         assert words[:2] == ["down", "live"]
         assert words.count("down") >= 3, "lost with the server, and with the reset"
         assert all(first != second for first, second in itertools.pairwise(words))
-        assert lane.queue[-1][1] == 0
-    assert max(length for _, length in picture.lanes[1].queue) > 1, "its publishes waited for the outage to end"
+        assert client.queue[-1][1] == 0
+    assert max(length for _, length in picture.clients[1].queue) > 1, "its publishes waited for the outage to end"
     assert picture.note == ""
 
 
@@ -57,7 +57,7 @@ def test_every_message_has_its_way(result: object) -> None:
     for message in picture.messages:
         assert message.accepted_s is not None
         assert message.failed_s is None
-        assert sorted(lane for lane, _ in message.delivered) == [0, 1, 2]
+        assert sorted(client for client, _ in message.delivered) == [0, 1, 2]
         times = [at for _, at in message.delivered]
         assert times == sorted(times)
         assert message.published_s + 0.1 <= message.accepted_s + 1e-9
@@ -79,11 +79,11 @@ def test_the_player_is_steered_within_its_run(result: object, tmp_path: FilePath
 
 
 def test_a_large_run_is_shown_in_part_and_says_so() -> None:
-    group = Group(name="crowd", clients=LANES_MAX + 5, path=Path(latency_s=0.02))
+    group = Group(name="crowd", clients=CLIENTS_MAX + 5, path=Path(latency_s=0.02))
     picture = picture_of(run(SCENARIO.replace(groups=(group,), faults=(), horizon_s=20)).trace)
-    assert len(picture.lanes) == LANES_MAX
-    assert f"{LANES_MAX} of {LANES_MAX + 5} clients are shown" in picture.note
-    assert all(message.lane < LANES_MAX for message in picture.messages)
+    assert len(picture.clients) == CLIENTS_MAX
+    assert f"{CLIENTS_MAX} of {CLIENTS_MAX + 5} clients are shown" in picture.note
+    assert all(message.sender < CLIENTS_MAX for message in picture.messages)
 
 
 def test_what_cannot_be_played() -> None:

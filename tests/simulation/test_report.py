@@ -5,13 +5,15 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from matplotlib.patches import Rectangle
 
 from simulation import Frames, Group, Outage, Scenario, Workload, run
 from simulation import Path as NetworkPath
 from simulation.cli.simulate import simulate
+from simulation.results.frames import OF_TRACE
 from simulation.results.report import report_of
 from simulation.results.scenario_figures import figures_of, outbox_peaks, timeline, worst_client
-from simulation.scenario.faults import LoadBalancerCut
+from simulation.scenario.faults import LoadBalancerCut, Reset
 from simulation.world import Result
 
 TALK = Workload(graft_per_s=1.0)
@@ -50,7 +52,7 @@ def test_the_worst_client_is_the_one_that_was_away(elevator: Result) -> None:
     assert outbox_peaks(frames).index[0] == "tablet-0"
     carried = timeline(frames, "tablet-0", "title").axes[0]
     labels = [text.get_text() for text in carried.get_legend().get_texts()]
-    assert {"WebSocket", "nothing", "attempt welcomed"} <= set(labels)
+    assert {"WebSocket", "none", "attempt welcomed"} <= set(labels)
 
 
 def test_the_storm_counts_what_the_trace_holds(cut: Result) -> None:
@@ -91,7 +93,7 @@ def test_the_report_is_one_file_without_scripts_and_with_every_string_escaped(el
     assert all(load is not None and load.startswith("data:image/png;base64,") for load in loads)
     assert all(f"{guarantee}" in page.text for guarantee in elevator.verdicts)
     assert "What happened to tablet-0" in page.text
-    assert "the line is down for 8.0 s" in page.text
+    assert "the access link is down for 8.0 s" in page.text
     assert "tries websocket" in page.text
 
 
@@ -103,3 +105,19 @@ def test_simulate_writes_the_report_and_its_figures(tmp_path: Path, capsys: pyte
     assert figures == {"latency_and_delivery", "worst_client"}
     assert len(re.findall("<img ", text)) == len(figures)
     assert "report.html" in capsys.readouterr().out
+
+
+def test_a_fault_that_lasts_no_time_can_be_seen() -> None:
+    reset = run(scenario_of(groups=(Group(name="c", clients=2),), faults=(Reset(at_s=5),)))
+    axes = timeline(Frames(reset.trace_index), "c-0", "title").axes[0]
+    (shaded,) = [patch for patch in axes.patches if isinstance(patch, Rectangle)]
+    start_s, end_s = axes.get_xlim()
+    assert shaded.get_width() == pytest.approx((end_s - start_s) / 600)
+
+
+def test_the_groups_use_the_frames_that_are_built(elevator: Result, monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = Frames(elevator.trace_index)
+    messages = frames["messages"]
+    monkeypatch.setitem(OF_TRACE, "messages", lambda _: pytest.fail("built twice"))
+    assert list(frames["groups"]["group"]) == ["desk", "tablet"]
+    assert frames["messages"] is messages

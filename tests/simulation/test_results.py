@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from reference.protocol.config import ServerConfig
-from simulation.results.frames import BUILDERS, Frames
+from simulation.results.frames import NAMES, Frames
 from simulation.results.plots import latency_and_delivery, save
 from simulation.scenario.faults import Outage
 from simulation.scenario.scenario import Group, Scenario, ServerPart
@@ -76,7 +76,7 @@ def test_parquet_is_byte_equal_and_reads_back(tmp_path: FilePath) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         Frames(run(everything()).trace_index).write(tmp_path / name)
-    for name in BUILDERS:
+    for name in NAMES:
         one, two = (tmp_path / run_name / f"{name}.parquet" for run_name in ("one", "two"))
         assert one.read_bytes() == two.read_bytes()
         assert len(pd.read_parquet(one)) == len(Frames(everything_result().trace_index)[name])
@@ -84,7 +84,7 @@ def test_parquet_is_byte_equal_and_reads_back(tmp_path: FilePath) -> None:
 
 def test_a_run_in_which_nothing_is_said_has_frames_and_a_figure(tmp_path: FilePath) -> None:
     frames = frames_of(calm(1, workload=QUIET))
-    for name in BUILDERS:
+    for name in NAMES:
         assert isinstance(frames[name], pd.DataFrame)
     frames.write(tmp_path)
     save(latency_and_delivery(frames, "nothing"), tmp_path / "figure.png")

@@ -1,21 +1,26 @@
 """A bottleneck that clients share: processor sharing."""
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reference.protocol.states import ClientState
 from reference.protocol.timers import NS_PER_S, ns
 from simulation.clock import ARRIVAL, Call, Clock
 from simulation.network.cell import Cell, SimulatedCell
 from simulation.network.delay import directions_of
 from simulation.network.simulated_pipe import SimulatedPipe
 from simulation.random import RandomStreams
-from simulation.scenario.faults import Outage, Path
-from simulation.scenario.paths import BernoulliLoss, SharedBottleneck, Tcp
-from simulation.scenario.scenario import Group, Scenario
+from simulation.scenario.distributions import Constant
+from simulation.scenario.faults import Outage
+from simulation.scenario.paths import BernoulliLoss, Path, SharedBottleneck, Tcp
+from simulation.scenario.scenario import Capacity, ClientPart, Group, Scenario
+from simulation.scenario.still_world import PATIENT_CLIENT, still_world
 from simulation.testing import rich_paths
-from simulation.world import run
-from tests.simulation.lanes import Owner, at
+from simulation.trace.trace import WorkSampled
+from simulation.world import Result, run
+from tests.simulation.pipes import Owner, at
 
 
 def departures_s(jobs: list[tuple[float, str, int]], bytes_per_s: float = 100.0) -> list[float]:
@@ -94,7 +99,7 @@ def test_everything_gets_through_a_cell_once_and_in_order(
         assert seen == sorted(set(seen))
     else:
         assert seen == list(range(len(sizes)))
-        assert (lane.bytes_held, len(lane)) == (0, 0)
+        assert (lane.half.bytes_held, len(lane)) == (0, 0)
 
 
 def test_a_crowd_in_one_cell_breaks_no_guarantee() -> None:
@@ -107,3 +112,28 @@ def test_a_crowd_in_one_cell_breaks_no_guarantee() -> None:
         horizon_s=30.0,
     )
     assert run(scenario).is_ok
+
+
+def opened(cell: SharedBottleneck | None, clients: int, capacity: Capacity, **changes: object) -> Result:
+    """Clients that dial at one instant, and do nothing else, with a cell or without one."""
+    scenario = still_world("opened", clients, Path(latency_s=0.05), sample_interval_s=1.0).replace(**changes)
+    part = msgspec.structs.replace(scenario.server, capacity=capacity)
+    return run(scenario.replace({"groups.c.shared_bottleneck": cell}, server=part, client=ClientPart(config=PATIENT_CLIENT)))
+
+
+def test_a_syn_that_was_dropped_is_sent_again_in_its_time() -> None:
+    """The first is accepted, the second waits; the third's SYN finds no place at 0, 1, 2, 3, 4, 5, 7, 11 and 19 s."""
+    for cell in (None, SharedBottleneck(bandwidth_bytes_per_s=1e9)):
+        result = opened(cell, 3, Capacity(accepts_per_s=0.01, accept_backlog_max=1), horizon_s=21.0)
+        assert sum(record.syns_dropped for record in result.trace if isinstance(record, WorkSampled)) == 9
+
+
+def test_a_frame_enters_a_cell_when_a_busy_server_has_sent_it() -> None:
+    """A welcome costs a second of the processor. A cell that is never full makes no difference."""
+    live_at = []
+    for cell in (None, SharedBottleneck(bandwidth_bytes_per_s=1e12)):
+        result = opened(cell, 1, Capacity(delivery_cost=Constant(value=1.0)), horizon_s=10.0)
+        turns = result.trace_index.clients["c-0"].turns()
+        live_at.append(next(turn.at / NS_PER_S for turn in turns if turn.state is ClientState.LIVE))
+    assert live_at[0] > 1.0
+    assert live_at[1] == pytest.approx(live_at[0], abs=1e-6)

@@ -5,8 +5,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from simulation.cli.simulate import BAD_INPUT, HELD, VIOLATED, scenarios, simulate
-from simulation.results.frames import BUILDERS
+from simulation.cli import run
+from simulation.cli.simulate import HELD, VIOLATED, scenarios, simulate
+from simulation.results.frames import NAMES
 from simulation.scenario import library
 from simulation.scenario.scenario import load_scenario
 from simulation.trace.trace import Trace
@@ -41,7 +42,7 @@ def test_it_writes_everything_and_says_that_all_held(tmp_path: Path, capsys: pyt
     names = {path.name for path in (tmp_path / "out").iterdir()}
     figures = {name for name in names if name.endswith(".png")}
     assert {"latency_and_delivery.png", "worst_client.png"} <= figures
-    assert names - figures == {"scenario.toml", "trace.jsonl", "report.html", *(f"{name}.parquet" for name in BUILDERS)}
+    assert names - figures == {"scenario.toml", "trace.jsonl", "report.html", *(f"{name}.parquet" for name in NAMES)}
     assert load_scenario(tmp_path / "out" / "scenario.toml") == everything()
     Trace.read(tmp_path / "out" / "trace.jsonl")
     printed = capsys.readouterr().out
@@ -73,7 +74,7 @@ def test_a_violated_guarantee_is_named_and_is_exit_code_1(tmp_path: Path, capsys
 
 @pytest.mark.parametrize("text", ["version = 1\n[[", "version = 1", SMALL + "horizon = 3", SMALL + "[server]\nconfig = 3"])
 def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path, text: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert simulate(write(tmp_path, text), None, tmp_path / "out") == BAD_INPUT
+    assert run(["simulate", str(write(tmp_path, text)), "--out", str(tmp_path / "out")]) == 2
     output = capsys.readouterr()
     assert output.out == ""
     assert output.err.count("\n") == 1
@@ -82,20 +83,20 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path, text: str, capsys
 
 
 def test_a_missing_file_and_a_bad_seed_are_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert simulate(tmp_path / "none.toml", None, tmp_path / "out") == BAD_INPUT
-    assert simulate(write(tmp_path, SMALL), -1, tmp_path / "out") == BAD_INPUT
+    assert run(["simulate", str(tmp_path / "none.toml"), "--out", str(tmp_path / "out")]) == 2
+    assert run(["simulate", str(write(tmp_path, SMALL)), "--seed", "-1", "--out", str(tmp_path / "out")]) == 2
     assert capsys.readouterr().err.count("\n") == 2
 
 
 def test_a_directory_that_cannot_be_written_is_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    scenario = write(tmp_path, SMALL)
-    assert simulate(scenario, None, scenario) == BAD_INPUT  # a file
-    assert simulate(scenario, None, scenario / "below") == BAD_INPUT
+    scenario = str(write(tmp_path, SMALL))
+    assert run(["simulate", scenario, "--out", scenario]) == 2  # a file
+    assert run(["simulate", scenario, "--out", f"{scenario}/below"]) == 2
     (tmp_path / "out" / "trace.jsonl").mkdir(parents=True)
-    assert simulate(scenario, None, tmp_path / "out") == BAD_INPUT
+    assert run(["simulate", scenario, "--out", str(tmp_path / "out")]) == 2
     errors = capsys.readouterr().err
     assert errors.count("\n") == 3
-    assert errors.count("cannot write the results") == 3
+    assert errors.count("cannot be written") == 3
 
 
 def test_a_scenario_of_the_library_is_run_by_its_name_and_changed_by_path(tmp_path: Path) -> None:
@@ -107,7 +108,7 @@ def test_a_scenario_of_the_library_is_run_by_its_name_and_changed_by_path(tmp_pa
 
 @pytest.mark.parametrize("change", ["horizon_s", "no.such=1", "horizon_s=-1", "horizon_s=long"])
 def test_a_change_that_makes_no_sense_is_one_line(tmp_path: Path, change: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert simulate("elevator", None, tmp_path / "out", (change,)) == BAD_INPUT
+    assert run(["simulate", "elevator", "--out", str(tmp_path / "out"), "--set", change]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 
@@ -117,5 +118,5 @@ def test_the_library_is_listed_and_printed(capsys: pytest.CaptureFixture[str]) -
     assert all(f"{name}\n    " in listed for name in library.names())
     assert scenarios("gc_pause") == HELD
     assert capsys.readouterr().out == library.text_of("gc_pause")
-    assert scenarios("gc") == BAD_INPUT
+    assert run(["scenarios", "gc"]) == 2
     assert "no scenario is called 'gc'" in capsys.readouterr().err

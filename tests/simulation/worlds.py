@@ -3,6 +3,7 @@
 from functools import cache
 
 from reference.protocol.config import ClientConfig
+from reference.protocol.timers import NS_PER_S
 from simulation.scenario.distributions import Exponential
 from simulation.scenario.faults import (
     BlockUpgrade,
@@ -17,9 +18,11 @@ from simulation.scenario.faults import (
     SlowStore,
 )
 from simulation.scenario.scenario import Capacity, ClientPart, Group, Scenario, ServerPart, Shedding, Workload
+from simulation.scenario.workload import IDLE
+from simulation.trace.trace import Trace
 from simulation.world import Result, run
 
-QUIET = Workload(graft_per_s=0, prune_per_s=0, flag_per_s=0, chat_per_s=0, cursor_per_s=0)
+QUIET = IDLE
 
 
 def calm(clients: int = 2, path: Path | None = None, **changes: object) -> Scenario:
@@ -84,3 +87,12 @@ def troubled_server() -> Scenario:
 def everything_result() -> Result:
     """One run of `everything`; it is read and never changed."""
     return run(everything())
+
+
+def times(trace: Trace, kind: type, **fields: object) -> list[float]:
+    """When records of this kind with these fields happened, in seconds."""
+    return [
+        record.at / NS_PER_S
+        for record in trace
+        if isinstance(record, kind) and all(getattr(record, name) == value for name, value in fields.items())
+    ]

@@ -8,6 +8,8 @@ from reference.protocol.records import Append, LogEntry, RunState, Snapshot
 RUN = "8f14e45f-ceea-467f-a8d1-0123456789ab"
 OTHER_RUN = "c9f0f895-fb98-4b91-99c5-ba9876543210"
 EPOCH = "0123456789abcdef0123456789abcdef"
+HANG_S = 60
+"""Ends a test that hangs; a loaded machine takes seconds for what else takes milliseconds."""
 
 
 def entry(number: int, client_id: str = "client-1", client_sequence: int | None = None, **data: Any) -> LogEntry:

@@ -23,7 +23,7 @@ from reference.store.kept import parsed
 from reference.store.postgresql import PostgresqlCommits, exact_text
 from reference.store.sql import SqlStore
 
-from .samples import EPOCH, OTHER_RUN, RUN, append, entry
+from .samples import EPOCH, HANG_S, OTHER_RUN, RUN, append, entry
 
 OURS = "application_name = 'steadywire'"
 LOCKED = f"{OURS} AND wait_event_type = 'Lock'"
@@ -102,7 +102,7 @@ async def test_whatever_is_killed_when_what_was_confirmed_is_there_once(postgres
                         continue
                     assert isinstance(outcome, StoreUnavailable)
                     lost += 1
-                    with trio.fail_after(5):
+                    with trio.fail_after(HANG_S):
                         head = await until_loaded(store, at_least=head)
             finally:
                 is_over.set()

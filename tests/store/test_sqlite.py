@@ -21,6 +21,7 @@ from reference.protocol.records import Append, StoredRun
 from reference.store import MemoryStore, StoreUnavailable, open_store
 from reference.store.kept import parsed
 from reference.store.sql import SqlStore
+from reference.store.sqlite import SqliteCommits
 
 from .samples import EPOCH, OTHER_RUN, RUN, append, entry
 
@@ -181,6 +182,21 @@ async def test_a_file_that_another_process_holds(path: Path) -> None:
     await store.check()
     assert await store.append([append(1), append(2)]) == [None, None]
     await store.aclose()
+
+
+async def test_checks_at_the_same_moment_write_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    check, checks = SqliteCommits.check, 0
+
+    def counted(commits: SqliteCommits) -> None:
+        nonlocal checks
+        checks += 1
+        check(commits)
+
+    monkeypatch.setattr(SqliteCommits, "check", counted)
+    async with open_store(str(path)) as store, trio.open_nursery() as nursery:
+        for _ in range(20):
+            nursery.start_soon(store.check)
+    assert checks == 1
 
 
 async def test_a_file_is_for_one_server(path: Path, tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ import pytest
 from reference.protocol.errors import ConfigError
 from simulation.scenario import library
 from simulation.scenario.distributions import Constant, Empirical, Exponential, LogNormal, Pareto, Uniform
-from simulation.scenario.paths import SharedBottleneck
+from simulation.scenario.paths import PortPool, SharedBottleneck
+from simulation.scenario.population import PoissonArrivals
 from simulation.scenario.scaling import EXTENSIVE, scaled, times
 from simulation.scenario.scenario import Capacity, Scenario
 from simulation.studies.experiment import Experiment, summary_columns
@@ -103,3 +104,24 @@ def test_a_scaled_storm_is_near_to_the_full_one() -> None:
     assert other.interval("clients").mean == one.interval("clients").mean == 1_000
     for figure in figures:
         assert other.interval(figure).mean == pytest.approx(one.interval(figure).mean, rel=0.1), figure
+
+
+def test_every_limit_and_every_rate_of_arrivals_is_divided() -> None:
+    """Else a scaled storm is another one: ports, both backlogs, resumed handshakes, the store's events, arrivals per second."""
+    pool = PortPool(ports=1000)
+    scenario = calm(clients=80).replace(
+        {
+            "server.capacity": {"resumption_cost": Constant(value=0.002), "syn_backlog_max": 400},
+            "server.balancer": pool,
+            "server.commit_event_time_s": 0.001,
+            "groups.c.nat": pool,
+            "groups.c.arrivals": PoissonArrivals(per_s=40.0),
+        }
+    )
+    small = scaled(scenario, 4)
+    capacity, group = small.server.capacity, small.groups[0]
+    assert capacity is not None
+    assert (capacity.resumption_cost, capacity.syn_backlog_max) == (Constant(value=0.008), 100)
+    assert small.server.balancer == group.nat == PortPool(ports=250)
+    assert small.server.commit_event_time_s == 0.004
+    assert group.arrivals == PoissonArrivals(per_s=10.0)

@@ -137,7 +137,7 @@ def test_no_run_is_repeated_without_a_folder_either(folder: Path, monkeypatch: p
 
 
 def test_the_answer_is_written_as_settings_that_are_read_back(tuned: Tuned, tmp_path: Path) -> None:
-    from reference.server.settings_file import load_settings
+    from reference.server.settings import load_settings
 
     paths = write(tuned, tmp_path)
     assert [path.name for path in paths] == ["report.html", "client.toml", "server.toml"]

@@ -68,7 +68,7 @@ def test_equal_seeds_give_equal_output_on_any_number_of_jobs(
         (["--family", "gravity"], " verify: there is no family 'gravity'; choose from backoff, "),
         (["--jobs", "0"], ': Invalid value "0" for --jobs. Must be >= 1.'),
         (["--seed", "-1"], ': Invalid value "-1" for --seed. Must be >= 0.'),
-        (["--markdown", "/nowhere/v.md"], " verify: cannot write /nowhere/v.md: No such file or directory; choose another file"),
+        (["--markdown", "/nowhere/v.md"], " verify: /nowhere/v.md cannot be written: No such file or directory"),
     ],
 )
 def test_bad_input(arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:

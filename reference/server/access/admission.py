@@ -4,7 +4,7 @@ the page     the origin, if a web page sent it (`origins`)
 the moment   everything is refused when the server is about to stop
 the run id   in its canonical form
 the token    the user, and whether the user may enter that run, or is an admin (`auth`)
-the rate     of requests about runs, by user (`user_limits`)
+the rate     of requests about runs, by user (`users`)
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from reference.protocol.limits import Limit
 from reference.protocol.server.connection import Identity
 from reference.server.access.auth import Authenticator, bearer_token, identify
 from reference.server.access.origins import OriginPolicy
-from reference.server.access.user_limits import UserRates
+from reference.server.access.users import UserRates
 from reference.server.clock import ServerClock
 from reference.server.registry import canonical_run_id
 from reference.server.wire.request_head import HttpRefusal, RequestHead
@@ -40,10 +40,10 @@ class AccessControl:
         unauthenticated_max: int,
     ) -> None:
         """`requests_per_s_max` is for one user; twice as many may come at once. `unauthenticated_max`: WebSockets that have not
-        shown a token."""
+        sent a token."""
         self._unauthenticated_max = unauthenticated_max
         self._awaiting: set[trio.CancelScope] = set()
-        self._requests = UserRates(Limit.REQUEST_RATE, "asks", requests_per_s_max, 2 * requests_per_s_max)
+        self._requests = UserRates(Limit.REQUEST_RATE, "sends requests", requests_per_s_max, 2 * requests_per_s_max)
         self._authenticator = authenticator
         self._clock = clock
         self._origins = origins
@@ -68,7 +68,7 @@ class AccessControl:
         Raises RemoteError.
         """
         if len(self._awaiting) >= self._unauthenticated_max:
-            reason = f"{self._unauthenticated_max} connections have not shown a token yet, the limit; try again later"
+            reason = f"{self._unauthenticated_max} connections have not sent a token yet, the limit; try again later"
             raise RemoteError(CloseCode.OVERLOADED, reason, Limit.UNAUTHENTICATED)
         with trio.move_on_after(timeout_s) as scope:
             self._awaiting.add(scope)
@@ -77,9 +77,9 @@ class AccessControl:
             finally:
                 self._awaiting.discard(scope)
 
-    def check(self, origin: bytes | None, host: bytes | None) -> None:
+    def check(self, head: RequestHead) -> None:
         """Check the origin, and whether the server is about to stop. Raises HttpRefusal."""
-        self._origins.check(origin, host)
+        self.check_origin(head)
         if self._is_going_away:
             wait_ms = self._retry_after_ms
             raise HttpRefusal(503, CloseCode.GOING_AWAY, "the server is going away", retry_after_ms=wait_ms)
@@ -102,17 +102,13 @@ class AccessControl:
     def identify_upgrade(self, head: RequestHead, run_id: str) -> Identity | None:
         """The user of the token that came with an upgrade; None if none came, and hello has to bring one. Raises RemoteError."""
         token = bearer_token(head.headers)
-        return None if token is None else self._identify(token, run_id)
-
-    def identify_hello(self, token: str | None, run_id: str) -> Identity:
-        """The user of the token that came with hello. Raises RemoteError."""
-        return self._identify(token, run_id)
+        return None if token is None else self.identify(token, run_id)
 
     def admit_request(self, head: RequestHead, run_id_text: str) -> tuple[str, Identity]:
         """The run of a request, and its user. Raises HttpRefusal, RemoteError or RequestRefused."""
-        self.check(head.header(b"origin"), head.header(b"host"))
+        self.check(head)
         run_id = canonical_run_id(run_id_text)
-        identity = self._identify(bearer_token(head.headers), run_id)
+        identity = self.identify(bearer_token(head.headers), run_id)
         self._requests.spend(identity.user_id, self._clock.now())
         return run_id, identity
 
@@ -122,7 +118,7 @@ class AccessControl:
 
     def admit_admin(self, head: RequestHead) -> Identity:
         """The admin who sent the request. Raises HttpRefusal or RemoteError."""
-        self.check(head.header(b"origin"), head.header(b"host"))
+        self.check(head)
         holder = self._authenticator.holder(bearer_token(head.headers), self._clock.wall())
         if isinstance(holder, RemoteError):
             raise holder
@@ -130,7 +126,8 @@ class AccessControl:
             raise RemoteError(CloseCode.FORBIDDEN, "this needs a token with the role admin")
         return Identity(holder.user_id, holder.expires_at, holder.issued_at)
 
-    def _identify(self, token: str | None, run_id: str) -> Identity:
+    def identify(self, token: str | None, run_id: str) -> Identity:
+        """The user of a token that grants access to the run. Raises RemoteError."""
         identity = identify(self._authenticator, token, run_id, self._clock.wall())
         if isinstance(identity, RemoteError):
             raise identity

@@ -117,6 +117,7 @@ def read_key_file(path: Path, what: str) -> bytes:
 
 
 TOKEN_CHARACTERS_MAX = 8192
+"""Longer tokens are refused unread."""
 Role = Literal["member", "admin"]
 """A member may enter the runs that its token lists, or all if it lists none; an admin may enter every run and use the admin
 API."""

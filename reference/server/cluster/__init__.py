@@ -8,13 +8,11 @@ The owner has the run's machine in memory, like a single server: one sequencer, 
 processes need no agreement with each other, and an event published at one process reaches the readers of all. The other processes
 relay: a WebSocket byte for byte, a request as a request.
 
-    membership        this process as a member: joins, reports that it is alive, gives up its runs when it is cut off
-    router            which process a request or an upgrade is for; remembered until a process refuses (421)
-    upgrade_relay     carries one WebSocket to the run's owner
-    frame_boundaries  where a frame ends, so that a last message can follow it
-    request_relay     carries HTTP requests to the run's owner
-    peer_processes    requests to all other processes at once
-    admin             lists and figures of all of them
+    membership     this process as a member: joins, reports that it is alive, gives up its runs when it is cut off
+    router         which process a request or an upgrade is for; remembered until a process refuses (421)
+    upgrade_relay  carries one WebSocket to the run's owner
+    request_relay  carries HTTP requests to the run's owner
+    admin          the admin API: asks all other processes, and merges their answers
 
 The owner decides about its runs: it checks token, origin and frames as if the client had connected to it directly. The relaying
 process checks what it can too, so that a client without a token occupies one process only. A relayed request carries a secret

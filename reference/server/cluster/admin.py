@@ -5,13 +5,17 @@ of them, so that paging to the end shows everything once. A session that moved t
 the first has forgotten it. Health is that of one process.
 """
 
+import contextlib
 from collections import Counter
 from typing import Any, TypeVar
 
+import httpcore
 import msgspec
+import trio
 
 from reference.protocol.errors import CloseCode, RemoteError
-from reference.server.cluster.peer_processes import PeerProcesses
+from reference.server.cluster.membership import Membership
+from reference.server.cluster.router import HOP_BY_HOP, RELAYED, forwarded, is_relayed
 from reference.server.http.admin_actions import (
     AdminActions,
     AllowedUser,
@@ -20,21 +24,70 @@ from reference.server.http.admin_actions import (
     CloseSessionRequest,
     RefuseRequest,
 )
-from reference.server.http.admin_answers import (
+from reference.server.http.admin_api import (
+    AdminApi,
     CleanedUp,
     CleanupRequest,
     ConnectionsAnswer,
     Page,
+    SessionMetrics,
     SessionRequest,
     SessionsAnswer,
     SessionsRequest,
 )
-from reference.server.http.admin_api import AdminApi
 from reference.server.http.answers import RequestRefused
 from reference.server.http.request import Request
-from reference.server.monitoring.sessions import SessionMetrics
+from reference.server.wire.request_head import RequestHead
+from reference.store import StoreUnavailable
+from reference.store.base import ProcessAddress
 
 T = TypeVar("T")
+
+ANSWER_S_MAX = 2.0
+"""For all answers, including the query of the database for the list of processes."""
+UNKNOWN = "unknown: the database did not say who they are"
+
+
+class PeerProcesses:
+    """The other processes, as listed by `membership`, over connections of `pool`. Each checks the token as if the client had
+    connected to it directly."""
+
+    def __init__(self, membership: Membership, pool: httpcore.AsyncConnectionPool) -> None:
+        self._membership = membership
+        self._pool = pool
+
+    async def ask(self, head: RequestHead, kind: type[T]) -> tuple[list[T], tuple[str, ...]]:
+        """Their answers to a request, which they get without its body, and HOST:PORT of those without a usable answer.
+
+        Takes at most `ANSWER_S_MAX`. Both are empty if one of them sent the request. Raises HttpRefusal.
+        """
+        if is_relayed(head.header(RELAYED), self._membership):
+            return [], ()
+        received: dict[str, tuple[int, bytes]] = {}
+        names: tuple[str, ...] = (UNKNOWN,)
+        with trio.move_on_after(ANSWER_S_MAX), contextlib.suppress(StoreUnavailable):
+            places = await self._membership.others()
+            names = tuple(f"{place.host}:{place.port}" for place in places)
+            async with trio.open_nursery() as nursery:
+                for name, place in zip(names, places, strict=True):
+                    nursery.start_soon(self._ask, head, name, place, received)
+        answers, silent = [], [name for name in names if name not in received]
+        for name, (status, body) in received.items():
+            try:
+                if status not in (404, 409):  # these statuses mean that it knows no such session
+                    answers.append(msgspec.json.decode(body, type=kind))
+            except msgspec.DecodeError:  # another kind of error, or another version
+                silent.append(name)
+        return answers, tuple(silent)
+
+    async def _ask(self, head: RequestHead, name: str, place: ProcessAddress, received: dict[str, tuple[int, bytes]]) -> None:
+        url = httpcore.URL(scheme=b"http", host=place.host.encode(), port=place.port, target=head.target)
+        headers = forwarded(head, place, without=(*HOP_BY_HOP, b"content-length"))
+        try:
+            answer = await self._pool.request(head.method, url, headers=headers)
+        except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException):
+            return
+        received[name] = answer.status, answer.content
 
 
 class AdminOfAll(AdminApi):
@@ -47,7 +100,7 @@ class AdminOfAll(AdminApi):
 
     async def connections(self, request: Request, query: Page) -> ConnectionsAnswer:
         own = await super().connections(request, query)
-        others, silent = await self._ask(request, ConnectionsAnswer)
+        others, silent = await self._peer_processes.ask(request.head, ConnectionsAnswer)
         answers = (own, *others)
         per_run: Counter[str] = Counter()
         for answer in answers:
@@ -63,7 +116,7 @@ class AdminOfAll(AdminApi):
 
     async def sessions(self, request: Request, query: SessionsRequest) -> SessionsAnswer:
         own = await super().sessions(request, query)
-        others, silent = await self._ask(request, SessionsAnswer)
+        others, silent = await self._peer_processes.ask(request.head, SessionsAnswer)
         answers = (own, *others)
         return SessionsAnswer(
             total_sessions=sum(answer.total_sessions for answer in answers),
@@ -79,27 +132,24 @@ class AdminOfAll(AdminApi):
         except RemoteError as error:
             if error.code is not CloseCode.NO_SUCH_RUN:
                 raise
-        others, silent = await self._ask(request, SessionMetrics)
+        others, silent = await self._peer_processes.ask(request.head, SessionMetrics)
         found += others
         if not found:
             missing = f"; {', '.join(silent)} did not answer" if silent else ""
-            raise RemoteError(CloseCode.NO_SUCH_RUN, f"no session of this id is known; it may have been forgotten{missing}")
+            raise RemoteError(CloseCode.NO_SUCH_RUN, f"no session with this id is known; it may have expired{missing}")
         found = [one for one in found if one.is_connected] or found
         if len({(one.run_id, one.client_id) for one in found}) > 1:
-            raise RequestRefused(CloseCode.SUPERSEDED, "several sessions go by this id; add runId and clientId")
+            raise RequestRefused(CloseCode.SUPERSEDED, "several sessions have this id; add runId and clientId")
         return max(found, key=lambda one: one.last_activity_at)
 
     async def clean_up(self, request: Request, query: CleanupRequest) -> CleanedUp:
         own = await super().clean_up(request, query)
-        others, silent = await self._ask(request, CleanedUp)
+        others, silent = await self._peer_processes.ask(request.head, CleanedUp)
         return CleanedUp(
             removed=own.removed + sum(answer.removed for answer in others),
             remaining=own.remaining + sum(answer.remaining for answer in others),
             processes_silent=silent,
         )
-
-    async def _ask(self, request: Request, kind: type[T]) -> tuple[list[T], tuple[str, ...]]:
-        return await _ask_others(self._peer_processes, request, kind)
 
 
 class ActionsOfAll(AdminActions):
@@ -118,31 +168,18 @@ class ActionsOfAll(AdminActions):
             if error.code not in (CloseCode.NO_SUCH_RUN, CloseCode.SUPERSEDED):
                 raise
             failure = error
-        others, silent = await _ask_others(self._peer_processes, request, ClosedConnections)
+        others, silent = await self._peer_processes.ask(request.head, ClosedConnections)
         if failure is not None and not others:
             raise failure
         return ClosedConnections(closed=closed + sum(answer.closed for answer in others), processes_silent=silent)
 
     async def refuse(self, request: Request, query: RefuseRequest) -> ClosedConnections:
         own = await super().refuse(request, query)
-        others, silent = await _ask_others(self._peer_processes, request, ClosedConnections)
+        others, silent = await self._peer_processes.ask(request.head, ClosedConnections)
         return ClosedConnections(closed=own.closed + sum(answer.closed for answer in others), processes_silent=silent)
 
     async def allow(self, request: Request, query: AllowRequest) -> AllowedUser:
         own = await super().allow(request, query)
-        others, silent = await _ask_others(self._peer_processes, request, AllowedUser)
+        others, silent = await self._peer_processes.ask(request.head, AllowedUser)
         was_refused = own.was_refused or any(answer.was_refused for answer in others)
         return AllowedUser(was_refused=was_refused, processes_silent=silent)
-
-
-async def _ask_others(peer_processes: PeerProcesses, request: Request, kind: type[T]) -> tuple[list[T], tuple[str, ...]]:
-    """The answers of the other processes, and the processes without a usable answer."""
-    answers = await peer_processes.ask(request.head)
-    said, silent = [], list(answers.silent)
-    for name, (status, body) in answers.received.items():
-        try:
-            if status not in (404, 409):  # these statuses mean that it knows no such session
-                said.append(msgspec.json.decode(body, type=kind))
-        except msgspec.DecodeError:  # another kind of error, or another version
-            silent.append(name)
-    return said, tuple(silent)

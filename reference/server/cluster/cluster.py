@@ -40,11 +40,16 @@ class Cluster:
         await self._membership.join(host, port)
         nursery.start_soon(self._live, host, port)
 
-    async def part(self) -> None:
+    def go_away(self, retry_after_ms: int, spread_ms: int) -> None:
+        """Ask every relayed client to reconnect later."""
+        self.upgrades.go_away(retry_after_ms, spread_ms)
+        self.app.go_away(retry_after_ms)
+
+    async def leave(self) -> None:
         """Leave: give all runs to the other processes."""
         for live in self._runs.runs:
             live.end()
-        await self._membership.part()
+        await self._membership.leave()
 
     async def _live(self, host: str, port: int) -> None:
         try:

@@ -13,13 +13,15 @@ import trio
 
 from reference.server.monitoring.logs import OnFault
 from reference.store import EventStore, StoreError, StoreUnavailable, shared_url
-from reference.store.place import ProcessAddress
+from reference.store.base import ProcessAddress
 
 if TYPE_CHECKING:
     from reference.store.ownership import Ownership
 
 REJOIN_PAUSE_S = 1.0
+"""Between two tries to join again."""
 RELEASE_S_MAX = 10.0
+"""For the database to release one run; after that the run stays ours."""
 
 
 @asynccontextmanager
@@ -53,7 +55,7 @@ class Membership:
 
     @property
     def is_held(self) -> bool:
-        """As Ownership.is_held."""
+        """Whether this process certainly still owns its runs; checked before each answer."""
         return self._ownership.is_held
 
     async def join(self, host: str, port: int) -> None:
@@ -61,7 +63,7 @@ class Membership:
         await self._ownership.join(host, port)
 
     async def run(self, host: str, port: int, on_lost: Callable[[StoreError], None]) -> None:
-        """Stay a member after `join`, until cancelled or `part`. `on_lost` is called when other processes may own this process's
+        """Stay a member after `join`, until cancelled or `leave`. `on_lost` is called when other processes may own this process's
         runs."""
         while True:
             try:
@@ -71,15 +73,15 @@ class Membership:
                     return
                 on_lost(error)
                 self._on_fault("cut off from the database that is shared; all runs are dropped", error)
-            await self._ownership.part()
+            await self._ownership.leave()
             await self._rejoin(host, port)
             if self._has_left:
                 return
 
-    async def part(self) -> None:
+    async def leave(self) -> None:
         """Leave for good: give all runs to the other processes."""
         self._has_left = True
-        await self._ownership.part()
+        await self._ownership.leave()
 
     async def claim(self, run_id: str) -> ProcessAddress | None:
         """As Ownership.claim."""
@@ -110,5 +112,5 @@ class Membership:
                 await trio.sleep(REJOIN_PAUSE_S)
             else:
                 break
-        if self._has_left:  # `part` was called meanwhile
-            await self._ownership.part()
+        if self._has_left:  # `leave` was called meanwhile
+            await self._ownership.leave()

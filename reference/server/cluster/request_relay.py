@@ -10,16 +10,15 @@ from collections.abc import Callable, MutableMapping
 from typing import Any
 
 import httpcore
-import msgspec
 import trio
 
-from reference.protocol.errors import HttpProblem
-from reference.server.cluster.router import MISDIRECTED, Routes, come_back, forwarded
+from reference.protocol.errors import CloseCode
+from reference.server.cluster.router import HOP_BY_HOP, MISDIRECTED, Router, come_back, forwarded
 from reference.server.cluster.upgrade_relay import CONNECT_S_MAX, REACH_PAUSE_S, REACH_S_MAX
-from reference.server.http.request import head_of
+from reference.server.http.request import head_of, wait_until_gone, whole_body
 from reference.server.wire.exchange import AsgiApp, Receive, Send
 from reference.server.wire.request_head import HttpRefusal, RequestHead
-from reference.store.place import ProcessAddress
+from reference.store.base import ProcessAddress
 
 CONNECTIONS_MAX = 256
 """To all other processes together, for requests that are answered at once."""
@@ -27,14 +26,15 @@ WAITING_MAX = 1024
 """Polls that wait at other processes, each on its own connection in addition to those. Further polls are relayed as polls that do
 not wait, so that they never block a publish."""
 IDLE_CONNECTIONS_MAX = 32
+"""Connections kept open for later requests."""
 IDLE_S_MAX = 20.0
 """Less than the time for which the other side keeps an idle connection."""
 READ_S_MAX = 60.0
 """Between two pieces of an answer; long polls take less."""
 POOL_S_MAX = 5.0
+"""For a request to get a connection when all are in use."""
 
 _WAIT = re.compile(rb"(?<=[?&])waitMs=0*[1-9][0-9]*(?=&|$)")
-_HOP_BY_HOP = (b"connection", b"keep-alive", b"transfer-encoding", b"te", b"trailer", b"upgrade", b"expect")
 _NOT_REACHED = (httpcore.ConnectError, httpcore.ConnectTimeout)
 _TIMEOUTS = {"connect": CONNECT_S_MAX, "read": READ_S_MAX, "write": CONNECT_S_MAX, "pool": POOL_S_MAX}
 
@@ -53,40 +53,49 @@ class RequestRelay:
     """The relayed requests of one process."""
 
     def __init__(
-        self, app: AsgiApp, routes: Routes, pool: httpcore.AsyncConnectionPool, count_failure: Callable[[], None]
+        self, app: AsgiApp, router: Router, pool: httpcore.AsyncConnectionPool, count_failure: Callable[[], None]
     ) -> None:
         """`pool`: for requests that are answered at once; its owner closes it."""
         self._app = app
-        self._routes = routes
+        self._router = router
         self._count_failure = count_failure
         self._pool = pool
         self._waiting_pool = connection_pool(WAITING_MAX)
-        self._waiting = 0
+        self._waiting: dict[_Answer, trio.CancelScope] = {}
+        self._going_away: HttpRefusal | None = None
 
     async def aclose(self) -> None:
         """Close the connections of polls that wait."""
         await self._waiting_pool.aclose()
 
+    def go_away(self, retry_after_ms: int) -> None:
+        """Answer the polls that wait at other processes: their clients are asked to retry."""
+        self._going_away = HttpRefusal(503, CloseCode.GOING_AWAY, "the server is going away", retry_after_ms=retry_after_ms)
+        for answer, scope in self._waiting.items():
+            if not answer.has_begun:
+                scope.cancel()
+
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         head = head_of(scope)
         try:
-            place = await self._routes.place_of(head)
+            place = await self._router.place_of(head)
         except HttpRefusal as refusal:
             await _refuse(refusal, send)
             return
         if place is None:
             await self._app(scope, receive, send)
             return
-        body = await _whole_body(receive)
+        body = await whole_body(receive)
         if body is None:
             return
         refusal_or_ours: HttpRefusal | bool = False
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_cancel_when_gone, receive, nursery.cancel_scope)
+            nursery.start_soon(wait_until_gone, receive, nursery.cancel_scope)
             refusal_or_ours = await self._carry(head, place, body, send)
             nursery.cancel_scope.cancel()
         if isinstance(refusal_or_ours, HttpRefusal):
-            self._count_failure()
+            if refusal_or_ours is not self._going_away:
+                self._count_failure()
             await _refuse(refusal_or_ours, send)
         elif refusal_or_ours:
             await self._app(scope, _again(body, receive), send)
@@ -95,21 +104,23 @@ class RequestRelay:
         """Let the owner answer the request. True if this process is the owner by now, a refusal if no process can be reached."""
         give_up_at = trio.current_time() + REACH_S_MAX
         while place is not None:
+            if self._going_away is not None:
+                return self._going_away
             answer = _Answer(send)
             try:
                 await self._ask(head, place, body, answer)
-                return False
+                return False if answer.has_begun else self._going_away or False
             except (*_NOT_REACHED, _MisdirectedError):
-                self._routes.forget(head)
+                self._router.forget(head)
                 if trio.current_time() >= give_up_at:
                     return come_back("the process that serves this run cannot be reached")
             except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException):
-                self._routes.forget(head)
+                self._router.forget(head)
                 # The answer has begun and cannot be replaced; the front door cuts the connection.
                 return False if answer.has_begun else come_back("the process that serves this run did not answer")
             await trio.sleep(REACH_PAUSE_S)
             try:
-                place = await self._routes.place_of(head)
+                place = await self._router.place_of(head)
             except HttpRefusal as refusal:
                 return refusal
         return True
@@ -117,14 +128,15 @@ class RequestRelay:
     async def _ask(self, head: RequestHead, place: ProcessAddress, body: bytes, answer: "_Answer") -> None:
         if _WAIT.search(head.target) is None:
             await self._ask_over(self._pool, head, head.target, place, body, answer)
-        elif self._waiting >= WAITING_MAX:
+        elif len(self._waiting) >= WAITING_MAX:
             await self._ask_over(self._pool, head, _WAIT.sub(b"waitMs=0", head.target), place, body, answer)
         else:
-            self._waiting += 1
-            try:
-                await self._ask_over(self._waiting_pool, head, head.target, place, body, answer)
-            finally:
-                self._waiting -= 1
+            with trio.CancelScope() as scope:
+                self._waiting[answer] = scope
+                try:
+                    await self._ask_over(self._waiting_pool, head, head.target, place, body, answer)
+                finally:
+                    del self._waiting[answer]
 
     async def _ask_over(
         self,
@@ -136,7 +148,7 @@ class RequestRelay:
         answer: "_Answer",
     ) -> None:
         url = httpcore.URL(scheme=b"http", host=place.host.encode(), port=place.port, target=target)
-        headers = forwarded(head, place, without=_HOP_BY_HOP)
+        headers = forwarded(head, place, without=HOP_BY_HOP)
         extensions = {"timeout": _TIMEOUTS}
         async with pool.stream(head.method, url, headers=headers, content=body or None, extensions=extensions) as response:
             if response.status == MISDIRECTED:
@@ -161,7 +173,7 @@ class _Answer:
     async def begin(self, response: httpcore.Response) -> None:
         self.has_begun = True
         headers = [(name.lower(), value) for name, value in response.headers]
-        headers = [(name, value) for name, value in headers if name not in _HOP_BY_HOP]
+        headers = [(name, value) for name, value in headers if name not in HOP_BY_HOP]
         await self._send({"type": "http.response.start", "status": response.status, "headers": headers})
 
     async def go_on(self, piece: bytes) -> None:
@@ -172,31 +184,9 @@ class _Answer:
 
 
 async def _refuse(refusal: HttpRefusal, send: Send) -> None:
-    problem = HttpProblem(code=refusal.code, message=refusal.message, retry_after_ms=refusal.retry_after_ms)
-    body = msgspec.json.encode(problem)
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    if refusal.retry_after_ms is not None:
-        headers.append((b"retry-after", str(-(-refusal.retry_after_ms // 1000)).encode()))
+    headers, body = refusal.answer()
     await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
-
-
-async def _whole_body(receive: Receive) -> bytes | None:
-    """The body of a request; None if the client has disconnected meanwhile."""
-    pieces = []
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        pieces.append(message.get("body", b""))
-        if not message.get("more_body", False):
-            return b"".join(pieces)
-
-
-async def _cancel_when_gone(receive: Receive, scope: trio.CancelScope) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    scope.cancel()
 
 
 def _again(body: bytes, receive: Receive) -> Receive:

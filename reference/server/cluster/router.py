@@ -7,7 +7,6 @@ refusals: a request that this process refuses is not relayed. Without a token th
 import re
 import secrets
 from collections.abc import Sequence
-from typing import Protocol
 
 from reference.protocol.errors import CloseCode, RemoteError
 from reference.server.access.admission import AccessControl
@@ -16,13 +15,16 @@ from reference.server.cluster.membership import Membership
 from reference.server.registry import RunRegistry, canonical_run_id
 from reference.server.wire.request_head import HttpRefusal, RequestHead
 from reference.store import StoreUnavailable
-from reference.store.place import ProcessAddress
+from reference.store.base import ProcessAddress
 
 RELAYED = b"x-steadywire-relayed"
 """The header of relayed requests: the secret of the process that they are for."""
 RETRY_AFTER_MS = 500
+"""The wait that a client is asked for while the owner of a run changes."""
 MISDIRECTED = 421
 """The HTTP status (RFC 9110) with which a process refuses a request relayed to it by mistake."""
+HOP_BY_HOP = (b"connection", b"keep-alive", b"transfer-encoding", b"te", b"trailer", b"upgrade", b"expect")
+"""Headers that concern one connection only (RFC 9110, section 7.6.1)."""
 
 _OF_A_RUN = re.compile(
     r"/(?:ws|api)/runs/([^/]*)/collaboration(?:/[^/]*)?"
@@ -30,21 +32,8 @@ _OF_A_RUN = re.compile(
 )
 
 
-class Routes(Protocol):
-    """Where runs are served, for the relays."""
-
-    async def place_of(self, head: RequestHead) -> ProcessAddress | None:
-        """The process that `head` is for; None for this one, and for what has no token yet. Raises HttpRefusal."""
-
-    async def place_of_run(self, run_id: str) -> ProcessAddress | None:
-        """The process that serves this run; None for this one. Only for clients that may enter the run."""
-
-    def forget(self, head: RequestHead) -> None:
-        """The process named for `head` refused it, or cannot be reached: look it up again."""
-
-
 class Router:
-    """The Routes of a process in a cluster."""
+    """Where runs are served, for the relays of one process."""
 
     def __init__(self, runs: RunRegistry, admission: AccessControl, membership: Membership) -> None:
         self._runs = runs
@@ -52,7 +41,7 @@ class Router:
         self._membership = membership
 
     async def place_of(self, head: RequestHead) -> ProcessAddress | None:
-        """As Routes.place_of."""
+        """The process that `head` is for; None for this one, and for what has no token yet. Raises HttpRefusal."""
         match = _OF_A_RUN.fullmatch(head.path)
         if match is None or head.method not in ("GET", "HEAD", "POST", "DELETE"):
             return None
@@ -62,7 +51,7 @@ class Router:
             if is_for_us:
                 await self._check_owned(run_id)
                 return None
-            self._admission.check(head.header(b"origin"), head.header(b"host"))
+            self._admission.check(head)
             if bearer_token(head.headers) is None:
                 return None  # a WebSocket whose token comes in hello is relayed when it has come
             self._admission.identify_upgrade(head, run_id)
@@ -73,14 +62,14 @@ class Router:
         return await self.place_of_run(run_id)
 
     async def place_of_run(self, run_id: str) -> ProcessAddress | None:
-        """As Routes.place_of_run."""
+        """The process that serves this run; None for this one. Only for clients that may enter the run."""
         try:
             return await self._runs.place_of(run_id)
         except StoreUnavailable:
             return None
 
     def forget(self, head: RequestHead) -> None:
-        """As Routes.forget."""
+        """The process named for `head` refused it, or cannot be reached: look it up again."""
         match = _OF_A_RUN.fullmatch(head.path)
         if match is not None:
             self._runs.forget_place((match[1] or match[2] or match[3] or "").lower())

@@ -2,7 +2,7 @@
 
 The client's upgrade is sent to the owner unchanged, and from then on every byte in both directions. So the owner sees the client
 as if it had connected directly: its frames, its close, its slowness (while the client takes nothing, nothing is read from the
-owner). When either side ends, the other is notified in the same way, and has `PART_S_MAX` to end too.
+owner). When either side ends, the other is notified in the same way, and has `END_S_MAX` to end too.
 
 A browser sends its token in hello. Its upgrade is accepted here, and hello is read; if the token allows the run, the owner gets
 the upgrade and all bytes from the client, and the owner's own acceptance is left out.
@@ -21,15 +21,12 @@ import trio
 
 from reference.protocol import codec, frames
 from reference.protocol.errors import CloseCode, RemoteError
-from reference.server.cluster.frame_boundaries import FrameBoundaries
-from reference.server.cluster.router import MISDIRECTED, RELAYED, Routes, come_back, forwarded
-from reference.server.wire.framing import frame_close, frame_text
+from reference.server.cluster.router import MISDIRECTED, RELAYED, Router, come_back, forwarded
 from reference.server.wire.http_wire import HttpWire
-from reference.server.wire.push_stream import PushStream
+from reference.server.wire.push_stream import PushStream, SocketPushStream
 from reference.server.wire.request_head import HttpRefusal, RequestHead
-from reference.server.wire.socket_stream import SocketPushStream
-from reference.server.wire.websocket import ServerWebSocket
-from reference.store.place import ProcessAddress
+from reference.server.wire.websocket import ServerWebSocket, frame_close, frame_text
+from reference.store.base import ProcessAddress
 
 CONNECT_S_MAX = 2.0
 """For a connection to another process."""
@@ -38,7 +35,9 @@ ANSWER_S_MAX = 5.0
 REACH_S_MAX = 3.0
 """How long to look for an owner that cannot be reached, before the client is asked to retry."""
 REACH_PAUSE_S = 0.05
-PART_S_MAX = 5.0
+"""Between two tries to reach it."""
+END_S_MAX = 5.0
+"""For one side to end after the other has."""
 _SILENCE_S_MAX = 15
 """How long a process may transfer no bytes, while its machine does not answer either, until it counts as gone."""
 _MISDIRECTED = b"HTTP/1.1 %d " % MISDIRECTED
@@ -47,13 +46,15 @@ _END_OF_HEAD = b"\r\n\r\n"
 _HEAD_BYTES_MAX = 16 * 1024
 """Of another process's answer; ours are much shorter."""
 _GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
+_MASKED = 0x80
+_CLOSE = 0x8
 
 
 class UpgradeRelay:
     """The relayed WebSockets of one process."""
 
-    def __init__(self, routes: Routes, count_failure: Callable[[], None]) -> None:
-        self._routes = routes
+    def __init__(self, router: Router, count_failure: Callable[[], None]) -> None:
+        self._router = router
         self._count_failure = count_failure
         self._relayed: dict[_Relayed, None] = {}
 
@@ -62,7 +63,7 @@ class UpgradeRelay:
 
     async def serve(self, head: RequestHead, wire: HttpWire) -> bool:
         """Serve the whole connection if it is for another process; False if it is for this one. Raises HttpRefusal."""
-        reached = await self._reach(head, partial(self._routes.place_of, head))
+        reached = await self._reach(head, partial(self._router.place_of, head))
         if reached is None:
             return False
         onward, answer = reached
@@ -78,16 +79,20 @@ class UpgradeRelay:
         if head.header(RELAYED) is not None:  # another process sent it to us, and was believed
             return False
         try:
-            reached = await self._reach(head, partial(self._routes.place_of_run, run_id))
+            reached = await self._reach(head, partial(self._router.place_of_run, run_id))
         except HttpRefusal as refusal:
             raise RemoteError(CloseCode.OVERLOADED, refusal.message) from None
         if reached is None:
             return False
         onward, answer = reached
-        frames_behind = await _read_acceptance(onward, answer)
+        frames_behind = None
+        try:
+            frames_behind = await _read_acceptance(onward, answer)
+        finally:
+            if frames_behind is None:
+                onward.abort()
         if frames_behind is None:
             self._count_failure()
-            onward.abort()
             raise RemoteError(CloseCode.OVERLOADED, "the process that serves this run did not take the connection")
         await self._relay(_Relayed(websocket.hand_over(), onward, FrameBoundaries(has_head=False)), frames_behind)
         return True
@@ -122,7 +127,7 @@ class UpgradeRelay:
                 if answer and not answer.startswith(_MISDIRECTED):
                     return onward, answer
                 onward.abort()
-            self._routes.forget(head)
+            self._router.forget(head)
             if trio.current_time() >= give_up_at:
                 self._count_failure()
                 raise come_back("the process that serves this run cannot be reached")
@@ -132,7 +137,7 @@ class UpgradeRelay:
 class _Relayed:
     """One client and its owner."""
 
-    def __init__(self, client: PushStream, onward: PushStream, from_owner: FrameBoundaries) -> None:
+    def __init__(self, client: PushStream, onward: PushStream, from_owner: "FrameBoundaries") -> None:
         self._client = client
         self._onward = onward
         self._from_owner = from_owner
@@ -171,7 +176,7 @@ class _Relayed:
             self._life.cancel()
             return
         if await _send(self._onward, None):
-            self._life.deadline = trio.current_time() + PART_S_MAX
+            self._life.deadline = trio.current_time() + END_S_MAX
 
     async def _carry_back(self, data: bytes) -> None:
         """Relay from the owner to the client."""
@@ -198,7 +203,7 @@ class _Relayed:
             await _send(self._client, self._goodbye)
         if is_reset or not await _send(self._client, None):
             self._life.cancel()
-        self._life.deadline = trio.current_time() + PART_S_MAX
+        self._life.deadline = trio.current_time() + END_S_MAX
         self._is_owner_done = True
         self._end_if_done()
 
@@ -272,3 +277,65 @@ async def _send(stream: PushStream, data: bytes | None) -> bool:
     except _GONE:
         return False
     return True
+
+
+class FrameBoundaries:
+    """Follows the frame headers of one direction of a WebSocket; holds at most one header. With `has_head`, the answer to an
+    upgrade comes before the frames.
+
+    A relay does not interpret what it carries. But its own last message may only be placed between two frames, and it has to
+    know when the client has closed too.
+    """
+
+    def __init__(self, *, has_head: bool) -> None:
+        self._head = b""
+        self._is_head_over = not has_head
+        self._header = bytearray()
+        self._payload_left = 0
+        self.is_close_seen = False
+        """Whether the header of a close frame has arrived: everything after it is ignored."""
+
+    @property
+    def is_between(self) -> bool:
+        """Whether the bytes so far end with a complete frame, or with the head."""
+        return self._is_head_over and not self._header and not self._payload_left
+
+    def feed(self, data: bytes) -> None:
+        position = 0 if self._is_head_over else self._skip_head(data)
+        while position < len(data):
+            if self._payload_left:
+                step = min(self._payload_left, len(data) - position)
+                self._payload_left -= step
+                position += step
+                continue
+            missing = _header_bytes(self._header) - len(self._header)
+            piece = data[position : position + missing]
+            self._header += piece
+            position += len(piece)
+            if len(self._header) == _header_bytes(self._header):
+                self._payload_left = _payload_bytes(self._header)
+                self.is_close_seen = self.is_close_seen or self._header[0] & 0x0F == _CLOSE
+                self._header.clear()
+
+    def _skip_head(self, data: bytes) -> int:
+        """Look for the empty line that ends the head; returns how many of these bytes belong to it."""
+        seen = self._head + data
+        end = seen.find(b"\r\n\r\n")
+        if end < 0:
+            self._head = seen[-3:]
+            return len(data)
+        self._is_head_over = True
+        return end + 4 - len(self._head)
+
+
+def _header_bytes(header: bytearray) -> int:
+    """The length of a header that begins like this, as far as known; at least two bytes."""
+    if len(header) < 2:
+        return 2
+    return 2 + {126: 2, 127: 8}.get(header[1] & 0x7F, 0) + (4 if header[1] & _MASKED else 0)
+
+
+def _payload_bytes(header: bytearray) -> int:
+    short = header[1] & 0x7F
+    extended = {126: 2, 127: 8}.get(short)
+    return short if extended is None else int.from_bytes(header[2 : 2 + extended], "big")

@@ -13,33 +13,27 @@ from typing import Annotated
 
 import msgspec
 
-from reference.protocol.errors import CloseCode, RemoteError
+from reference.protocol.errors import CloseCode
 from reference.protocol.server.connection import USER_ID_CHARACTERS_MAX
 from reference.protocol.timers import NS_PER_MS
-from reference.server.access.refused_users import Refusal, RefusedUsers
+from reference.server.access.users import Refusal, RefusedUsers, UserConnections
 from reference.server.clock import ServerClock
+from reference.server.http.admin_api import ADMIN, SessionRequest, find_session
 from reference.server.http.answers import RequestRefused
 from reference.server.http.description import delete, get, post, put
 from reference.server.http.request import Request
 from reference.server.live_run import LiveRun
 from reference.server.monitoring.logs import log_event
 from reference.server.monitoring.monitor import Monitor
-from reference.server.monitoring.sessions import SessionRecord
 from reference.server.registry import RunRegistry, canonical_run_id
 
 DAY_MS = 86_400_000
-_ADMIN = "/api/admin/websocket"
-
-
 UserId = Annotated[str, msgspec.Meta(min_length=1, max_length=USER_ID_CHARACTERS_MAX)]
 
 
-class CloseSessionRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """POST .../sessions/{sessionId}/close. A client may choose its session id, so the other fields distinguish two sessions with
-    the same id."""
+class CloseSessionRequest(SessionRequest, frozen=True, kw_only=True, rename="camel"):
+    """POST .../sessions/{sessionId}/close."""
 
-    run_id: Annotated[str, msgspec.Meta(max_length=64)] | None = None
-    client_id: Annotated[str, msgspec.Meta(max_length=128)] | None = None
     is_final: bool = False
 
 
@@ -92,24 +86,31 @@ class AllowedUser(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omi
 class AdminActions:
     """Every method raises RemoteError, RequestRefused or HttpRefusal."""
 
-    def __init__(self, runs: RunRegistry, monitor: Monitor, clock: ServerClock, refused: RefusedUsers) -> None:
+    def __init__(
+        self,
+        runs: RunRegistry,
+        monitor: Monitor,
+        clock: ServerClock,
+        refused: RefusedUsers,
+        user_connections: UserConnections,
+    ) -> None:
         self._runs = runs
         self._sessions = monitor.sessions
         self._clock = clock
         self._refused = refused
+        self._user_connections = user_connections
 
     @post(
-        _ADMIN + "/sessions/{sessionId}/close",
+        ADMIN + "/sessions/{sessionId}/close",
         "admin",
         "Close a session",
-        "Its client comes back, unless isFinal says that it must not. 409: it has no WebSocket now, or several go by this id.",
+        "Its client reconnects, unless isFinal is set. 409: the session has no WebSocket now, or several sessions have this id.",
         refuses=(404, 409),
     )
     async def close_session(self, request: Request, query: CloseSessionRequest) -> ClosedConnections:
         session_id = request.path_parameters["sessionId"]
-        run_id = None if query.run_id is None else canonical_run_id(query.run_id)
-        record = self._find(session_id, run_id, query.client_id)
-        live = self._live().get(record.run_id)
+        record = find_session(self._sessions, session_id, query)
+        live = self._runs.get(record.run_id)
         if live is None or record.connection_id is None:
             reason = "this session has no WebSocket now, so there is nothing to close; to keep its user out, refuse the user"
             raise RequestRefused(CloseCode.SUPERSEDED, reason)
@@ -119,30 +120,30 @@ class AdminActions:
         return ClosedConnections(closed=closed)
 
     @post(
-        _ADMIN + "/runs/{runId}/send-away",
+        ADMIN + "/runs/{runId}/send-away",
         "admin",
-        "Ask every client of a run to leave and to reconnect later",
-        "They resume where they were; nothing is lost.",
+        "Ask every client of a run to reconnect later",
+        "They resume from their positions; nothing is lost.",
         name="sendRunAway",
         refuses=(404,),
     )
     async def send_away(self, request: Request, query: SendAwayRequest) -> ClosedConnections:
         run_id = canonical_run_id(request.run_id)
-        live = self._live().get(run_id)
+        live = self._runs.get(run_id)
         closed = 0 if live is None else await live.send_away(query.retry_after_ms, query.spread_ms)
         wait_ms = query.retry_after_ms
         log_event("admin sent run away", admin=request.user_id, run=run_id, retry_after_ms=wait_ms, connections=closed)
         return ClosedConnections(closed=closed)
 
-    @get(_ADMIN + "/refused-users", "admin", "Users who are turned away", "As this process knows them.")
+    @get(ADMIN + "/refused-users", "admin", "Refused users", "Of this process only.")
     async def refused_users(self, request: Request) -> RefusedUsersAnswer:
         listed = self._refused.listed(self._clock.now())
         return RefusedUsersAnswer(users=tuple(RefusedUser(one.user_id, one.until // NS_PER_MS, one.refused_by) for one in listed))
 
     @put(
-        _ADMIN + "/refused-users",
+        ADMIN + "/refused-users",
         "admin",
-        "Turn a user away from every run, for a time",
+        "Refuse a user in every run, for a time",
         "All connections of the user are closed. Admins are not refused. A restart of the server forgets it.",
         name="refuseUser",
     )
@@ -151,13 +152,13 @@ class AdminActions:
         now = self._clock.now()
         self._refused.refuse(Refusal(user_id, now + query.for_ms * NS_PER_MS, request.user_id), now)
         closed = 0
-        for run_id, live in self._live().items():
-            of_user = (one.connection_id for one in self._sessions.of_run(run_id) if one.user_id == user_id)
-            closed += await self._close(live, tuple(number for number in of_user if number is not None), is_final=True)
+        connection_ids = self._user_connections.of_user(user_id)
+        for live in self._runs.runs:
+            closed += await self._close(live, connection_ids, is_final=True)
         log_event("admin refused user", admin=request.user_id, user=user_id, for_ms=query.for_ms, connections=closed)
         return ClosedConnections(closed=closed)
 
-    @delete(_ADMIN + "/refused-users", "admin", "Let a refused user in again", name="allowUser")
+    @delete(ADMIN + "/refused-users", "admin", "Cancel the refusal of a user", name="allowUser")
     async def allow(self, request: Request, query: AllowRequest) -> AllowedUser:
         user_id = query.user_id
         was_refused = self._refused.allow(user_id)
@@ -165,7 +166,7 @@ class AdminActions:
         return AllowedUser(was_refused=was_refused)
 
     @delete(
-        _ADMIN + "/runs/{runId}",
+        ADMIN + "/runs/{runId}",
         "admin",
         "Delete a run and all its events",
         "Its clients are notified that there is no such run. It cannot be undone.",
@@ -176,22 +177,6 @@ class AdminActions:
         closed = await self._runs.delete(run_id)
         log_event("admin deleted run", admin=request.user_id, run=run_id, connections=closed)
         return ClosedConnections(closed=closed)
-
-    def _live(self) -> dict[str, LiveRun]:
-        return {live.run_id: live for live in self._runs.runs}
-
-    def _find(self, session_id: str, run_id: str | None, client_id: str | None) -> SessionRecord:
-        found = [
-            record
-            for record in (self._sessions if run_id is None else self._sessions.of_run(run_id))
-            if record.session_id == session_id and client_id in (None, record.client_id)
-        ]
-        if not found:
-            raise RemoteError(CloseCode.NO_SUCH_RUN, "no session of this id is known here; it may have been forgotten")
-        if len(found) > 1:
-            reason = f"{len(found)} sessions go by this id; add runId and clientId, which /api/admin/websocket/metrics shows"
-            raise RequestRefused(CloseCode.SUPERSEDED, reason)
-        return found[0]
 
     async def _close(self, live: LiveRun, connection_ids: tuple[int, ...], *, is_final: bool) -> int:
         if is_final:

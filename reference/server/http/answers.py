@@ -10,7 +10,7 @@ import msgspec
 
 from reference.protocol.errors import CloseCode, HttpProblem, SteadywireError
 from reference.protocol.limits import Limit
-from reference.server.wire.framing import INTERNAL_ERROR, UPGRADE_LOST
+from reference.server.wire.request_head import INTERNAL_ERROR, UPGRADE_LOST, retry_after
 
 STATUSES: dict[int, int] = {
     CloseCode.GOING_AWAY: 503,
@@ -70,8 +70,7 @@ def problem(
     """An error answer."""
     headers = dict(headers or {})
     if retry_after_ms is not None:
-        # Whole seconds, rounded up: a retry must not come too early.
-        headers["retry-after"] = str(-(-retry_after_ms // 1000))
+        headers["retry-after"] = retry_after(retry_after_ms)
     if status == 401:
         headers["www-authenticate"] = "Bearer"
     body = msgspec.json.encode(HttpProblem(code=code, message=message, retry_after_ms=retry_after_ms))

@@ -17,18 +17,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
+import trio
 
 from reference.protocol.errors import CloseCode, RemoteError
 from reference.protocol.limits import Limit
 from reference.server.access.admission import AccessControl
 from reference.server.http.answers import COME_BACK, STATUSES, Answer, RequestRefused, json_answer, problem
 from reference.server.http.description import Operation, operations_of
-from reference.server.http.parameters import parameters
-from reference.server.http.request import Request, head_of
+from reference.server.http.request import Request, head_of, parameters
 from reference.server.monitoring.logs import OnFault
-from reference.server.wire.exchange import Receive, Send
-from reference.server.wire.framing import INTERNAL_ERROR
-from reference.server.wire.request_head import HttpRefusal, RequestHead
+from reference.server.wire.exchange import AsgiApp, Receive, Send
+from reference.server.wire.request_head import INTERNAL_ERROR, HttpRefusal, RequestHead
 
 ALLOWED_HEADERS = "authorization, content-type"
 EXPOSED_HEADERS = "retry-after"
@@ -86,8 +85,6 @@ class HttpApi:
         return self._find(path)[0]
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return
         head = head_of(scope)
         answer = self._with_cors(head, await self._answer(head, receive))
         content = [] if answer.content_type is None else [(b"content-type", answer.content_type.encode())]
@@ -186,3 +183,36 @@ class HttpApi:
             "vary": "Origin",
         }
         return replace(answer, headers={**answer.headers, **more})
+
+
+class Exchanges:
+    """An ASGI middleware: counts the requests being answered, so that a stopping server can wait for them, and reports how each
+    ended."""
+
+    def __init__(self, app: AsgiApp, address_of: Callable[[str], str], on_answer: Callable[[str, int], None]) -> None:
+        """`address_of`: the template that a path matches. `on_answer` is called with the template and the status; the template is
+        empty for an unknown address."""
+        self._app = app
+        self._address_of = address_of
+        self._on_answer = on_answer
+        self._under_way = 0
+        self._ended = trio.lowlevel.ParkingLot()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self._under_way += 1
+
+        async def send_and_report(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                self._on_answer(self._address_of(scope["path"]), message["status"])
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_and_report)
+        finally:
+            self._under_way -= 1
+            self._ended.unpark_all()
+
+    async def none_left(self) -> None:
+        """Wait until no request is being answered."""
+        while self._under_way:
+            await self._ended.park()

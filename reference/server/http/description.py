@@ -3,12 +3,11 @@
     @get("/api/runs/{runId}/collaboration/poll", "runs", "Events after a position", refuses=(409,))
     async def poll(self, request: Request, query: frames.PollRequest) -> frames.PollAnswer:
 
-Routing, admission and validation (`application`), the OpenAPI document (`openapi`) and the page at /docs (`docs_page`) follow
+Routing, admission and validation (`application`), the OpenAPI document (`openapi`) and the page at /docs (`pages`) follow
 from it. A parameter `query` is read from the URL, a parameter `body` from the request's body; both are msgspec types, whose
 limits also appear in the document. The return type is the answer with status 200; `answers` names others.
 """
 
-import inspect
 import re
 import typing
 from collections.abc import Awaitable, Callable, Iterable
@@ -21,9 +20,9 @@ Tag = Literal["runs", "admin", "operation"]
 Method = Literal["get", "put", "post", "delete"]
 
 TAGS: dict[Tag, str] = {
-    "runs": "Runs over HTTP: for clients without a WebSocket, for tools and for people. Needs a token that allows the run.",
-    "admin": "Who is connected, and how it goes; of all processes on one database. Needs a token with the role admin.",
-    "operation": "For operators of the server. Needs no token.",
+    "runs": "Runs over HTTP: for clients without a WebSocket, and for tools. Needs a token that grants access to the run.",
+    "admin": "Connections, session metrics and an operator's actions, over all processes on one database. Needs the role admin.",
+    "operation": "Probes, metrics and documentation. Needs no token.",
 }
 _OF_ALL = (400, 408, 413, 431, 500, 503)
 _WITH_TOKEN = (*_OF_ALL, 401, 403)
@@ -68,19 +67,6 @@ class Operation:
         return re.compile("".join(map(_path_piece, pieces)), re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
-class _Described:
-    method: Method
-    path: str
-    tag: Tag
-    summary: str
-    text: str
-    name: str | None
-    refuses: tuple[int, ...]
-    answers: dict[int, type[msgspec.Struct] | str] | None
-    is_listed: bool
-
-
 def operation(
     method: Method,
     path: str,
@@ -97,7 +83,21 @@ def operation(
     tag has; `name`: its operationId, if that is not the method's name in camel case."""
 
     def describe(function: F) -> F:
-        setattr(function, _ATTRIBUTE, _Described(method, path, tag, summary, text, name, refuses, answers, is_listed))
+        hints = typing.get_type_hints(function)
+        described = Operation(
+            name or _camel(function.__name__),
+            method,
+            path,
+            tag,
+            summary,
+            {200: hints["return"]} if answers is None else answers,
+            tuple(sorted({*_BY_TAG[tag], *refuses})),
+            text,
+            hints.get("query"),
+            hints.get("body"),
+            is_listed,
+        )
+        setattr(function, _ATTRIBUTE, described)
         return function
 
     return describe
@@ -128,40 +128,13 @@ def operations_of(kind: type) -> dict[str, Operation]:
 
     A subclass that overrides such a method keeps its description.
     """
-    found: dict[str, Operation] = {}
-    for base in reversed(kind.__mro__):
-        for name, function in vars(base).items():
-            described = getattr(function, _ATTRIBUTE, None)
-            if described is not None:
-                found[name] = _operation(function, described)
-    return found
+    functions = [function for base in reversed(kind.__mro__) for function in vars(base).items()]
+    return {name: getattr(function, _ATTRIBUTE) for name, function in functions if hasattr(function, _ATTRIBUTE)}
 
 
 def operations_in(kinds: Iterable[type]) -> tuple[Operation, ...]:
     """The operations of several classes."""
     return tuple(found for kind in kinds for found in operations_of(kind).values())
-
-
-def _operation(function: Callable[..., object], described: _Described) -> Operation:
-    hints = typing.get_type_hints(function)
-    answers = {200: hints["return"]} if described.answers is None else described.answers
-    return Operation(
-        described.name or _camel(function.__name__),
-        described.method,
-        described.path,
-        described.tag,
-        described.summary,
-        answers,
-        tuple(sorted({*_BY_TAG[described.tag], *described.refuses})),
-        described.text,
-        _struct(function, hints, "query"),
-        _struct(function, hints, "body"),
-        described.is_listed,
-    )
-
-
-def _struct(function: Callable[..., object], hints: dict[str, Any], parameter: str) -> type[msgspec.Struct] | None:
-    return hints[parameter] if parameter in inspect.signature(function).parameters else None
 
 
 def _camel(name: str) -> str:

@@ -34,11 +34,11 @@ class OperatorApi:
         self._admission = admission
         self._on_fault = on_fault
 
-    @get("/healthz", "operation", "Whether the process lives")
+    @get("/healthz", "operation", "Whether the process is alive")
     async def healthz(self, request: Request) -> ProbeStatus:
         return ProbeStatus("alive")
 
-    @get("/readyz", "operation", "Whether work may be sent here")
+    @get("/readyz", "operation", "Whether clients may be sent to this process")
     async def readyz(self, request: Request) -> ProbeStatus:
         """Raises RequestRefused while no clients should be sent to this server."""
         if self._admission.is_going_away:

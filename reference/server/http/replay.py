@@ -16,11 +16,15 @@ from reference.protocol.frames import Count, Id, TypeName
 from reference.protocol.server.run import Run
 
 EVENTS_MAX = 1000
+"""Events in one answer."""
 HISTORY_DEFAULT = 100
+"""Events in one answer if the request names no limit."""
 TYPES_MAX = 16
+"""Event types that one request may name."""
 BYTES_MAX = 4 * 1024 * 1024
 """Of the events in one answer; a single event may exceed it."""
 _READ_EVENTS = 256
+"""Events read at once from the log."""
 
 UserId = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 

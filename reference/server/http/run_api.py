@@ -13,15 +13,15 @@ from reference.protocol.errors import CloseCode, RemoteError
 from reference.protocol.limits import Limit
 from reference.protocol.server.http_requests import SAME_NUMBER
 from reference.server.access.admission import AccessControl
-from reference.server.access.user_limits import UserRates
+from reference.server.access.users import UserRates
 from reference.server.clock import ServerClock
 from reference.server.http.answers import Answer, RequestRefused, json_answer
 from reference.server.http.description import get, post, put
 from reference.server.http.replay import HistoryRequest, ReplayAnswer, ReplayRequest, history, replay
 from reference.server.http.request import Request, wait_until_gone
 from reference.server.live_run import LiveRun
-from reference.server.peers import RequestPeer
 from reference.server.registry import RunRegistry
+from reference.server.run_output import RequestPeer
 
 PIECE_BYTES_MAX = 256 * 1024
 """Of events, encoded, that one turn of a run takes from a request: the costliest take 2 ms for 64 KiB."""
@@ -50,13 +50,13 @@ class RunApi:
         self._runs = runs
         self._admission = admission
         self._clock = clock
-        self._creations = UserRates(Limit.RUN_CREATIONS, "makes runs", runs_per_minute_max / 60, runs_per_minute_max)
+        self._creations = UserRates(Limit.RUN_CREATIONS, "creates runs", runs_per_minute_max / 60, runs_per_minute_max)
 
     @put(
         _RUN,
         "runs",
-        "Make a run",
-        "201 if the run is new, 200 if it was there. A user may make a limited number in a minute.",
+        "Create a run",
+        "201 if the run is new, 200 if it existed. A user may create a limited number per minute.",
         name="createRun",
         answers={200: CreatedRun, 201: CreatedRun},
     )
@@ -68,8 +68,8 @@ class RunApi:
     @get(
         _COLLABORATION + "/poll",
         "runs",
-        "What is new after a position",
-        "The same events as over WebSocket. May be held until there is something. With clientId it keeps that client's session.",
+        "Events after a position",
+        "The same events as over WebSocket. waitMs holds the answer until there is one. clientId keeps that client's session.",
         refuses=(409,),
     )
     async def poll(self, request: Request, query: frames.PollRequest) -> frames.PollAnswer:
@@ -80,8 +80,8 @@ class RunApi:
     @post(
         _COLLABORATION + "/publish",
         "runs",
-        "Publish events, once each however often they are sent",
-        "Answered when every message is durable or refused; each has a result of its own.",
+        "Publish events; each is stored once, however often it is sent",
+        "Answered when every message is durable or rejected; each has its own result.",
         refuses=(409,),
     )
     async def publish(self, request: Request, body: frames.PublishRequest) -> frames.PublishAnswer:
@@ -91,8 +91,8 @@ class RunApi:
     @get(
         _COLLABORATION + "/replay",
         "runs",
-        "What is kept, from a number on",
-        "Ascending. Without fromSequence the critical events. nextSequence says where to go on.",
+        "Retained events from a number on",
+        "Ascending. Without fromSequence: the critical events. nextSequence is the fromSequence of the next page.",
     )
     async def replay(self, request: Request, query: ReplayRequest) -> ReplayAnswer:
         live = await self._runs.open(request.run_id)
@@ -101,8 +101,8 @@ class RunApi:
     @get(
         _COLLABORATION + "/events",
         "runs",
-        "What is kept, by type, author, number or time",
-        "Ascending; what is given must all hold. nextSequence is the fromSequence of the next page.",
+        "Retained events by type, author, number or time",
+        "Ascending; all given conditions must hold. nextSequence is the fromSequence of the next page.",
         name="events",
     )
     async def history(self, request: Request, query: HistoryRequest) -> ReplayAnswer:
@@ -119,7 +119,7 @@ class RunApi:
                 peers.append((live, live.request(frame, request.caller)))
             if not all(peer.settled.is_set() for _, peer in peers):
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(wait_until_gone, request, nursery.cancel_scope)
+                    nursery.start_soon(wait_until_gone, request.receive, nursery.cancel_scope)
                     for _, peer in peers:
                         await peer.settled.wait()
                     nursery.cancel_scope.cancel()

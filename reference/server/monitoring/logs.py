@@ -1,4 +1,4 @@
-"""The log: one line for each event of a session, and the faults of server, system and store.
+"""The log: one line for each event of a session, and the faults of server, system and store; and the queue that writes it.
 
 A line names things by their ids. It never contains a token or a message. An event that a peer or the system can cause as often as
 it likes (a limit that is reached, a fault) is logged once in 10 s, with a count.
@@ -6,7 +6,10 @@ it likes (a limit that is reached, a fault) is logged once in 10 s, with a count
 
 import contextlib
 import re
+import threading
+from collections import deque
 from collections.abc import Callable, Hashable
+from typing import TextIO
 
 import structlog
 
@@ -26,6 +29,15 @@ RUN_ID_CHARACTERS = 36
 """How many characters of an unchecked run id are logged."""
 ORIGIN_CHARACTERS = 100
 """How many characters of a refused origin are logged."""
+
+LINES_MAX = 10_000
+"""Lines that may wait for the reader of the log."""
+CHARACTERS_MAX = 4 * 1024 * 1024
+"""Of all waiting lines; a traceback is one line."""
+GATHER_S = 0.02
+"""How long lines are collected before they are written."""
+CLOSE_TIMEOUT_S = 2.0
+"""For writing the remaining lines when the server ends."""
 
 OnFault = Callable[[str, BaseException], None]
 """Called with what failed and the error, for the log."""
@@ -94,7 +106,9 @@ class FaultLog:
 class SessionLog:
     """One line for each event of a session."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], int]) -> None:
+        """`now` in ns."""
+        self._now = now
         self._limits = _Interval()
         self._origins = _Interval()
 
@@ -137,15 +151,15 @@ class SessionLog:
         """A WebSocket was closed before it reached a run; `run_id` as in its URL."""
         log_event("connection refused", run=run_id[:RUN_ID_CHARACTERS], code=code, why=_name(code))
 
-    def origin_refused(self, origin: str, now: int) -> None:
+    def origin_refused(self, origin: str) -> None:
         """A page of an origin that is not allowed has sent a request."""
-        count = self._origins.due(None, now)
+        count = self._origins.due(None, self._now())
         if count:
             log_event("page refused", origin=origin[:ORIGIN_CHARACTERS], count=count, hint="see allowed_origins")
 
-    def limit_reached(self, limit: Limit, now: int) -> None:
+    def limit_reached(self, limit: Limit) -> None:
         """A peer has reached a limit."""
-        count = self._limits.due(limit, now)
+        count = self._limits.due(limit, self._now())
         if count:
             log_event("limit reached", limit=limit.value, count=count)
 
@@ -169,3 +183,79 @@ def _kind(what: str, error: BaseException) -> Hashable:
         at = at.tb_next
     where: Hashable = _ID.sub("", what) if at is None else (at.tb_frame.f_code.co_filename, at.tb_lineno)
     return type(error), getattr(error, "errno", None), where
+
+
+class LogQueue:
+    """A bounded queue between the server and the reader of its log: the part of a text stream that a logger needs. `write` may be
+    called from any thread and never waits for the reader.
+
+    A dedicated thread writes the lines of `GATHER_S` at once: a thousand sessions that join wake it once. Lines that do not fit
+    are dropped and counted; the count is written as soon as there is room again.
+    """
+
+    def __init__(
+        self,
+        target: TextIO,
+        *,
+        dropped_line: Callable[[int], str] = 'event="log lines dropped" count={}\n'.format,
+        lines_max: int = LINES_MAX,
+        characters_max: int = CHARACTERS_MAX,
+    ) -> None:
+        """`dropped_line` formats the line that says how many lines were dropped."""
+        self._target = target
+        self._lines_max = lines_max
+        self._characters_max = characters_max
+        self._lines: deque[str] = deque()
+        self._characters = 0
+        self._dropped = 0
+        self._closed = threading.Event()
+        self._dropped_line = dropped_line
+        self._changed = threading.Condition()
+        self.on_drop: Callable[[], None] = lambda: None
+        """Called for each line that is dropped, in the thread that wrote it."""
+        self._thread = threading.Thread(target=self._write_all, name="log writer", daemon=True)
+        self._thread.start()
+
+    def write(self, line: str) -> None:
+        """Write a line, including its newline."""
+        with self._changed:
+            fits = len(self._lines) < self._lines_max and self._characters + len(line) <= self._characters_max
+            if fits and not self._closed.is_set():
+                if not self._lines:
+                    self._changed.notify()
+                self._lines.append(line)
+                self._characters += len(line)
+                return
+            self._dropped += 1
+        self.on_drop()
+
+    def flush(self) -> None:
+        """Does nothing: the thread flushes."""
+
+    def close(self) -> None:
+        """Take no more lines, and wait a short time until the remaining ones are written."""
+        with self._changed:
+            self._closed.set()
+            self._changed.notify()
+        self._thread.join(CLOSE_TIMEOUT_S)
+
+    def _write_all(self) -> None:
+        while True:
+            with self._changed:
+                while not self._lines and not self._dropped:
+                    if self._closed.is_set():
+                        return
+                    self._changed.wait()
+            self._closed.wait(GATHER_S)
+            with self._changed:
+                taken = list(self._lines)
+                dropped, self._dropped = self._dropped, 0
+            # Its reader may be gone, or its disk full; the server continues.
+            with contextlib.suppress(OSError, ValueError):
+                self._target.write("".join(taken))
+                if dropped:
+                    self._target.write(self._dropped_line(dropped))
+                self._target.flush()
+            with self._changed:  # until now they counted as waiting
+                for _ in taken:
+                    self._characters -= len(self._lines.popleft())

@@ -26,10 +26,9 @@ import trio
 
 from reference.protocol.errors import CloseCode
 from reference.protocol.limits import Limit
-from reference.server.wire.framing import INTERNAL_ERROR
 from reference.server.wire.http_wire import HttpWire, Sent, standard_headers
 from reference.server.wire.limits import DoorLimits
-from reference.server.wire.request_head import HttpRefusal, RequestHead
+from reference.server.wire.request_head import INTERNAL_ERROR, HttpRefusal, RequestHead
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]

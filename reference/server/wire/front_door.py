@@ -24,11 +24,10 @@ import trio
 from reference.protocol.errors import CloseCode
 from reference.protocol.limits import Limit
 from reference.server.wire.exchange import AsgiApp, Exchange
-from reference.server.wire.framing import INTERNAL_ERROR
 from reference.server.wire.http_wire import HttpWire
 from reference.server.wire.limits import DoorLimits, WebSocketLimits
 from reference.server.wire.push_stream import Address, PushStream
-from reference.server.wire.request_head import HttpRefusal, RequestHead
+from reference.server.wire.request_head import INTERNAL_ERROR, HttpRefusal, RequestHead
 from reference.server.wire.websocket import Accept, ServerWebSocket
 
 
@@ -45,15 +44,10 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class DoorStatistics:
-    """Counts of the front door so far, and how many connections it has now."""
+    """How many connections the front door has now, of both kinds, and how many of them are WebSockets."""
 
     connections: int
     websockets: int
-    connections_total: int
-    requests_total: int
-    refusals_total: int
-    """Error answers of the front door itself, including those when it is full."""
-    problems_total: int
 
 
 OnUpgrade = Callable[[RequestHead], Accept]
@@ -95,25 +89,19 @@ class FrontDoor:
         self._on_limit = on_limit
         self._connections = 0
         self._websockets = 0
-        self._connections_total = 0
-        self._requests_total = 0
-        self._refusals_total = 0
-        self._problems_total = 0
+        self._websocket_ended = trio.lowlevel.ParkingLot()
 
     def statistics(self) -> DoorStatistics:
-        return DoorStatistics(
-            connections=self._connections,
-            websockets=self._websockets,
-            connections_total=self._connections_total,
-            requests_total=self._requests_total,
-            refusals_total=self._refusals_total,
-            problems_total=self._problems_total,
-        )
+        return DoorStatistics(self._connections, self._websockets)
+
+    async def no_websockets(self) -> None:
+        """Wait until there is no WebSocket."""
+        while self._websockets:
+            await self._websocket_ended.park()
 
     async def serve(self, stream: PushStream) -> None:
         """Serve one connection to its end and close `stream`. Raises nothing but cancellation."""
         self._connections += 1
-        self._connections_total += 1
         address = "" if stream.peer is None else str(stream.peer[0])
         self._by_address[address] += 1
         per_address_max = self._limits.connections_per_address_max
@@ -124,7 +112,6 @@ class FrontDoor:
             elif self._connections > self._limits.connections_max:
                 await self._serve_operators(stream)
             elif per_address_max is not None and address and self._by_address[address] > per_address_max:
-                self._refusals_total += 1
                 self._on_limit(Limit.ADDRESS_CONNECTIONS)
                 why = f"this address has {per_address_max} connections to this server, its limit"
                 await HttpWire(stream, self._limits).refuse(self._come_back(why))
@@ -151,14 +138,12 @@ class FrontDoor:
             with trio.move_on_after(self._limits.drain_timeout_s):
                 head = await wire.read_head()
             if head is not None and not head.wants_websocket and self._is_for_operators(head):
-                self._requests_total += 1
                 await Exchange(wire, head, self._limits).run(self._app, self._reporter("the application failed", stream, head))
-                await wire.part()
+                await wire.close()
                 return
             self._on_limit(Limit.DOOR_CONNECTIONS)
             raise self._come_back("too many connections")
         except HttpRefusal as refusal:
-            self._refusals_total += 1
             await wire.refuse(refusal)
 
     async def _converse(self, stream: PushStream) -> ServerWebSocket | None:
@@ -170,7 +155,6 @@ class FrontDoor:
                 head = await self._read_head(wire)
                 if head is None:
                     break
-                self._requests_total += 1
                 if head.wants_websocket:
                     return await self._upgrade(wire, head)
                 report = self._reporter("the application failed", stream, head)
@@ -179,14 +163,13 @@ class FrontDoor:
                 if not await wire.next_cycle():
                     break
                 idle_s = self._limits.keep_alive_timeout_s
-            await wire.part()
+            await wire.close()
         except HttpRefusal as refusal:
-            self._refusals_total += 1
             if refusal.limit is not None:
                 self._on_limit(refusal.limit)
             await wire.refuse(refusal)
         except trio.Cancelled:
-            wire.farewell(self._come_back("the server is going down", CloseCode.GOING_AWAY))
+            wire.push_refusal(self._come_back("the server is going down", CloseCode.GOING_AWAY))
             raise
         return None
 
@@ -222,14 +205,18 @@ class FrontDoor:
         except Exception as error:
             self._report(Problem("the WebSocket handler failed", error, stream.peer, f"GET {websocket.path}"))
         finally:
-            self._websockets -= 1
+            self._websocket_closed()
 
     async def _is_served_elsewhere(self, elsewhere: Elsewhere, wire: HttpWire, head: RequestHead) -> bool:
         self._websockets += 1
         try:
             return await elsewhere(head, wire)
         finally:
-            self._websockets -= 1
+            self._websocket_closed()
+
+    def _websocket_closed(self) -> None:
+        self._websockets -= 1
+        self._websocket_ended.unpark_all()
 
     def _come_back(self, why: str, code: CloseCode = CloseCode.OVERLOADED) -> HttpRefusal:
         return HttpRefusal(503, code, why, retry_after_ms=self._limits.retry_after_ms)
@@ -238,7 +225,6 @@ class FrontDoor:
         return lambda error: self._report(Problem(what, error, stream.peer, f"{head.method} {head.path}"))
 
     def _report(self, problem: Problem) -> None:
-        self._problems_total += 1
-        # If the log fails, connections must not fail with it; the problem is counted above.
+        # If the log fails, connections must not fail with it.
         with contextlib.suppress(Exception):
             self._on_problem(problem)

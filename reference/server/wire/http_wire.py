@@ -2,7 +2,7 @@
 
 Two things are subtle. The first is closing after an error. If we close while the client is still sending, it gets a
 reset, and the reset may destroy our answer before the client has read it. So after its last answer a connection closes
-its own half, and discards input until the client closes too, or for a bounded time and number of bytes (`part`).
+its own half, and discards input until the client closes too, or for a bounded time and number of bytes (`close`).
 
 The second is reading ahead. While an answer is awaited we read in order to learn whether the client has disconnected;
 its next request may arrive instead. At most one piece of it is kept, and then nothing more is read until the answer is
@@ -12,10 +12,9 @@ sent.
 from email.utils import formatdate
 
 import h11
-import msgspec
 import trio
 
-from reference.protocol.errors import CloseCode, HttpProblem
+from reference.protocol.errors import CloseCode
 from reference.protocol.limits import Limit
 from reference.server.wire.limits import DoorLimits
 from reference.server.wire.push_stream import PushStream
@@ -23,9 +22,6 @@ from reference.server.wire.request_head import Headers, HttpRefusal, RequestHead
 
 _PIECE_BYTES = 16 * 1024  # read at once; also the most that a pipelining client may send ahead of an answer
 
-_FOR_ANY_PAGE: Headers = ((b"access-control-allow-origin", b"*"), (b"access-control-expose-headers", b"retry-after"))
-"""A refusal by the front door has no data of any user; without these headers a page sees neither its status nor the time to
-wait."""
 Sent = h11.InformationalResponse | h11.Response | h11.Data | h11.EndOfMessage
 
 
@@ -131,9 +127,9 @@ class HttpWire:
             return
         with trio.move_on_after(self._limits.drain_timeout_s):
             await self.stream.send_all(self._refusal_bytes(refusal))
-        await self.part()
+        await self.close()
 
-    def farewell(self, refusal: HttpRefusal) -> None:
+    def push_refusal(self, refusal: HttpRefusal) -> None:
         """The same without waiting, for a server that is stopping: what does not fit is lost."""
         if self._h11.our_state is h11.SEND_RESPONSE:
             self.stream.push(self._refusal_bytes(refusal))
@@ -154,7 +150,7 @@ class HttpWire:
         self._h11.start_next_cycle()
         return True
 
-    async def part(self) -> None:
+    async def close(self) -> None:
         """Close our half, discard input for a bounded time and number of bytes, and close."""
         with trio.move_on_after(self._limits.drain_timeout_s):
             await self.stream.send_eof()
@@ -186,20 +182,9 @@ class HttpWire:
         return HttpRefusal(413, CloseCode.TOO_BIG, reason, limit=Limit.BODY_BYTES)
 
     def _refusal_bytes(self, refusal: HttpRefusal) -> bytes:
-        problem = HttpProblem(code=refusal.code, message=refusal.message, retry_after_ms=refusal.retry_after_ms)
-        body = msgspec.json.encode(problem)
-        headers = [
-            (b"content-type", b"application/json"),
-            (b"content-length", str(len(body)).encode()),
-            (b"connection", b"close"),
-            *standard_headers(),
-            *_FOR_ANY_PAGE,
-            *refusal.headers,
-        ]
-        if refusal.retry_after_ms is not None:
-            # Whole seconds, rounded up: a retry must not come too early.
-            headers.append((b"retry-after", str(-(-refusal.retry_after_ms // 1000)).encode()))
-        events: list[Sent] = [h11.Response(status_code=refusal.status, headers=headers)]
+        headers, body = refusal.answer()
+        all_headers = [*headers, (b"connection", b"close"), *standard_headers()]
+        events: list[Sent] = [h11.Response(status_code=refusal.status, headers=all_headers)]
         if not self._is_head_request:
             events.append(h11.Data(data=body))
         events.append(h11.EndOfMessage())

@@ -49,7 +49,7 @@ class DoorLimits(_Positive):
     retry_after_ms: int = 5_000
     """The wait that a 503 asks a client for."""
     drain_timeout_s: float = 2.0
-    """How long to discard input after the last answer of a connection: see `HttpWire.part`."""
+    """How long to discard input after the last answer of a connection: see `HttpWire.close`."""
     drain_bytes_max: int = 1024 * 1024
     """How many bytes to discard then."""
 

@@ -20,8 +20,7 @@ from reference.protocol.errors import SteadywireError
 from reference.server.wire.front_door import OnProblem, Problem, ignore_problem
 from reference.server.wire.limits import ListenLimits
 from reference.server.wire.memory_stream import MemoryPushStream, memory_pair
-from reference.server.wire.push_stream import Address, PushStream
-from reference.server.wire.socket_stream import SocketPushStream
+from reference.server.wire.push_stream import Address, PushStream, SocketPushStream
 
 _NO_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _NOT_A_LISTENER = (errno.EBADF, errno.EINVAL, errno.ENOTSOCK, errno.EOPNOTSUPP)
@@ -54,20 +53,21 @@ async def listen(
     *,
     limits: ListenLimits | None = None,
     on_problem: OnProblem = ignore_problem,
+    nursery: trio.Nursery | None = None,
     task_status: "trio.TaskStatus[Listening]" = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Accept connections on `host` (None: every address of this machine) and `port` (0: a free one) until
     cancelled.
 
-    Each connection is served in a task of its own; cancelling this cancels them too. With `nursery.start` it
-    returns the addresses once connections are accepted. Raises ListenError.
+    Each connection is served in a task of `nursery`; without it, in one that is cancelled together with this. With
+    `Nursery.start` it returns the addresses once connections are accepted. Raises ListenError.
     """
     limits = limits or ListenLimits()
     sockets = await open_sockets(host, port, limits)
     listening = Listening(tuple(listener.getsockname()[:2] for listener in sockets))
-    async with trio.open_nursery() as nursery:
+    async with trio.open_nursery() as own:
         for listener in sockets:
-            nursery.start_soon(_accept_all, listener, serve, nursery, limits, on_problem)
+            own.start_soon(_accept_all, listener, serve, nursery or own, limits, on_problem)
         task_status.started(listening)
 
 
@@ -184,4 +184,4 @@ async def _accept_until_cancelled(
                     await trio.sleep(limits.accept_pause_s)
                     break
                 continue  # the connection was over before it was accepted; accept(2) lists a dozen ways
-            nursery.start_soon(serve, SocketPushStream(accepted))
+            nursery.start_soon(serve, SocketPushStream(accepted), name="connection")  # trio would make a name for each of its own

@@ -17,11 +17,16 @@ is cancelled before its turn has written nothing.
 `push` never raises: a dead stream refuses like a full one, and `flush` raises the reason. The price is that only the
 task that reads from a connection or flushes it learns that it is dead, not the loop that pushes to everybody.
 
-An implementation provides four small functions that never block and two that wait: `socket_stream`
+An implementation provides four small functions that never block and two that wait: `SocketPushStream`
 over the operating system, `memory_stream` for virtual time. Both pass trio's own conformance suite.
 """
 
 import abc
+import contextlib
+import errno
+import socket
+import struct
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import trio
@@ -34,15 +39,18 @@ Address = tuple[str, int]
 
 Buffer = bytes | bytearray | memoryview
 
+_NOT_SENT_LOW_WATER_BYTES = 16 * 1024
+"""A flush wakes up only when less than this is left unsent in the kernel (TCP_NOTSENT_LOWAT), so a slow reader is served in
+larger pieces. The value of trio's own socket streams."""
+
 _NOTHING = memoryview(b"")
 """The tail of every stream of which nothing waits: an empty view of what was sent would keep all of it in memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class StreamStatistics:
-    """Bytes transferred by one stream so far; `tail_bytes` is what waits to be sent."""
+    """Bytes that one stream has sent so far; `tail_bytes` is what waits to be sent."""
 
-    bytes_in: int
     bytes_out: int
     tail_bytes: int
 
@@ -51,12 +59,11 @@ class PushStream(trio.abc.HalfCloseableStream):
     """A two-way byte stream with a non-blocking `push` beside trio's own methods."""
 
     __slots__ = (
-        "_bytes_in",
         "_bytes_out",
         "_is_broken",
         "_is_closed",
         "_is_eof_sent",
-        "_publishing",
+        "_is_sending",
         "_put_back",
         "_tail",
         "_turn",
@@ -69,11 +76,10 @@ class PushStream(trio.abc.HalfCloseableStream):
         self._tail = _NOTHING
         self._put_back = b""
         self._turn: trio.StrictFIFOLock | None = None  # who waits to write; push never waits, so most streams need none
-        self._publishing = False
+        self._is_sending = False
         self._is_broken = False
         self._is_closed = False
         self._is_eof_sent = False
-        self._bytes_in = 0
         self._bytes_out = 0
 
     @property
@@ -115,7 +121,7 @@ class PushStream(trio.abc.HalfCloseableStream):
         True: the stream owns the bytes, sent or kept as the tail. False: nothing was written, because an older tail or a
         `send_all` is in the way, or because the stream is dead (`flush` then raises).
         """
-        if self._tail or self._publishing or self._is_closed or self._is_broken or self._is_eof_sent:
+        if self._tail or self._is_sending or self._is_closed or self._is_broken or self._is_eof_sent:
             return False
         try:
             written = self._write_now(data)
@@ -130,7 +136,7 @@ class PushStream(trio.abc.HalfCloseableStream):
     @property
     def blocked(self) -> bool:
         """Whether `push` would refuse now."""
-        return bool(self._tail) or self._publishing or self._is_closed or self._is_broken or self._is_eof_sent
+        return bool(self._tail) or self._is_sending or self._is_closed or self._is_broken or self._is_eof_sent
 
     async def flush(self) -> None:
         """Wait until the tail is out. Any task may call it, several at once too.
@@ -188,7 +194,6 @@ class PushStream(trio.abc.HalfCloseableStream):
                 # The system reports a reset once; a push has received it, and now it looks like an end.
                 raise trio.BrokenResourceError("the peer is gone")
             if data is not None:
-                self._bytes_in += len(data)
                 # Shielded: bytes that have left the socket must reach the caller, cancelled or not.
                 await trio.lowlevel.cancel_shielded_checkpoint()
                 return data
@@ -198,7 +203,6 @@ class PushStream(trio.abc.HalfCloseableStream):
         """Let the next `receive_some` return `data` first: bytes that were read but belong to the next
         protocol.
         """
-        self._bytes_in -= len(data)
         self._put_back = data + self._put_back
 
     def close(self) -> None:
@@ -215,7 +219,7 @@ class PushStream(trio.abc.HalfCloseableStream):
         self._end(by_force=True)
 
     def statistics(self) -> StreamStatistics:
-        return StreamStatistics(self._bytes_in, self._bytes_out, len(self._tail))
+        return StreamStatistics(self._bytes_out, len(self._tail))
 
     # ---- internal ----
 
@@ -249,8 +253,16 @@ class PushStream(trio.abc.HalfCloseableStream):
         if self._is_broken:
             raise trio.BrokenResourceError("the peer is gone")
 
-    def _only_sender(self) -> "_OnlySender":
-        return _OnlySender(self)
+    @contextlib.contextmanager
+    def _only_sender(self) -> Iterator[None]:
+        """Refuse a second send at the same time, as trio's interface asks, and hold `push` back meanwhile."""
+        if self._is_sending:
+            raise trio.BusyResourceError("another task is sending on this stream")
+        self._is_sending = True
+        try:
+            yield
+        finally:
+            self._is_sending = False
 
     def _end(self, *, by_force: bool) -> None:
         if not self._is_closed:
@@ -260,18 +272,67 @@ class PushStream(trio.abc.HalfCloseableStream):
             self._close_now(by_force=by_force)
 
 
-class _OnlySender:
-    """Refuses a second send_all at the same time, which trio's interface asks for, and holds push back
-    meanwhile.
+class SocketPushStream(PushStream):
+    """A PushStream over a connected TCP socket (or any other stream socket), which it takes over; trio is used only to wait.
+
+    TCP_NODELAY is set, because a message must not wait for the acknowledgement of the one before.
     """
 
-    def __init__(self, stream: PushStream) -> None:
-        self._stream = stream
+    __slots__ = ("_socket",)
 
-    def __enter__(self) -> None:
-        if self._stream._publishing:
-            raise trio.BusyResourceError("another task is sending on this stream")
-        self._stream._publishing = True
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__(peer=_address(sock.getpeername))
+        sock.setblocking(False)
+        self._socket = sock
+        for option, value in (("TCP_NODELAY", 1), ("TCP_NOTSENT_LOWAT", _NOT_SENT_LOW_WATER_BYTES)):
+            if hasattr(socket, option):
+                with contextlib.suppress(OSError):  # not TCP, or already reset, which the first read reports
+                    sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
-    def __exit__(self, *exc_info: object) -> None:
-        self._stream._publishing = False
+    @property
+    def local(self) -> Address | None:
+        return _address(self._socket.getsockname)
+
+    def _write_now(self, data: Buffer) -> int:
+        try:
+            return self._socket.send(data)
+        except (BlockingIOError, InterruptedError):
+            return 0
+        except OSError as error:
+            raise trio.BrokenResourceError(f"sending failed: {error}") from error
+
+    def _read_now(self, bytes_max: int) -> bytes | None:
+        try:
+            return self._socket.recv(bytes_max)
+        except (BlockingIOError, InterruptedError):
+            return None
+        except OSError as error:
+            raise trio.BrokenResourceError(f"receiving failed: {error}") from error
+
+    def _shut_down_writing(self) -> None:
+        try:
+            self._socket.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            if error.errno != errno.ENOTCONN:
+                raise trio.BrokenResourceError(f"closing our half failed: {error}") from error
+
+    def _close_now(self, *, by_force: bool) -> None:
+        if by_force:
+            with contextlib.suppress(OSError):  # already reset by the peer
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        trio.lowlevel.notify_closing(self._socket)
+        self._socket.close()
+
+    async def _wait_writable(self) -> None:
+        await trio.lowlevel.wait_writable(self._socket)
+
+    async def _wait_readable(self) -> None:
+        await trio.lowlevel.wait_readable(self._socket)
+
+
+def _address(ask: Callable[[], object]) -> Address | None:
+    try:
+        name = ask()
+    except OSError:
+        return None  # the peer is gone already
+    return (str(name[0]), int(name[1])) if isinstance(name, tuple) else None

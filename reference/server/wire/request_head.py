@@ -8,15 +8,21 @@ from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
 import h11
+import msgspec
 
-from reference.protocol.errors import CloseCode, SteadywireError
+from reference.protocol.errors import CloseCode, HttpProblem, SteadywireError
 from reference.protocol.limits import Limit
-from reference.server.wire.framing import UPGRADE_LOST
 from reference.server.wire.push_stream import Address
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
 WEBSOCKET_VERSION = b"13"
+
+UPGRADE_LOST = 1002
+"""Code in HTTP answers to a broken upgrade: a proxy has removed the headers that make it an upgrade. The protocol has no code for
+that; one of 44xx would mean that the client is at fault, and it would never reconnect."""
+INTERNAL_ERROR = 1011
+"""Code of a fault of this server: a close code, and in HTTP answers with status 500."""
 
 
 class HttpRefusal(SteadywireError):
@@ -42,6 +48,29 @@ class HttpRefusal(SteadywireError):
         self.retry_after_ms = retry_after_ms
         """Milliseconds to wait before the next try."""
         self.headers = headers
+
+    def answer(self) -> tuple[Headers, bytes]:
+        """Headers and body of the answer.
+
+        Any web page may read it: it has no data of a user, and else a page would see neither its status nor the time to wait.
+        """
+        problem = HttpProblem(code=self.code, message=self.message, retry_after_ms=self.retry_after_ms)
+        body = msgspec.json.encode(problem)
+        headers: Headers = (
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(body)).encode()),
+            (b"access-control-allow-origin", b"*"),
+            (b"access-control-expose-headers", b"retry-after"),
+            *self.headers,
+        )
+        if self.retry_after_ms is None:
+            return headers, body
+        return (*headers, (b"retry-after", retry_after(self.retry_after_ms).encode())), body
+
+
+def retry_after(wait_ms: int) -> str:
+    """The value of the header Retry-After: whole seconds, rounded up, because a retry must not come too early."""
+    return str(-(-wait_ms // 1000))
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +124,14 @@ class RequestHead:
         """The client's key, after checking everything else that RFC 6455, section 4.2.1, asks of the head.
 
         Raises HttpRefusal with 400; or with 426 if only the WebSocket version is wrong, or if a proxy has removed hop-by-hop
-        headers or speaks HTTP/1.0 to us.
+        headers or uses HTTP/1.0.
         """
         if self.http_version != "1.1" or "upgrade" not in (item.lower() for item in self.tokens(b"connection")):
             why = "a WebSocket needs HTTP/1.1 and the header Connection: Upgrade; does a proxy pass them on?"
             raise HttpRefusal(426, UPGRADE_LOST, why, headers=((b"upgrade", b"websocket"),))
         if self.header(b"sec-websocket-version") != WEBSOCKET_VERSION:
             headers = ((b"sec-websocket-version", WEBSOCKET_VERSION), (b"upgrade", b"websocket"))
-            raise HttpRefusal(426, CloseCode.VERSION, "only version 13 of WebSocket is spoken here", headers=headers)
+            raise HttpRefusal(426, CloseCode.VERSION, "this server supports only version 13 of WebSocket", headers=headers)
         key = self.header(b"sec-websocket-key") or b""
         try:
             is_key = len(base64.b64decode(key, validate=True)) == 16
@@ -161,7 +190,7 @@ def read_head(request: h11.Request, client: Address | None, server: Address | No
         server=server,
     )
     if not head.http_version.startswith("1."):
-        raise HttpRefusal(505, CloseCode.VERSION, "only HTTP/1.0 and HTTP/1.1 are spoken here")
+        raise HttpRefusal(505, CloseCode.VERSION, "this server supports only HTTP/1.0 and HTTP/1.1")
     if head.header(b"transfer-encoding") is not None and head.header(b"content-length") is not None:
         # Two conflicting lengths are used to smuggle requests past a proxy (RFC 9112, section 6.3).
         raise HttpRefusal(400, CloseCode.BAD_FRAME, "Transfer-Encoding and Content-Length exclude each other")

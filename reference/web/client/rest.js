@@ -74,8 +74,8 @@ export async function replay(network, url, token, { fromSequence, signal }) {
       if (error instanceof RemoteError) throw new RequestFailedError(error.message, { status: 200 });
       throw error;
     }
-    if (value.hasMore !== true || typeof value.nextSequence !== "number") break;
+    if (value.hasMore !== true || typeof value.nextSequence !== "number") return events;
     from = value.nextSequence;
   }
-  return events;
+  throw new RequestFailedError(`the replay has more than ${REPLAY_PAGES_MAX} pages; ask for a later fromSequence`);
 }

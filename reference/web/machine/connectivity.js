@@ -153,7 +153,7 @@ export class Connectivity {
     return this.#record.reconnections > 0 ? "Reconnected" : "Connected";
   }
 
-  // ---- a WebSocket opens ----
+  // ---- opening a WebSocket ----
 
   /** @param {number} now */
   start(now) {
@@ -249,7 +249,7 @@ export class Connectivity {
     }
   }
 
-  // ---- a WebSocket goes down ----
+  // ---- loss of a WebSocket ----
 
   /**
    * Our decision that the WebSocket is of no more use; the session goes on (6.4).
@@ -363,7 +363,7 @@ export class Connectivity {
     }
   }
 
-  // ---- fallback, and the way back ----
+  // ---- fallback and probes ----
 
   /**
    * Nothing carries the session, and it is time to ask the fallback policy (7.25).
@@ -565,7 +565,7 @@ export class Connectivity {
     this.#context.outcomes.push({ kind: "end", code, message });
   }
 
-  // ---- small things ----
+  // ---- internal ----
 
   /**
    * An attempt failed, or a connection was lost. The application is told each reason once, while nothing carries the session (7.43).

@@ -157,7 +157,7 @@ export class Outbox {
     return changes;
   }
 
-  // ---- the application ----
+  // ---- inputs from the application ----
 
   /**
    * Queue one message; returns its ticket and the messages that had to be dropped for it.
@@ -179,7 +179,7 @@ export class Outbox {
     return { ticket: message.ticket, dropped };
   }
 
-  // ---- the server ----
+  // ---- inputs from the server ----
 
   /**
    * The server knows this client id from an earlier life up to that number: number on from there (7.5).
@@ -351,7 +351,7 @@ export class Outbox {
     return everything;
   }
 
-  // ---- inside ----
+  // ---- internal ----
 
   #oldest() {
     for (const message of this.#unanswered.values()) return message;

@@ -97,7 +97,7 @@ export class ClientSession {
     this.#publishing.watchAge();
   }
 
-  // ---- the application speaks ----
+  // ---- inputs from the application ----
 
   /**
    * Begin to connect.
@@ -205,7 +205,7 @@ export class ClientSession {
     if (this.state === "new") throw new LocalError("start the session first");
   }
 
-  // ---- the network speaks ----
+  // ---- inputs from the network ----
 
   /**
    * The WebSocket is open, its handshake done.
@@ -308,7 +308,7 @@ export class ClientSession {
     this.handleTimeout(now);
   }
 
-  // ---- time passes ----
+  // ---- time ----
 
   /** When `handleTimeout` is to be called, in ns, or null. */
   nextDeadline() {
@@ -329,7 +329,7 @@ export class ClientSession {
     }
   }
 
-  // ---- output, drained ----
+  // ---- outputs ----
 
   /** Actions for the driver, in order. @returns {Action[]} */
   takeActions() {

@@ -8,8 +8,8 @@
 If the terminal is too small for all rows, those that fit are shown, and one line counts the rest.
 """
 
-from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
 
@@ -20,8 +20,8 @@ from rich.table import Table
 from rich.text import Text
 
 from reference.protocol.states import ClientState
-from simulation.processes.demo.plain import KINDS, kind_of
-from simulation.processes.progress import Row, Scene
+from simulation.processes.demo.plain import counted
+from simulation.processes.progress import Row, RunView
 from simulation.scenario.faults import BlockUpgrade, Fault, HalfOpen, Outage, Refuse, Reset, ServerRestart, Stall
 
 NEWS_SHOWN = 6
@@ -73,19 +73,19 @@ class LiveWatcher:
 
     def say(self, at_s: float, sentence: str) -> None:
         self._news.append((at_s, sentence))
-        if len(self._news) == 1:  # there is no scene yet
+        if len(self._news) == 1:  # there is no table yet
             self._live.update(_news_lines(self._news), refresh=True)
 
-    def show(self, scene: Scene) -> None:
+    def show(self, view: RunView) -> None:
         width, height = self._console.size
-        self._live.update(picture(scene, self._news, width=width, height=height), refresh=True)
+        self._live.update(picture(view, self._news, width=width, height=height), refresh=True)
 
 
-def picture(scene: Scene, news: Iterable[tuple[float, str]], *, width: int, height: int) -> Group:
-    """A scene and the last of the news, for a screen of that many columns and lines."""
+def picture(view: RunView, news: Iterable[tuple[float, str]], *, width: int, height: int) -> Group:
+    """The run and the last of the news, for a screen of `width` columns and `height` lines."""
     news_max = NEWS_SHOWN if height >= ROOMY_LINES else NEWS_SHOWN // 2
     rows_max = max(3, height - news_max - LINES_BESIDE)
-    return Group(_header(scene, width), Text(), _table(scene, rows_max, width), Text(), _news_lines(list(news)[-news_max:]))
+    return Group(_header(view, width), Text(), _table(view, rows_max, width), Text(), _news_lines(list(news)[-news_max:]))
 
 
 def _news_lines(news: Iterable[tuple[float, str]]) -> Text:
@@ -93,20 +93,20 @@ def _news_lines(news: Iterable[tuple[float, str]]) -> Text:
     return Text("\n", no_wrap=True, overflow="ellipsis").join(lines)
 
 
-def _header(scene: Scene, width: int) -> Group:
+def _header(view: RunView, width: int) -> Group:
     progress = Table.grid(padding=(0, 2))
     progress.add_row(
-        Text.assemble(("steadywire demo", "bold"), f"  {scene.act.value}"),
-        ProgressBar(total=scene.seconds, completed=min(scene.at_s, scene.seconds), width=max(6, min(24, width - 66))),
-        Text(f"{min(scene.at_s, scene.seconds):.0f} of {scene.seconds:g} s"),
-        Text("server up", style="green") if scene.server_is_up else Text("SERVER KILLED", style="bold red"),
-        _words(fault for fault in scene.faults if not fault.clients),
+        Text.assemble(("steadywire demo", "bold"), f"  {view.phase.value}"),
+        ProgressBar(total=view.seconds, completed=min(view.at_s, view.seconds), width=max(6, min(24, width - 66))),
+        Text(f"{min(view.at_s, view.seconds):.0f} of {view.seconds:g} s"),
+        Text("server up", style="green") if view.server_is_up else Text("SERVER KILLED", style="bold red"),
+        _words(fault for fault in view.faults if not fault.clients),
     )
-    figures = f"published {scene.published}  accepted {scene.accepted}  delivered {scene.delivered}  {_counted(scene.rows)}"
+    figures = f"published {view.published}  accepted {view.accepted}  delivered {view.delivered}  {counted(view.rows)}"
     return Group(progress, Text(figures, style="dim", no_wrap=True, overflow="ellipsis"))
 
 
-def _table(scene: Scene, rows_max: int, width: int) -> Group:
+def _table(view: RunView, rows_max: int, width: int) -> Group:
     is_wide = width >= ROOMY_COLUMNS
     table = Table(box=None, pad_edge=False, padding=(0, 2 if is_wide else 1, 0, 0), header_style="dim")
     table.add_column("client", min_width=8, no_wrap=True)
@@ -117,30 +117,30 @@ def _table(scene: Scene, rows_max: int, width: int) -> Group:
     for name in ("position", "queued", "round trip" if is_wide else "rtt", "reconnects"):
         table.add_column(name, justify="right", min_width=max(6, len(name)), no_wrap=True)
     table.add_column("network now", min_width=12, no_wrap=True)
-    shown = scene.rows if len(scene.rows) <= rows_max else scene.rows[: rows_max - 1]
+    shown = view.rows if len(view.rows) <= rows_max else view.rows[: rows_max - 1]
     for row in shown:
-        client, path, *cells = _cells(row, scene)
+        client, path, *cells = _cells(row, view)
         table.add_row(client, *([path] if is_wide else []), *cells)
-    rest = scene.rows[len(shown) :]
-    return Group(table, Text(f"and {len(rest)} more: {_counted(rest)}", style="dim")) if rest else Group(table)
+    rest = view.rows[len(shown) :]
+    return Group(table, Text(f"and {len(rest)} more: {counted(rest)}", style="dim")) if rest else Group(table)
 
 
-def _cells(row: Row, scene: Scene) -> tuple[Text, ...]:
+def _cells(row: Row, view: RunView) -> tuple[Text, ...]:
     path = Text(f"{row.path.latency_s * 1000:.0f} ms", style="dim")
-    trouble = _words(fault for fault in scene.faults if row.name in fault.clients)
+    network_now = _words(fault for fault in view.faults if row.name in fault.clients)
     if row.state is None:
-        return Text(row.name, style="dim"), path, Text("later", style="dim"), *(Text() for _ in range(5)), trouble
+        return Text(row.name, style="dim"), path, Text("later", style="dim"), *(Text() for _ in range(5)), network_now
     word, style = _STATE_WORDS[row.state]
     return (
         Text(row.name),
         path,
         Text(word, style=style),
         Text(row.transport or "-", style="" if row.transport else "dim"),
-        Text(str(row.position), style="yellow" if scene.head - row.position > MUCH_BEHIND_EVENTS else ""),
+        Text(str(row.position), style="yellow" if view.head - row.position > MUCH_BEHIND_EVENTS else ""),
         Text(str(row.queued), style="yellow" if row.queued > MUCH_QUEUED_EVENTS else ""),
         Text("-" if row.round_trip_ms is None else f"{row.round_trip_ms:.0f} ms"),
         Text(str(row.reconnections)),
-        trouble,
+        network_now,
     )
 
 
@@ -148,8 +148,3 @@ def _words(faults: Iterable[Fault]) -> Text:
     """These faults as text. A server that is down is shown elsewhere."""
     words = sorted({_FAULT_WORDS[type(fault)] for fault in faults if not isinstance(fault, ServerRestart)})
     return Text(", ".join(words), style="red", no_wrap=True, overflow="ellipsis")
-
-
-def _counted(rows: Sequence[Row]) -> str:
-    kinds = Counter(kind_of(row) for row in rows)
-    return ", ".join(f"{kinds[kind]} {kind}" for kind in KINDS if kinds[kind])

@@ -1,12 +1,13 @@
-"""Progress without a terminal: one line for each event, and every few seconds one for the state."""
+"""Progress without a terminal: one line for each event, and every few seconds one for the whole run."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from reference.protocol.states import ClientState
-from simulation.processes.progress import Row, Scene
+from simulation.processes.progress import Row, RunView
 
 STATUS_INTERVAL_S = 2.0
+KINDS = ("on WebSocket", "polling", "without a connection", "not here yet", "ended")
 
 
 class PlainWatcher:
@@ -19,27 +20,22 @@ class PlainWatcher:
     def say(self, at_s: float, sentence: str) -> None:
         self._write(f"{at_s:5.1f} s  {sentence}")
 
-    def show(self, scene: Scene) -> None:
-        if scene.at_s < self._status_due_s:
+    def show(self, view: RunView) -> None:
+        if view.at_s < self._status_due_s:
             return
-        self._status_due_s = scene.at_s + STATUS_INTERVAL_S
-        self._write(f"{scene.at_s:5.1f} s  {status(scene)}")
+        self._status_due_s = view.at_s + STATUS_INTERVAL_S
+        server = "" if view.server_is_up else "; the server is down"
+        figures = f"published {view.published}, accepted {view.accepted}, delivered {view.delivered}"
+        self._write(f"{view.at_s:5.1f} s  [{view.phase.value}] {counted(view.rows)}{server}; {figures}")
 
 
-def status(scene: Scene) -> str:
-    """The state in one line."""
-    kinds = Counter(kind_of(row) for row in scene.rows)
-    clients = ", ".join(f"{kinds[kind]} {kind}" for kind in KINDS if kinds[kind])
-    server = "" if scene.server_is_up else "; the server is down"
-    figures = f"published {scene.published}, accepted {scene.accepted}, delivered {scene.delivered}"
-    return f"[{scene.act.value}] {clients}{server}; {figures}"
+def counted(rows: Sequence[Row]) -> str:
+    """How many clients use which transport: "12 on WebSocket, 3 polling"."""
+    kinds = Counter(_kind_of(row) for row in rows)
+    return ", ".join(f"{kinds[kind]} {kind}" for kind in KINDS if kinds[kind])
 
 
-KINDS = ("on WebSocket", "polling", "without a connection", "not here yet", "ended")
-
-
-def kind_of(row: Row) -> str:
-    """The transport of a client, as text."""
+def _kind_of(row: Row) -> str:
     if row.state is None:
         return "not here yet"
     if row.state is ClientState.CLOSED:

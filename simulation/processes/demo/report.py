@@ -2,7 +2,7 @@
 
     input                seed, clients, seconds, schedule (all faults), parameters
     measurements         counts, round trips, recovery times, the time until everything had settled
-    results              guarantees: true (held), false (violated), null (not exercised by this run); verdicts, with the words
+    results              guarantees: true (held), false (violated), null (not exercised by this run); verdicts: with sentences
 
 A round trip is one ping over WebSocket, by the client's own clock; every ping of every client counts equally.
 `simulation.results.recovery` defines a recovery.
@@ -61,11 +61,12 @@ class ParametersShown(msgspec.Struct, frozen=True):
 
 
 class DemoReport(msgspec.Struct, frozen=True, kw_only=True):
-    """See the module. The counts are those of simulation.results.counts.
+    """The figures of a demo, as in the module's table. The counts are those of `simulation.results.counts`.
 
-    process_delay_ms: how late the demo's own process was in doing what it wanted to do at a time. Where that is much, the machine
-    could not keep up, and times say more about it than about anything else.
-    settled_s: how long everyone took to come to rest after the work, None if not within the limit; late: who did not, in words.
+    process_delay_ms: how late the demo's own process did what was due at a time. If that is much, the machine could not keep up,
+    and the other times measure the machine.
+    settled_s: how long all clients took to settle after the work, None if longer than the limit; late: a sentence for each client
+    that did not settle.
     """
 
     seed: int
@@ -150,14 +151,14 @@ def _shortcomings(played: Played, verdicts: dict[str, Verdict], counts: Counts) 
             yield f"{name} was not exercised, and should have been: {verdict.sentence}"
     if played.settled_s is None:
         allowed_s = played.plan.parameters.settle_s_max
-        yield f"not everyone had come to rest {allowed_s:.1f} s after the work: {'; '.join(played.late)}"
+        yield f"not all clients had settled {allowed_s:.1f} s after the work: {'; '.join(played.late)}"
     for what, happened, needs in (
         ("was reconnected", counts.reconnections, (Reset, HalfOpen, BlockUpgrade, ServerRestart)),
         ("fell back to HTTP polling", counts.fallbacks, (BlockUpgrade,)),
         ("returned to WebSocket", counts.returns_to_websocket, (BlockUpgrade,)),
     ):
         if not happened and any(isinstance(fault, needs) for fault in played.plan.faults):
-            yield f"nobody {what}, so this run has not shown it"
+            yield f"no client {what}, so this run has not shown it"
     if counts.server_restarts != len(played.plan.kills):
         yield f"the server was started again {counts.server_restarts} times, not {len(played.plan.kills)} times as planned"
 

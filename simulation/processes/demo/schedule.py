@@ -3,14 +3,14 @@
 A pure function: equal arguments give equal plans, byte for byte, on every machine. Random values are keyed by (seed, entity,
 purpose, index), never by call order, so a change in one client's workload changes neither the other clients nor the faults.
 
-Faults of every kind occur, and none lasts beyond the end of the work. Some are fixed, because a demo that shows nothing proves
-nothing:
+Faults of every kind occur, and none lasts beyond the end of the work. Some always occur, so that each demo exercises every
+guarantee:
 
     WebSocket is blocked for a few clients, long enough for all their attempts to fail, so that they fall back to HTTP polling;
     the first of them has no other fault of single clients
-    all clients are cut off once at the same moment, as by a restarted load balancer
+    all clients are cut off once at the same moment, as when a load balancer restarts
     the server is killed at least once, in the middle of the work
-    some clients come late, and begin with a snapshot
+    some clients join late, and begin with a snapshot
 
 Times are in seconds from the beginning of the work.
 """
@@ -44,26 +44,8 @@ DOWN_S = (0.8, 2.0)
 """How long the server is down, from and to."""
 
 _NAMES = (
-    "ada",
-    "bela",
-    "cleo",
-    "dora",
-    "emil",
-    "faye",
-    "gus",
-    "hana",
-    "ivan",
-    "june",
-    "kofi",
-    "lena",
-    "milo",
-    "nora",
-    "omar",
-    "pia",
-    "quinn",
-    "rosa",
-    "sam",
-    "tara",
+    *("ada", "bela", "cleo", "dora", "emil", "faye", "gus", "hana", "ivan", "june"),
+    *("kofi", "lena", "milo", "nora", "omar", "pia", "quinn", "rosa", "sam", "tara"),
 )
 
 
@@ -176,7 +158,7 @@ _KINDS: dict[str, _Kind] = {
 }
 
 
-# Chance.
+# Random values.
 
 
 def _between(random_source: EntityRandom, purpose: str, index: int, low: float, high: float) -> float:

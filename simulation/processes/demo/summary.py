@@ -29,7 +29,7 @@ _MARKS = {"held": ("ok", "green"), "violated": ("NOT held", "bold red"), "not ex
 
 def print_beginning(plan: Plan, console: Console) -> None:
     """Print the plan and its parameters."""
-    faults = f"{len(plan.faults)} faults on the way" if plan.faults else "no faults"
+    faults = f"{len(plan.faults)} faults planned" if plan.faults else "no faults"
     print_line(
         console, f"steadywire demo: {len(plan.clients)} clients, {plan.seconds:g} s of work, seed {plan.seed}, {faults}", "bold"
     )
@@ -47,9 +47,9 @@ def print_beginning(plan: Plan, console: Console) -> None:
 
 
 def print_summary(report: DemoReport, console: Console) -> None:
-    """Print it."""
+    """Print what happened, and whether each guarantee held."""
     print_line(console, "")
-    print_line(console, f"The network: {_what_was_done(report.schedule)}.")
+    print_line(console, f"The network: {_faults_of(report.schedule)}.")
     print_line(
         console,
         f"The clients: {report.clients}; {report.reconnections} reconnections, {report.fallbacks} fallbacks to HTTP polling, "
@@ -75,8 +75,8 @@ def print_summary(report: DemoReport, console: Console) -> None:
     if delay.p95 is not None and delay.p95 > DELAY_MS_MAX:
         print_line(
             console,
-            f"This machine could not keep up: in 5 % of the cases the demo itself was late by more than {delay.p95:.0f} ms. "
-            "Give it fewer --clients, or less else to do.",
+            f"This machine could not keep up: 5 % of the demo's own timed actions were more than {delay.p95:.0f} ms late. "
+            "Use fewer --clients, or close other programs.",
             "yellow",
         )
 
@@ -102,9 +102,9 @@ def _print_guarantee(console: Console, name: str, verdict: Judgement, *, has_fau
         print_line(console, f"      ... and {verdict.violated - VIOLATIONS_SHOWN} more", "red")
 
 
-def _what_was_done(schedule: tuple[Fault, ...]) -> str:
+def _faults_of(schedule: tuple[Fault, ...]) -> str:
     if not schedule:
-        return "nothing was done to it"
+        return "no faults"
     counted = Counter(str(type(fault).__struct_config__.tag) for fault in schedule)
     return ", ".join(f"{counted[tag]} {nouns[counted[tag] > 1]}" for tag, nouns in _NOUNS.items() if counted[tag])
 
@@ -115,9 +115,9 @@ def _times(report: DemoReport) -> str:
     if trips.p50 is not None:
         parts.append(f"round trip p50 {trips.p50:.0f}, p95 {trips.p95:.0f}, p99 {trips.p99:.0f} ms")
     if recovery.p50 is not None:
-        parts.append(f"cut off for p50 {recovery.p50:.1f}, p99 {recovery.p99:.1f} s")
+        parts.append(f"clients cut off for p50 {recovery.p50:.1f}, p99 {recovery.p99:.1f} s")
     if report.settled_s is not None:
         parts.append(
-            f"at rest {report.settled_s:.1f} s after the work, {report.parameters.recovery_bound_s:.1f} s allowed for recovery"
+            f"settled {report.settled_s:.1f} s after the work, {report.parameters.recovery_bound_s:.1f} s allowed for recovery"
         )
     return "; ".join(parts) or "none measured"

@@ -1,7 +1,7 @@
 """Charts of tidy tables with intervals: lines over a parameter, and trade-offs of two figures with named points.
 
 A table has a row for each point, and its estimates in columns `mean`, `low` and `high` (`lines`) or `y`, `y_low`, `y_high`
-(`trade_off`, for each axis). What is not there (NaN) is not drawn, and said.
+(`trade_off`, for each axis). A missing value (NaN) is not drawn, and the figure says so.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,12 +14,11 @@ from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, NullFormatter
 from matplotlib.transforms import Bbox
 
-from simulation.results.notebooks.figure import OKABE_ITO, ShownFigure, style
+from simulation.results.figure import GREY, OKABE_ITO, ShownFigure, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-GREY = "#666666"
 TICKS_MAX = 8
 """Up to this many values of x are labelled individually."""
 _UPS = sorted((up * side for up in range(8, 180, 9) for side in (1, -1)), key=abs)
@@ -96,7 +95,7 @@ def trade_off(
     _points(axes, shown[shown[name] == marked], x, y, {"color": OKABE_ITO[3], "marker": "*"}, f"{marked} (ours)", size=15)
     _finish(axes, x_label, y_label, title, log)
     if missing:
-        figure.supxlabel(f"Not shown, for they have no value: {', '.join(missing)}", fontsize=8, x=0.01, ha="left", color=GREY)
+        figure.supxlabel(f"Not shown, without a value: {', '.join(missing)}", fontsize=8, x=0.01, ha="left", color=GREY)
     axes.legend(frameon=False, loc="best", fontsize=9)
     _name_points(figure, axes, shown, name, x, y, marked)
     return figure

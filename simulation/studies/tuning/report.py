@@ -19,9 +19,8 @@ from matplotlib.lines import Line2D
 
 from reference.protocol.errors import ConfigError
 from simulation.results import html
+from simulation.results.figure import BLUE, GREEN, GREY, ORANGE, ShownFigure
 from simulation.results.frames import write_parquet
-from simulation.results.notebooks.figure import ShownFigure
-from simulation.results.plots import BLUE, GREEN, GREY, ORANGE
 from simulation.scenario.presets import PresetFallback, PresetHeartbeat, PresetPolicy
 from simulation.scenario.text import toml_of
 from simulation.studies.experiment import describe

@@ -17,8 +17,8 @@ from reference.server.wire.front_door import FrontDoor, Problem
 from reference.server.wire.limits import DoorLimits, WebSocketLimits
 from reference.server.wire.listener import connect_in_memory
 from reference.server.wire.memory_stream import MemoryPushStream
+from reference.server.wire.push_stream import SocketPushStream
 from reference.server.wire.request_head import RequestHead
-from reference.server.wire.socket_stream import SocketPushStream
 from reference.server.wire.websocket import Accept, Handler, ServerWebSocket
 
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
@@ -143,7 +143,7 @@ async def read_close(stream: trio.abc.ReceiveStream) -> tuple[int, str]:
 
 async def echo(websocket: ServerWebSocket) -> None:
     """A handler that sends back what it receives."""
-    from reference.server.wire.framing import frame_text
+    from reference.server.wire.websocket import frame_text
 
     while True:
         for message in (await websocket.receive()).messages:

@@ -7,7 +7,7 @@ from wsproto.connection import Connection, ConnectionType
 from wsproto.events import CloseConnection, TextMessage
 
 from reference.protocol.errors import CloseCode, RemoteError
-from reference.server.wire.framing import MessageReader, PeerClose, frame_close, frame_text
+from reference.server.wire.websocket import MessageReader, PeerClose, frame_close, frame_text
 
 from .helpers import client_frame, close_frame, text
 

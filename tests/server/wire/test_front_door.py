@@ -42,8 +42,7 @@ async def test_requests_follow_each_other_on_one_connection() -> None:
             answer = await read_answer(client)
             assert (answer.status, answer.body) == (200, body)
             assert "date" in answer.headers
-        assert house.door.statistics().requests_total == 5
-        assert house.door.statistics().connections_total == 1
+        assert house.door.statistics().connections == 1
 
 
 async def test_pipelined_requests_are_answered_in_order() -> None:
@@ -111,7 +110,8 @@ async def test_a_body_that_the_application_does_not_read_is_skipped() -> None:
         await client.send_all(get("/x", f"Content-Length: {len(body)}") + body + get("/y"))
         assert (await read_answer(client)).body == b"GET /x?"
         assert (await read_answer(client)).body == b"GET /y?"
-        assert house.door.statistics().requests_total == 2
+        await client.send_eof()
+        assert await read_to_end(client) == b"", "nothing else was taken for a request"
 
 
 async def test_an_upgrade_may_follow_requests_on_the_same_connection(autojump_clock: MockClock) -> None:
@@ -180,7 +180,6 @@ async def test_a_bad_request_is_refused_with_a_code_and_the_connection_ends(
         assert answer.headers["connection"] == "close"
         assert await read_to_end(client) == b""
         assert house.problems == []
-        assert house.door.statistics().refusals_total == 1
 
 
 async def test_a_refusal_at_the_limits_exact_byte() -> None:
@@ -366,7 +365,7 @@ async def test_a_log_that_fails_does_not_matter() -> None:
 
         house.door._on_problem = fail
         assert (await house.ask(get("/raises"))).status == 500
-        assert house.door.statistics().problems_total == 1
+        assert (await house.ask(get("/"))).status == 200
 
 
 async def test_an_upgrade_decision_may_refuse_or_fail() -> None:

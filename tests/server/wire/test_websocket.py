@@ -10,9 +10,8 @@ import trio_websocket
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from reference.protocol.errors import CloseCode, RemoteError
-from reference.server.wire.framing import frame_text
 from reference.server.wire.limits import WebSocketLimits
-from reference.server.wire.websocket import ServerWebSocket, WebSocketClosed
+from reference.server.wire.websocket import ServerWebSocket, WebSocketClosed, frame_text
 
 from .helpers import (
     UPGRADE,

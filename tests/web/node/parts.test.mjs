@@ -7,6 +7,7 @@ import { test } from "node:test";
 import { RunClient, signal } from "../../../reference/web/index.js";
 import { Alarm, PageClock, SessionTime } from "../../../reference/web/client/clock.js";
 import { Mailbox } from "../../../reference/web/client/mailbox.js";
+import { replay } from "../../../reference/web/client/rest.js";
 import { NetworkSwitch, PollingConnection, WebSocketConnection } from "../../../reference/web/client/transports.js";
 
 /** A clock that a test moves; timers ring as it passes them, or late, as a page's do that stood still. */
@@ -386,4 +387,12 @@ test("what a listener publishes while it is told of something comes after it", a
   socket.say({ type: "events", events: [event(1), event(2)] });
   await turn();
   assert.deepEqual(order, ["event 1", "event 2", "end", "InvalidEvent"]);
+});
+
+test("a replay with too many pages is refused instead of cut", async () => {
+  let pages = 0;
+  const endless = async () => new Response(JSON.stringify({ events: [], hasMore: true, nextSequence: ++pages }));
+  const network = new NetworkSwitch({ WebSocket: ScriptedSocket, fetch: endless });
+  await assert.rejects(replay(network, "https://server.example/run", null, { fromSequence: 1 }), { name: "RequestFailedError", message: /100 pages/ });
+  assert.equal(pages, 100);
 });

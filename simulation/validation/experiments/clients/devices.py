@@ -124,7 +124,7 @@ class AnotherNetwork(TheoryExperiment):
         change = NetworkChange(
             at_s=95.0,
             duration_s=self.gap_s,
-            is_told=self.is_told,
+            is_notified=self.is_told,
             path=Path(latency_s=self.new_latency_s, tcp=Tcp(resumes="rto")),
         )
         scenario = still_world("moved", 1, Path(latency_s=self.latency_s)).replace(

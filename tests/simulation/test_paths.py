@@ -24,10 +24,9 @@ from simulation.trace.trace import (
     SessionJoined,
     SessionLeft,
     StateTurned,
-    Trace,
 )
 from simulation.world import World, run
-from tests.simulation.worlds import QUIET, calm
+from tests.simulation.worlds import QUIET, calm, times
 
 LATENCY_S = 0.1
 RETRIES_TWICE = Path(latency_s=LATENCY_S, tcp=Tcp(retries=2))
@@ -39,14 +38,6 @@ def alone(*faults: Fault, config: ClientConfig | None = None, path: Path | None 
     part = ClientPart(config=config or ClientConfig(), policy=FullJitter(1.0, 2.0, 1.0))
     path = path or Path(latency_s=LATENCY_S)
     return calm(1, path, **{"workload": QUIET, "faults": faults, "client": part, **changes})
-
-
-def times(trace: Trace, kind: type, **fields: object) -> list[float]:
-    return [
-        record.at / NS_PER_S
-        for record in trace
-        if isinstance(record, kind) and all(getattr(record, name) == value for name, value in fields.items())
-    ]
 
 
 # Handshakes.

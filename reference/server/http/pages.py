@@ -1,8 +1,25 @@
-"""The page at /docs: the OpenAPI document as HTML, without scripts and external files."""
+"""The pages of a server, and the description of its HTTP API: for programs (/openapi.json) and for people (/docs).
+
+The run's page, the admin view and their files need no token: they get their data from the API with their user's token.
+`reference.web.files` lists them with their security policies. The page at /docs is the OpenAPI document as HTML, without scripts
+and external files.
+"""
 
 import json
+from collections.abc import Iterable
+from functools import cached_property
 from html import escape
 from typing import Any
+
+import msgspec
+
+from reference.protocol.errors import CloseCode, RemoteError
+from reference.server.http.answers import JSON, STATUSES, Answer, problem
+from reference.server.http.description import get, operations_in
+from reference.server.http.openapi import document
+from reference.server.http.request import Request
+from reference.server.wire.request_head import UPGRADE_LOST
+from reference.web.files import SETTINGS_PATH, WebFile, WebSettings, settings_file, web_files
 
 CSP = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 """What a browser may load for this page: nothing."""
@@ -24,6 +41,65 @@ th { font-size: .85em; } td:first-child { white-space: nowrap; }
 """
 
 
+class WebPages:
+    """The run's page, the admin view, and their files."""
+
+    def __init__(self, settings: WebSettings) -> None:
+        """Reads the files once, here, so that no request waits for a disk."""
+        self._files: dict[str, WebFile] = {**web_files(), SETTINGS_PATH: settings_file(settings)}
+
+    @get("/", "operation", "The run's page", is_listed=False, answers={200: "text/html"})
+    async def page(self, request: Request) -> Answer:
+        return self._answer(request)
+
+    @get("/admin", "operation", "The admin view", is_listed=False, answers={200: "text/html"})
+    async def admin_page(self, request: Request) -> Answer:
+        return self._answer(request)
+
+    @get("/web/{name...}", "operation", "A file of these pages", is_listed=False, answers={})
+    async def file(self, request: Request) -> Answer:
+        return self._answer(request)
+
+    def _answer(self, request: Request) -> Answer:
+        file = self._files.get(request.head.path)
+        if file is None:
+            raise RemoteError(CloseCode.NO_SUCH_RUN, f"there is nothing at {request.head.path}")
+        known = request.head.header(b"if-none-match")
+        headers = {name: value for name, value in file.headers.items() if name != "content-type"}
+        if file.is_known_to(None if known is None else known.decode("latin-1")):
+            return Answer(b"", None, 304, headers)
+        return Answer(file.body, file.headers["content-type"], headers=headers)
+
+
+class DocsApi:
+    """Describes itself and the operations of other APIs."""
+
+    def __init__(self, apis: Iterable[object]) -> None:
+        self._operations = operations_in([*map(type, apis), DocsApi])
+
+    @get("/openapi.json", "operation", "This document", name="openapi", answers={200: JSON})
+    async def openapi(self, request: Request) -> Answer:
+        return Answer(self._document)
+
+    @get("/docs", "operation", "This document, for people", answers={200: "text/html"})
+    async def docs(self, request: Request) -> Answer:
+        return Answer(self._page, "text/html; charset=utf-8", headers={"content-security-policy": CSP})
+
+    @get("/ws/runs/{runId}/collaboration", "operation", "WebSocket", is_listed=False, answers={})
+    async def lost_upgrade(self, request: Request) -> Answer:
+        """A WebSocket request that arrives as plain HTTP; complete upgrades are handled by the front door."""
+        why = "WebSockets only: this request has no header Upgrade; does a proxy pass it on?"
+        return problem(STATUSES[UPGRADE_LOST], UPGRADE_LOST, why, headers={"upgrade": "websocket"})
+
+    @cached_property
+    def _document(self) -> bytes:
+        return msgspec.json.encode(document(self._operations))
+
+    @cached_property
+    def _page(self) -> bytes:
+        return docs_page(document(self._operations))
+
+
 def docs_page(document: dict[str, Any]) -> bytes:
     """The page of an OpenAPI document, in UTF-8."""
     info = document["info"]
@@ -31,11 +107,11 @@ def docs_page(document: dict[str, Any]) -> bytes:
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(info['title'])}</title>",
         "<meta name=viewport content='width=device-width'>",
         f"<style>{_STYLE}</style>",
-        f"<h1>{escape(info['title'])} {escape(info['version'])}</h1><p>{_text(info['description'])}</p>",
+        f"<h1>{escape(info['title'])} {escape(info['version'])}</h1><p>{escape(info['description'])}</p>",
         "<p>The same for programs: <a href='/openapi.json'>/openapi.json</a> (OpenAPI 3.1).</p>",
     ]
     for tag in document["tags"]:
-        parts.append(f"<h2 id='{escape(tag['name'])}'>{escape(tag['name'].capitalize())}</h2><p>{_text(tag['description'])}</p>")
+        parts.append(f"<h2 id='{escape(tag['name'])}'>{escape(tag['name'].capitalize())}</h2><p>{escape(tag['description'])}</p>")
         parts += [
             _operation(path, method, operation, document["components"])
             for path, methods in document["paths"].items()
@@ -50,18 +126,18 @@ def docs_page(document: dict[str, Any]) -> bytes:
 def _operation(path: str, method: str, operation: dict[str, Any], components: dict[str, Any]) -> str:
     parameters = "".join(
         f"<tr><td><code>{escape(one['name'])}</code><td>{one['in']}<td>"
-        f"{_content(one['content']) if 'content' in one else _kind(one['schema'])}<td>{_text(one['description'])}"
+        f"{_content(one['content']) if 'content' in one else _kind(one['schema'])}<td>{escape(one['description'])}"
         for one in operation["parameters"]
     )
     body = operation.get("requestBody")
     answers = "".join(
-        f"<tr><td>{status}<td>{_content(answer.get('content', {}))}<td>{_text(answer['description'])}"
+        f"<tr><td>{status}<td>{_content(answer.get('content', {}))}<td>{escape(answer['description'])}"
         for status, answer in ((status, _resolved(answer, components)) for status, answer in operation["responses"].items())
     )
     return (
         f"<details id='{escape(operation['operationId'])}'><summary><span class='method {method}'>{method.upper()}</span>"
-        f"<span class=path>{escape(path)}</span><span>{_text(operation['summary'])}</span></summary><div>"
-        + (f"<p>{_text(operation['description'])}</p>" if "description" in operation else "")
+        f"<span class=path>{escape(path)}</span><span>{escape(operation['summary'])}</span></summary><div>"
+        + (f"<p>{escape(operation['description'])}</p>" if "description" in operation else "")
         + (f"<table><tr><th>Parameter<th>In<th>Type<th>Meaning{parameters}</table>" if parameters else "")
         + (f"<p>Body: {_content(body['content'])}</p>" if body else "")
         + f"<table><tr><th>Status<th>Body<th>Meaning{answers}</table></div></details>"
@@ -74,7 +150,7 @@ def _schema(name: str, schema: dict[str, Any]) -> str:
         f"<tr><td><code>{escape(field)}</code><td>{_kind(kind)}<td>{'always' if field in required else 'may be left out'}"
         for field, kind in schema.get("properties", {}).items()
     )
-    about = f"<p>{_text(' '.join(schema['description'].split()))}</p>" if "description" in schema else ""
+    about = f"<p>{escape(' '.join(schema['description'].split()))}</p>" if "description" in schema else ""
     table = f"<table><tr><th>Field<th>Type<th>There{rows}</table>" if rows else f"<p>{_kind(schema)}</p>"
     return f"<details id='type-{escape(name)}'><summary><code>{escape(name)}</code></summary><div>{about}{table}</div></details>"
 
@@ -126,7 +202,3 @@ def _kind(schema: dict[str, Any]) -> str:
     bounds = f", {escape(' '.join(' '.join(limits).split()))}{unit}" if limits else ""
     default = f"; default {escape(json.dumps(schema['default']))}" if schema.get("default") not in (None, (), "") else ""
     return f"{words}{bounds}{default}"
-
-
-def _text(text: str) -> str:
-    return escape(text)

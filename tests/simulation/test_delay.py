@@ -11,16 +11,20 @@ from hypothesis import strategies as st
 from reference.protocol.errors import ConfigError
 from reference.protocol.timers import NS_PER_S, ns
 from simulation.clock import ARRIVAL, FAULT, Call, Clock
-from simulation.network.delay import NEVER, DelayModel, directions_of
+from simulation.network.access_link import AccessLink
+from simulation.network.connection import TcpConnection
+from simulation.network.delay import NEVER, DelayModel, bottleneck_of, directions_of
 from simulation.network.loss import Fades, losses_of
 from simulation.network.simulated_pipe import SimulatedPipe
 from simulation.network.tcp import RoundTripEstimate, gives_up_after, next_retransmission, syn_schedule
 from simulation.random import RandomStreams
 from simulation.scenario.distributions import Constant, Distribution, Exponential, LogNormal, Pareto, Uniform
-from simulation.scenario.path_bounds import round_trip_max_s
+from simulation.scenario.faults import Direction, Outage
+from simulation.scenario.path_bounds import round_trip_max_s, transfer_max_s
 from simulation.scenario.paths import BernoulliLoss, FadingLoss, GilbertElliottLoss, Loss, Path, Tcp
 from simulation.testing.networks import rich_paths
-from tests.simulation.lanes import Owner, at, lane_of
+from tests.simulation.pipes import Owner, at, pipe_of
+from tests.simulation.worlds import calm
 
 LATENCY_S = 0.05
 
@@ -271,7 +275,7 @@ def test_when_a_silence_is_broken() -> None:
 
 
 def test_a_lost_packet_holds_up_what_follows() -> None:
-    clock, lane, seen = lane_of(Path(latency_s=LATENCY_S, loss=BernoulliLoss(probability=0.1)))
+    clock, lane, seen = pipe_of(Path(latency_s=LATENCY_S, loss=BernoulliLoss(probability=0.1)))
     lane.half._delay.repair.losses = LosesOnly(0)
     for number in range(5):
         at(clock, number / 100, lambda number=number: lane.push(lambda n: seen.append((clock.now / NS_PER_S, n)), number))
@@ -280,7 +284,7 @@ def test_a_lost_packet_holds_up_what_follows() -> None:
 
 
 def test_after_an_outage_data_waits_for_the_next_retransmission() -> None:
-    clock, lane, seen = lane_of(Path(latency_s=0.01, tcp=Tcp(resumes="rto")))
+    clock, lane, seen = pipe_of(Path(latency_s=0.01, tcp=Tcp(resumes="rto")))
     at(clock, 1.0, lane.hold)
     at(clock, 1.5, lambda: lane.push(lambda _: seen.append((clock.now / NS_PER_S, "a"))))
     at(clock, 4.0, lane.release)
@@ -291,7 +295,7 @@ def test_after_an_outage_data_waits_for_the_next_retransmission() -> None:
 
 
 def test_a_silence_that_comes_back_before_the_retransmission_goes_on() -> None:
-    clock, lane, seen = lane_of(Path(latency_s=0.01, tcp=Tcp(resumes="rto")))
+    clock, lane, seen = pipe_of(Path(latency_s=0.01, tcp=Tcp(resumes="rto")))
     at(clock, 1.0, lane.hold)
     at(clock, 1.5, lambda: lane.push(lambda _: seen.append((clock.now / NS_PER_S, "a"))))
     at(clock, 4.0, lane.release)
@@ -320,10 +324,10 @@ def test_acknowledgements_that_do_not_come_fill_the_send_buffer() -> None:
     at(clock, 1.0, lane.hold_acks)
     at(clock, 2.0, lambda: lane.push(lambda _: seen.append(clock.now / NS_PER_S), None, 10))
     clock.run(ns(5))
-    assert (seen, lane.bytes_held, owner.rooms) == ([2.1], 10, [])
+    assert (seen, lane.half.bytes_held, owner.rooms) == ([2.1], 10, [])
     at(clock, 6.0, lane.release_acks)
     clock.run(ns(2000))
-    assert (lane.bytes_held, owner.rooms, owner.gave_up_at) == (0, [6.0], [])
+    assert (lane.half.bytes_held, owner.rooms, owner.gave_up_at) == (0, [6.0], [])
 
 
 def test_a_syn_in_a_black_hole_is_given_up_by_its_schedule() -> None:
@@ -396,7 +400,66 @@ def test_everything_arrives_once_and_in_order_or_the_connection_was_given_up(
         assert seen == sorted(set(seen))
     else:
         assert seen == list(range(len(gaps)))
-        assert (lane.bytes_held, len(lane)) == (0, 0)
+        assert (lane.half.bytes_held, len(lane)) == (0, 0)
+
+
+# What is shared with other connections.
+
+
+def test_a_syn_that_leaves_later_does_not_occupy_the_link() -> None:
+    """Dropped at 7.1 s, it is sent again at 11 s; another connection of the same link dials at 8 s."""
+    direction, clock = directions_of(Path(latency_s=0.1, bandwidth_bytes_per_s=1000.0)).up, Clock()
+    bottleneck = bottleneck_of(direction, RandomStreams(1).of("up"))
+    one, other = (SimulatedPipe(clock, direction, RandomStreams(1).of(name), bottleneck=bottleneck) for name in ("one", "other"))
+    seen: list[tuple[str, float]] = []
+    at(clock, 0.0, lambda: one.dial(lambda _: None))
+    at(clock, 7.1, lambda: one.dial_again(lambda _: seen.append(("again", clock.now / NS_PER_S))))
+    at(clock, 8.0, lambda: other.dial(lambda _: seen.append(("other", clock.now / NS_PER_S))))
+    clock.run(ns(20))
+    assert seen == [("other", pytest.approx(8.1)), ("again", pytest.approx(11.1))]
+
+
+def test_a_syn_that_was_lost_does_not_occupy_the_link() -> None:
+    """Lost at 0, it is sent again at 1 s; another connection of the same link dials at 0.2 s."""
+    path = Path(latency_s=0.1, bandwidth_bytes_per_s=1000.0, loss=BernoulliLoss(probability=0.1))
+    direction, clock = directions_of(path).up, Clock()
+    bottleneck = bottleneck_of(direction, RandomStreams(1).of("up"))
+    one, other = (SimulatedPipe(clock, direction, RandomStreams(1).of(name), bottleneck=bottleneck) for name in ("one", "other"))
+    one.half._delay.repair.losses, other.half._delay.repair.losses = LosesOnly(0), LosesOnly()
+    seen: list[tuple[str, float]] = []
+    at(clock, 0.0, lambda: one.dial(lambda _: seen.append(("one", clock.now / NS_PER_S))))
+    at(clock, 0.2, lambda: other.dial(lambda _: seen.append(("other", clock.now / NS_PER_S))))
+    clock.run(ns(20))
+    assert seen == [("other", pytest.approx(0.3)), ("one", pytest.approx(1.1))]
+
+
+@pytest.mark.parametrize("path", [Path(latency_s=0.0, bandwidth_bytes_per_s=1500.0), Path(latency_s=0.0, deliveries_ms=(1000,))])
+@pytest.mark.parametrize(("direction", "is_emptied"), [("up", False), ("down", True), ("both", True)])
+def test_an_outage_empties_the_queue_of_its_direction(path: Path, direction: Direction, is_emptied: bool) -> None:
+    """A minute of data is in the queue towards the client when the link goes down for a second."""
+    clock, outage = Clock(), Outage(at_s=1.0, duration_s=1.0, direction=direction)
+    link: AccessLink[TcpConnection] = AccessLink(clock, "c", path, RandomStreams(1))
+    one, other = (
+        SimulatedPipe(clock, link.directions.down, RandomStreams(1).of(name), bottleneck=link.down) for name in ("one", "other")
+    )
+    seen: list[float] = []
+    at(clock, 0.0, lambda: one.push(lambda _: None, None, 60 * 1460))
+    at(clock, 1.0, lambda: link.begin(outage))
+    at(clock, 2.0, lambda: link.end(outage))
+    at(clock, 2.5, lambda: other.push(lambda _: seen.append(clock.now / NS_PER_S), None, 100))
+    clock.run(ns(100))
+    assert seen[0] < 4 if is_emptied else seen[0] > 57
+
+
+def test_a_batch_on_a_recorded_link_has_its_time() -> None:
+    """1500 bytes each 100 ms, headers included: a hundred packets of 1460 bytes take ten seconds."""
+    config = {"server.config.batch_bytes_max": 146_000}
+    fast, slow = (
+        calm(1, path).replace(config).tail_bound_s for path in (Path(latency_s=0.0), Path(latency_s=0.0, deliveries_ms=(100,)))
+    )
+    assert slow - fast == pytest.approx(10.0 + 2 * 0.1)
+    assert transfer_max_s(Path(deliveries_ms=(0, 0, 1000)), 2 * 1460) == 1.0
+    assert transfer_max_s(Path(bandwidth_bytes_per_s=1000.0), 500) == 0.5
 
 
 # Paths that make no sense.

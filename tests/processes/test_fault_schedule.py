@@ -43,8 +43,8 @@ async def test_a_process_stands_still_and_stops(tmp_path: Path) -> None:
             await server.start()
             async with connect(f"http://127.0.0.1:{place.port}", RUN_ID, token="dev:ada", client_id="ada") as client:
                 assert await client.publish("FLAG", {"why": "before"}) == 1
-                nursery.start_soon(server.stand_still, 0.5)
-                nursery.start_soon(server.stand_still, 1.0)
+                nursery.start_soon(server.pause, 0.5)
+                nursery.start_soon(server.pause, 1.0)
                 await trio.sleep(0.1)
                 begun = trio.current_time()
                 assert await client.publish("FLAG", {"why": "meanwhile"}) == 2

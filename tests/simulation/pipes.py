@@ -10,7 +10,7 @@ from simulation.random import RandomStreams
 from simulation.scenario.faults import Path
 
 
-def lane_of(path: Path, *, is_up: bool = False) -> tuple[Clock, SimulatedPipe, list[tuple[float, str]]]:
+def pipe_of(path: Path, *, is_up: bool = False) -> tuple[Clock, SimulatedPipe, list[tuple[float, str]]]:
     clock = Clock()
     return (
         clock,
@@ -30,16 +30,16 @@ class Owner:
         self.late_until: list[float] = []
         self.resets_lost_at: list[float] = []
 
-    def part_arrived(self, lane: SimulatedPipe) -> None:
+    def part_arrived(self, pipe: SimulatedPipe) -> None:
         self.parts.append(self.clock.now / NS_PER_S)
 
-    def room_made(self, lane: SimulatedPipe) -> None:
+    def room_made(self, pipe: SimulatedPipe) -> None:
         self.rooms.append(self.clock.now / NS_PER_S)
 
-    def gave_up(self, lane: SimulatedPipe) -> None:
+    def gave_up(self, pipe: SimulatedPipe) -> None:
         self.gave_up_at.append(self.clock.now / NS_PER_S)
 
-    def reset_lost(self, lane: SimulatedPipe) -> None:
+    def reset_lost(self, pipe: SimulatedPipe) -> None:
         self.resets_lost_at.append(self.clock.now / NS_PER_S)
 
     def is_late(self, until: int) -> None:

@@ -1,8 +1,8 @@
 """Server processes that are killed again and again while clients work, and a record of it all.
 
-Processes, clients and record are those of a rehearsal; there is no emulator, because here the servers are what
-fails. Each life of a server ends at a random moment; with several of them, one after the other is killed, and its
-clients find another. Then everybody has a bounded time to come to rest, and what the store holds is read.
+Processes, clients and record are those of a run of real processes; there is no emulator, because here the servers
+fail. Each life of a server ends at a random moment; with several of them, one after the other is killed, and its
+clients find another. Then all clients have a bounded time to settle, and the content of the store is read.
 """
 
 from collections.abc import AsyncIterator
@@ -21,7 +21,7 @@ from reference.store import open_store
 from reference.store.kept import parsed
 from simulation.processes.demo.parameters import PARAMETERS
 from simulation.processes.participant import Participant
-from simulation.processes.quiescence import come_to_rest, unrest
+from simulation.processes.real_run import settle, unsettled
 from simulation.processes.recorder import Recorder
 from simulation.processes.run_plan import ClientPlan
 from simulation.processes.server_process import ServerPlace, ServerProcess, open_server_process
@@ -38,7 +38,7 @@ WAITING_MAX = 40
 """Publishes of one client that may be without an answer before it makes no more."""
 LIFE_S = 0.15, 0.9
 """From a server's first connection to its end, drawn evenly from this."""
-REST_S_MAX = 60.0
+SETTLE_S_MAX = 60.0
 ANSWER_S_MAX = 60.0
 """Until a publish is accepted after a kill. Both are for a machine with much else to do."""
 
@@ -59,12 +59,12 @@ class Played:
     kills: int
     accepted: int
     late: tuple[str, ...]
-    """Who was not at rest in the end, a sentence for each."""
+    """The clients that had not settled at the end, a sentence for each."""
     stored: tuple[Event, ...] = ()
     """What the store holds in the end."""
     gaps_s: list[float] = field(default_factory=list)
     """For each kill: how long it took until as many publishes were accepted as had been made before it, and one more. The answers
-    alone would not tell: some that the dead server gave are still on their way."""
+    alone would not show it: some that the dead server gave are still on their way."""
 
 
 async def crash(store: str, directory: Path, *, ports: list[int], kills: int, seed: int) -> Played:
@@ -91,9 +91,9 @@ async def crash(store: str, directory: Path, *, ports: list[int], kills: int, se
             )
             participants.append(late)
             nursery.start_soon(perform, late, ports, run_id, recorder, random_source, is_worked, is_over)
-            with trio.move_on_after(REST_S_MAX):
-                await come_to_rest(participants, recorder)
-            played.late = tuple(unrest(participants, recorder))
+            with trio.move_on_after(SETTLE_S_MAX):
+                await settle(participants, recorder)
+            played.late = tuple(unsettled(participants, recorder))
             recorder.end()
             is_over.set()
         for server in lives:
@@ -145,7 +145,7 @@ async def kill_again_and_again(
         async with trio.open_nursery() as nursery:
             nursery.start_soon(come_back, server, fault, recorder)
             with trio.fail_after(ANSWER_S_MAX):
-                while recorder.counts["accepted"] <= published:  # noqa: ASYNC110 - a record tells nobody that it grows
+                while recorder.counts["accepted"] <= published:  # noqa: ASYNC110 - a record reports to nobody that it grows
                     await trio.sleep(0.005)
             played.gaps_s.append(recorder.now_s - killed_s)
 

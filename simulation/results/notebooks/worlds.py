@@ -1,8 +1,4 @@
-"""Comparisons of several worlds in notebooks, each world in its own colour.
-
-Notebooks define no functions; code that several of their cells need is here. Figures are made as in `plots`, without pyplot; a
-notebook displays them as the value of a cell.
-"""
+"""Comparisons of several worlds in notebooks, each world in its own colour."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -14,9 +10,9 @@ from matplotlib.lines import Line2D
 
 from reference.protocol.client.health import Health
 from reference.protocol.errors import ConfigError
+from simulation.results.figure import BLUE, FAULT, ORANGE, ShownFigure
 from simulation.results.frames import Frames
-from simulation.results.notebooks.figure import ShownFigure
-from simulation.results.plots import BLUE, ORANGE, RED
+from simulation.results.plots import shade_faults
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -75,7 +71,7 @@ def health_table(healths: Mapping[str, Health]) -> pd.DataFrame:
 
 
 def one_clients_cut(worlds: Mapping[str, Frames], client: str) -> Figure:
-    """One client's link was cut, in one or several worlds: when it detected it, what waited, and the latency of every message.
+    """One client's network was cut, in one or several worlds: when the client noticed, what waited, and every message's latency.
 
     `worlds`: frames by the name of their world, REAL or SIMULATED; the first one's faults are shaded.
     """
@@ -83,6 +79,7 @@ def one_clients_cut(worlds: Mapping[str, Frames], client: str) -> Figure:
     messages = first["messages"]
     others = sorted(set(messages["reader"]) - {client})
     everyone = ", ".join(others)
+    last_s = float(np.nanmax([messages["published_s"].max(), messages["delivered_s"].max()]))
     figure = ShownFigure(figsize=(10.5, 9.4), layout="constrained")
     knows, outbox, sent, received = figure.subplots(4, 1, sharex=True, height_ratios=[0.55, 1.5, 2, 2])
     _draw_interruptions(knows, worlds, client)
@@ -99,9 +96,8 @@ def one_clients_cut(worlds: Mapping[str, Frames], client: str) -> Figure:
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", color="#dddddd", lw=0.6)
         axes.set_axisbelow(True)
-        _shade(axes, first["faults"])
+        shade_faults(axes, first["faults"], last_s)
     _name_faults(outbox, first["faults"])
-    last_s = float(np.nanmax([messages["published_s"].max(), messages["delivered_s"].max()]))
     received.set_xlim(-0.02 * last_s, 1.03 * last_s)
     received.set_xlabel("time since the first client began (s); messages stand at the time of their publish")
     handles = [Line2D([], [], label=world, **_STYLES[world]) for world in worlds]
@@ -136,15 +132,10 @@ def _draw_latencies(axes: "Axes", worlds: Mapping[str, Frames], senders: list[st
     axes.set_ylabel("latency from publish\nto delivery (s)")
 
 
-def _shade(axes: "Axes", faults: pd.DataFrame) -> None:
-    for start_s, end_s in zip(faults["start_s"], faults["end_s"], strict=True):
-        axes.axvspan(start_s, end_s, color=RED, alpha=0.09, lw=0, zorder=0)
-
-
 def _name_faults(axes: "Axes", faults: pd.DataFrame) -> None:
     for kind, start_s, end_s in zip(faults["kind"], faults["start_s"], faults["end_s"], strict=True):
         text = f" {kind.replace('_', ' ')}, {end_s - start_s:.1f} s"
-        axes.annotate(text, (start_s, 0.96), xycoords=("data", "axes fraction"), ha="left", va="top", color=RED, fontsize=10)
+        axes.annotate(text, (start_s, 0.96), xycoords=("data", "axes fraction"), ha="left", va="top", color=FAULT, fontsize=10)
 
 
 def _number(value: float | None) -> str:

@@ -5,14 +5,17 @@ from functools import cache
 import msgspec
 import pytest
 
+from reference.protocol.config import ClientConfig
 from simulation.checks.checkers import CHECKERS, check_index
 from simulation.results.frames import Frames
-from simulation.scenario.scenario import Scenario
+from simulation.scenario.faults import Reset
+from simulation.scenario.paths import Middlebox, Path
+from simulation.scenario.scenario import ClientPart, Scenario, ServerPart
 from simulation.trace.index import index_of
 from simulation.trace.measured import MessagesMeasured
 from simulation.trace.trace import Delivered, Published, Record, Trace
 from simulation.world import Result, run
-from tests.simulation.worlds import everything, everything_result
+from tests.simulation.worlds import calm, everything, everything_result
 
 UNJUDGED = ("G3", "G5", "G8", "G11", "G12", "G13")
 
@@ -85,3 +88,20 @@ def test_it_is_written_and_read(tmp_path_factory: pytest.TempPathFactory) -> Non
     path = tmp_path_factory.mktemp("lean") / "trace.jsonl"
     lean().trace.write(path)
     assert index_of(Trace.read(path)).measured == lean().trace_index.measured
+
+
+@pytest.mark.parametrize("record", ["full", "histograms"])
+def test_a_client_that_polls_has_recovered_although_its_token_is_refreshed_again_and_again(record: str) -> None:
+    config = ClientConfig(refreshes_token=True, fallback_after_failures=1)
+    scenario = calm(
+        1,
+        Path(middlebox=Middlebox(upgrades="block")),
+        faults=(Reset(at_s=3.0),),
+        horizon_s=600.0,
+        server=ServerPart(token_lifetime_s=20.0),
+        client=ClientPart(config=config),
+        record=record,
+    )
+    assert scenario.recovery_bound_s < 500.0
+    verdict = run(scenario).verdicts["G6"]
+    assert (verdict.status, verdict.violations) == ("held", ())
