@@ -153,7 +153,8 @@ class TrioIO:
 
     def arrived(self, connection_id: int, frame: frames.Frame) -> None:
         now = self.now()
-        self._notify_taps(now, ReceivedFrame(connection_id, frame))
+        if self._taps:  # for most sessions nobody watches
+            self._notify_taps(now, ReceivedFrame(connection_id, frame))
         self._driver.receive(connection_id, (frame,), now)
 
     def malformed(self, connection_id: int, error: RemoteError) -> None:

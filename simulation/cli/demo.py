@@ -20,9 +20,9 @@ from pathlib import Path
 import trio
 from rich.console import Console
 
+from reference.cli.files import check_writable, writing
 from reference.cli.output import Output
 from reference.protocol.errors import ConfigError, SteadywireError
-from simulation.cli.files import check_writable, writing
 from simulation.processes.demo.live import LiveWatcher
 from simulation.processes.demo.plain import PlainWatcher
 from simulation.processes.demo.report import report_on

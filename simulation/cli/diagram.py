@@ -3,8 +3,8 @@
 import sys
 from pathlib import Path
 
+from reference.cli.files import check_writable, reading, writing
 from reference.protocol.errors import ConfigError
-from simulation.cli.files import check_writable, reading, writing
 from simulation.results.diagrams import message_log_of, sequence_diagram
 from simulation.results.plots import save
 from simulation.trace.trace import Trace

@@ -20,9 +20,9 @@ import numpy as np
 import trio
 from rich.console import Console
 
+from reference.cli.files import check_writable, writing
 from reference.cli.output import Output
 from reference.protocol.errors import ConfigError, SteadywireError
-from simulation.cli.files import check_writable, writing
 from simulation.processes.fidelity.calibration import REPETITIONS, calibrate
 from simulation.processes.fidelity.comparison import compare
 from simulation.processes.fidelity.costs import load_costs

@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
+from reference.cli.files import writing
 from reference.protocol.errors import ConfigError
-from simulation.cli.files import writing
 
 LIST = ".steadywire-notebooks.json"
 """In the folder: the digest of each notebook as it was copied."""

@@ -18,11 +18,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from reference.cli.files import check_writable, writing
 from reference.cli.output import Output
 from reference.protocol.timers import NS_PER_S
 from simulation.checks.checkers import Verdict
 from simulation.cli.changes import changed_scenario
-from simulation.cli.files import check_writable, writing
 from simulation.results.frames import FileKind, Frames
 from simulation.results.plots import save
 from simulation.results.report import report_of

@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from reference.cli.files import writing
 from reference.cli.output import Output
-from simulation.cli.files import writing
 from simulation.studies.execution import Progress as Done
 from simulation.studies.execution import Report, duration
 from simulation.studies.experiment import Outcome

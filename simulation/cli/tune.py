@@ -6,8 +6,8 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from reference.cli.files import writing
 from reference.cli.output import Output
-from simulation.cli.files import writing
 from simulation.cli.sweep import progress_shown
 from simulation.results.html import shown
 from simulation.studies.study import load_study

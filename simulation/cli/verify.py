@@ -6,9 +6,9 @@ from pathlib import Path as FilePath
 
 from rich.progress import Progress
 
+from reference.cli.files import check_writable, writing
 from reference.cli.output import Output
 from reference.protocol.errors import ConfigError
-from simulation.cli.files import check_writable, writing
 from simulation.validation import catalogue, report
 from simulation.validation.experiment import REPLICATIONS_MIN, Number
 from simulation.validation.report import Verification

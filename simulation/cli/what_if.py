@@ -6,9 +6,9 @@ from pathlib import Path as FilePath
 from rich.console import Console
 from rich.table import Table
 
+from reference.cli.files import writing
 from reference.cli.output import Output
 from simulation.cli.changes import change_of
-from simulation.cli.files import writing
 from simulation.replay.what_if import MEASURES, Column, WhatIfResult, read_recording, what_if
 
 PLAYED = 0
