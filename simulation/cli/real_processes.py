@@ -104,7 +104,7 @@ def fidelity(
 ) -> int:
     """Run scenarios in the simulator and with real processes, and compare the distributions; exit code 1 if one differs.
 
-    All provided scenarios take about eight minutes, on a quiet machine.
+    All provided scenarios take about nine minutes, on a quiet machine.
 
     Parameters
     ----------
