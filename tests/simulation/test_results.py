@@ -95,7 +95,7 @@ def test_a_run_in_which_nothing_is_said_has_frames_and_a_figure(tmp_path: FilePa
 def test_the_figure_is_labelled_and_byte_equal(tmp_path: FilePath) -> None:
     figure = latency_and_delivery(Frames(everything_result().trace_index), "everything, seed 1")
     labels = [axes.get_ylabel() for axes in figure.axes]
-    assert labels == ["faults", "latency from publish\nto delivery (log scale)", "messages\nper second", "clients carried by"]
+    assert labels == ["faults", "latency from publish\nto delivery (log scale)", "messages\nper second", "clients by transport"]
     assert figure.axes[-1].get_xlabel() == "time since the run began (s)"
     save(figure, tmp_path / "one.png")
     save(latency_and_delivery(Frames(everything_result().trace_index), "everything, seed 1"), tmp_path / "two.png")

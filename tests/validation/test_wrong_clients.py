@@ -66,7 +66,7 @@ def test_ports_and_backlogs_without_an_end(fault: str, verify: Verify, monkeypat
         monkeypatch.setattr(Ports, "give_back", lambda self, *, is_reset: give_back(self, is_reset=True))
         wrong = "OutOfPorts("
     else:
-        monkeypatch.setattr(Listener, "_note_syn", lambda self, most, round_trip: True)
+        monkeypatch.setattr(Listener, "_note_syn", lambda self, round_trip: True)
         wrong = "SynWaves("
     differs(
         verify,

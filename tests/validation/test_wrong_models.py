@@ -232,8 +232,8 @@ def test_slow_start_that_is_another(fault: str, verify: Verify, monkeypatch: pyt
     else:
         begin = CongestionWindow.__init__
 
-        def begin_with_four(self: CongestionWindow, tcp: Tcp) -> None:
-            begin(self, tcp)
+        def begin_with_four(self: CongestionWindow, tcp: Tcp, send_buffer_bytes: int | None = None) -> None:
+            begin(self, tcp, send_buffer_bytes)
             self.packets = 4.0
 
         monkeypatch.setattr(CongestionWindow, "__init__", begin_with_four)
