@@ -159,6 +159,18 @@ async def test_a_large_message_takes_the_flights_of_slow_start(autojump_clock: M
         assert trio.current_time() - sent_at == pytest.approx(21 * LATENCY_S, abs=EXACT)
 
 
+async def test_with_a_window_as_much_may_wait_as_may_be_in_flight(autojump_clock: MockClock) -> None:
+    path = Path(latency_s=LATENCY_S, tcp=Tcp(congestion="linux"))
+    pipe = EmulatedPipe(directions_of(path).up, RandomStreams(3).of("pipe"), buffer_bytes_max=14_600)
+    for _ in range(2):
+        with trio.fail_after(LATENCY_S):
+            assert await pipe.room() == 14_600
+        pipe.push(Mark.BYTES, bytes(14_600))
+    with trio.move_on_after(LATENCY_S) as limit:
+        await pipe.room()
+    assert limit.cancelled_caught
+
+
 async def test_after_an_outage_bytes_wait_for_the_next_retransmission(autojump_clock: MockClock) -> None:
     async with open_bench(Path(latency_s=0.01, tcp=Tcp(resumes="rto"))) as bench:
         client, server = await bench.connect()
