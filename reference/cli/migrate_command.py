@@ -37,7 +37,8 @@ def migrate_command(what: str, store: str, *, is_sure: bool = False) -> int:
         from reference.store.sql import SqlStore
 
         def run(work: Callable[..., T]) -> T:
-            return trio.run(functools.partial(SqlStore.migrate, url, work, is_alone=what != "check"))
+            migrate = functools.partial(SqlStore.migrate, url, work, is_alone=what != "check")
+            return trio.run(migrate, restrict_keyboard_interrupt_to_checkpoints=True)
 
         match what:
             case "up":

@@ -12,7 +12,6 @@ import errno
 import math
 import os
 import sys
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
@@ -74,8 +73,6 @@ def run(app: App, arguments: Sequence[str] | None = None) -> int:
     except SteadywireError as error:
         return _complain(" ".join(str(error).split()), _command_of(arguments))
     except KeyboardInterrupt:
-        # The interrupt may have come while trio was starting a task; Python would warn about its coroutine as the process ends.
-        warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
         return INTERRUPTED
     except BrokenPipeError:
         _discard_output()

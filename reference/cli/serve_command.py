@@ -37,7 +37,7 @@ def serve_command(*, config: Path | None = None, log_json: bool = False, **given
     log = _log_to_stderr(as_json=log_json or not sys.stderr.isatty())
     try:
         settings = within_descriptors(load_settings(config, **_absolute(given)), descriptors)
-        trio.run(_serve_and_announce, settings, log)
+        trio.run(_serve_and_announce, settings, log, restrict_keyboard_interrupt_to_checkpoints=True)
     except SteadywireError as error:
         log.close()
         print(f"steadywire serve: {error}", file=sys.stderr)

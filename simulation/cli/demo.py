@@ -127,7 +127,15 @@ def _play(
     else:
         showing, watcher = nullcontext(), PlainWatcher(lambda line: print_line(console, line))
     with showing:
-        return trio.run(_play_unless_interrupted, plan, watcher, directory, server_command, on_server)
+        return trio.run(
+            _play_unless_interrupted,
+            plan,
+            watcher,
+            directory,
+            server_command,
+            on_server,
+            restrict_keyboard_interrupt_to_checkpoints=True,
+        )
 
 
 async def _play_unless_interrupted(

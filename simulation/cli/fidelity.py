@@ -159,7 +159,7 @@ def _scenario(name: str, seed: int | None) -> Scenario:
 
 def _in_directory(work: Callable[[Path], Awaitable[T]]) -> T:
     with tempfile.TemporaryDirectory(prefix="steadywire-fidelity-") as directory:
-        return trio.run(work, Path(directory))
+        return trio.run(work, Path(directory), restrict_keyboard_interrupt_to_checkpoints=True)
 
 
 @contextmanager

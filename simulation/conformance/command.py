@@ -62,10 +62,10 @@ def conformance_command(
             _write(json_file, "")
         if url is not None:
             server = JudgedServer(Target.parse(url), tuple(tokens), admin_token, _secret(secret_file), _checked(runs), patience_s)
-            report = trio.run(_judge, "server", url, chosen, server.open_bench, console, _reach(server))
+            report = _judge_all("server", url, chosen, server.open_bench, console, _reach(server))
         else:
             assert client is not None
-            report = trio.run(_judge, "client", client, chosen, _client(client).open_bench, console, None)
+            report = _judge_all("client", client, chosen, _client(client).open_bench, console, None)
         if json_file is not None:
             _write(json_file, report.to_json())
     except (CannotJudge, BadUrl, BaseExceptionGroup) as error:
@@ -149,6 +149,11 @@ def _reach(server: JudgedServer) -> Callable[[], Any]:
                     raise CannotJudge(f"the server takes no token {bench.token(user)[:12]!r}...: {problem['message']}; {advice}")
 
     return reach
+
+
+def _judge_all(*given: Any) -> ConformanceReport:
+    """Ctrl-C arrives where the main task waits: anywhere else it would leave a coroutine that nobody awaits."""
+    return trio.run(_judge, *given, restrict_keyboard_interrupt_to_checkpoints=True)
 
 
 async def _judge(

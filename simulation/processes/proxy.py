@@ -50,7 +50,7 @@ def proxy_command(
         raise ConfigError("--group names a group of a scenario; give --scenario too")
     path = Path() if chosen is None else chosen.groups[0].path
     path = converted(changed(plain(path), with_loss_table(changes)), Path)
-    trio.run(_run, upstream, near, control_at, chosen, path, seed)
+    trio.run(_run, upstream, near, control_at, chosen, path, seed, restrict_keyboard_interrupt_to_checkpoints=True)
     return 0
 
 

@@ -55,7 +55,10 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     try:
-        trio.run(_serve, options.port, options.store, options.run, read_config(options.config))
+        config = read_config(options.config)
+        trio.run(
+            _serve, options.port, options.store, options.run, config, restrict_keyboard_interrupt_to_checkpoints=True
+        )
     except SteadywireError as error:
         print(error, file=sys.stderr)
         return CANNOT_START

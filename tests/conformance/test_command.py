@@ -1,5 +1,6 @@
 """`steadywire conformance`: options, output, exit codes, signed tokens and given runs."""
 
+import ast
 import json
 import os
 import signal
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import uuid
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -21,6 +23,7 @@ from simulation.conformance.client_cases import CLIENT_CASES
 from simulation.conformance.report import ConformanceReport
 from simulation.conformance.server_bench import JudgedServer, ServerBench
 from simulation.conformance.server_cases import SERVER_CASES
+from simulation.conformance.wire import Target
 from tests.conformance.worlds import NEED_SECRET, ORIGIN_NS, TARGET, failures, in_virtual_time, server_cases
 from tests.server.processes import serving
 
@@ -118,6 +121,43 @@ def test_a_closed_pipe_and_an_interrupt_end_the_run() -> None:
             running.send_signal(signal.SIGINT)
             _, errors = running.communicate(timeout=60)
         assert (running.returncode, errors) == (130, b"")
+
+
+def test_an_interrupt_leaves_no_coroutine_that_nobody_awaits(
+    monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    """Python would warn about it on the terminal."""
+    dial = Target.dial
+
+    def interrupted(target: Target) -> Any:
+        dialling = dial(target)
+        signal.raise_signal(signal.SIGINT)
+        return dialling
+
+    monkeypatch.setattr(Target, "dial", interrupted)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert run(["conformance", UNUSED_URL]) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert not [warning for warning in recwarn if "never awaited" in str(warning.message)]
+
+
+def test_every_command_takes_an_interrupt_where_it_waits() -> None:
+    """The portal's run is in a thread, which gets no signals; that of the fixtures is in virtual time."""
+    elsewhere = {Path("reference/client/without_trio/portal.py"), Path("simulation/processes/fixtures.py")}
+    root = Path(__file__).parents[2]
+    calls = [
+        (file.relative_to(root), node)
+        for package in ("reference", "simulation")
+        for file in (root / package).rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "trio.run"
+    ]
+    unrestricted = {
+        file for file, call in calls if "restrict_keyboard_interrupt_to_checkpoints" not in {each.arg for each in call.keywords}
+    }
+    assert unrestricted == elsewhere
 
 
 def _verdict(status: str, clause: str | None = None) -> CaseVerdict:

@@ -134,7 +134,7 @@ def main() -> None:
     options = parser.parse_args()
     settings = {name: json.loads(value) for name, _, value in (text.partition("=") for text in options.set)}
     url, run, token = (os.environ[f"STEADYWIRE_{name}"] for name in ("URL", "RUN", "TOKEN"))
-    trio.run(take_part, url, run, token, _lines(), _print, settings)
+    trio.run(take_part, url, run, token, _lines(), _print, settings, restrict_keyboard_interrupt_to_checkpoints=True)
 
 
 if __name__ == "__main__":
