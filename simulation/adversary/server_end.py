@@ -78,15 +78,14 @@ class AdversarialServer:
                 request.fail(None, "the server died")
 
     def step_clock(self, ahead: int) -> None:
-        """The server's clock is set forward by this many ns at once, or back during a restart: a running one never goes back."""
+        """The server's clock is set forward by this many ns at once, or back during a restart: a running one never goes back. The
+        caller rings."""
         if ahead < 0 and self.run is not None:
             self.crash(0)
         self._ground.server_ahead += ahead
         self._ground.journal.clock_stepped()
         if self.run is None:
             self.restart()
-        else:
-            self.ring()
 
     def lose_history(self, kept: int) -> None:
         """The server dies, and its store is restored from an older copy, or from none."""

@@ -518,6 +518,7 @@ class StepClock(StepBase, frozen=True):
 
     def do(self, world: AdversarialWorld) -> None:
         world.server.step_clock(self.ms * NS_PER_MS)
+        world.ring()  # all that is due, since a checker takes one alarm that rang as a sign that none was late
 
 
 Step = (

@@ -14,7 +14,7 @@ from reference.protocol.frames import Start
 from reference.protocol.states import ClientState
 from simulation.adversary.case import load_case, parse_case
 from simulation.adversary.settling import play, settle
-from simulation.adversary.steps import Block, Crash, Http, PublishEvent, StallHttp, Up, WaitFor
+from simulation.adversary.steps import Block, Crash, Cut, Http, PublishEvent, StallHttp, StepClock, Up, WaitFor
 from simulation.adversary.world import AdversarialWorld, Setup
 from simulation.scenario.distributions import Constant
 from simulation.scenario.faults import BlockUpgrade, Reset
@@ -65,6 +65,17 @@ def test_a_publish_that_may_have_arrived_is_not_said_to_be_lost() -> None:
     assert world.broken() == []
     assert world.server.run is not None
     assert world.server.run.head == 1, "the late copy was taken"
+
+
+def test_a_clock_that_is_stepped_rings_for_everyone() -> None:
+    """Found by exploring with seed 1054: the step rang the server's alarm alone, in a time in which none rang. The checker took
+    that as a sign that the clients' alarms had rung too, and accused all that waited."""
+    world = AdversarialWorld(Setup(client=ClientConfig(fallback_after_failures=None)))
+    world.calm(0.1)
+    for step in (Cut(0, "now", "now"), WaitFor(200_000, "not yet"), StepClock(5000), WaitFor(10, "not yet")):
+        step.do(world)
+    settle(world)
+    assert world.broken() == []
 
 
 @pytest.mark.parametrize("start", ["head", "oldest", "snapshot"])
