@@ -578,6 +578,8 @@ class Pipe(Generic[T]):
             arrived += 1
         while len(things) > arrived:
             self._forget_last()
+        if self._pushed <= self._reset_index:
+            self._reset_index = -1  # its place is free for something else
         self.silent_since = None
         self.hopeless_at = None
 

@@ -117,6 +117,22 @@ def test_a_reset_on_a_pipe_is_sent_once_and_takes_with_it_what_was_to_be_sent_ag
     assert lane.half.bytes_held == 0
 
 
+def test_what_follows_a_lost_reset_on_a_pipe_is_no_reset() -> None:
+    clock = Clock()
+    owner = Owner(clock)
+    lane = SimulatedPipe(clock, directions_of(Path(latency_s=1.0)).down, RandomStreams(1).of("lane"), owner)
+    seen: list[str] = []
+    at(clock, 0.0, lambda: lane.push_reset(seen.append, "reset"))
+    at(clock, 0.5, lane.hold)
+    at(clock, 1.0, lane.release)
+    at(clock, 1.5, lambda: lane.push(seen.append, "arrives", 10))
+    at(clock, 2.0, lane.hold)
+    at(clock, 3.0, lane.release)
+    clock.run()
+    assert seen == ["arrives"]
+    assert owner.resets_lost_at == [0.5]
+
+
 @settings(max_examples=15, deadline=None)
 @given(
     kill_s=st.floats(5, 12),
