@@ -219,8 +219,12 @@ class ServerHost:
             self.process.go_away(instance)
         for access_link in self._access_links.values():
             for link in access_link.served():
-                if link.taken.instance == instance and (not is_graceful or link.is_resting):
-                    link.server_leaves(CLOSED if is_graceful else RESET)
+                if link.taken.instance != instance:
+                    continue
+                if not is_graceful:
+                    link.reset_by_server()
+                elif link.is_resting:
+                    link.server_leaves(CLOSED)
 
     def is_replaced(self, instance: int) -> bool:
         """Whether an instance is out, and closes its connections when it is done with them."""

@@ -314,7 +314,7 @@ class TcpConnection(abc.ABC):
             return
         self._is_astray = True
         if is_notified:
-            self.server_leaves(RESET)
+            self.reset_by_server()
         else:
             self._leave_server()
             self.silence()
@@ -360,6 +360,13 @@ class TcpConnection(abc.ABC):
         self._clear_up()
         server.released(self)
 
+    def reset_by_server(self) -> None:
+        """The server's end is reset, though the process that has the connection goes on: it is notified of the loss."""
+        server, server_id = self._server, self.server_id
+        self.server_leaves(RESET)
+        if server is not None and server_id is not None:
+            server.connection_lost(server_id)
+
     def is_blocked(self) -> bool:
         """Whether the server's send buffer is full; then the server is notified of every frame that arrives, until there is
         room."""
@@ -367,7 +374,9 @@ class TcpConnection(abc.ABC):
         return self._is_waited_for
 
     def send_to_client(self, frame: frames.Frame, size_bytes: int, after: int = 0) -> None:
-        """`after`: as in Pipe.push."""
+        """The server sends a frame; nothing is sent if its end is gone. `after`: as in Pipe.push."""
+        if self._server is None:
+            return
         if self.access_link.watch is not None:
             self.access_link.saw(self, "down", "sent", frame)
         self._down.push(self._frame_at_client, frame, size_bytes, after)

@@ -76,8 +76,11 @@ class HttpConnection(TcpConnection):
             self._server.request_arrived(self, request)
 
     def answer(self, frame: frames.Frame, size_bytes: int, after: int = 0) -> None:
-        """The server answers the request under way, and gets no notifications before the next one. `after`: as in Pipe.push."""
+        """The server answers the request under way, and gets no notifications before the next one. Nothing is sent if its end is
+        gone. `after`: as in Pipe.push."""
         self.server_id = None
+        if not self.is_served:
+            return
         if self.access_link.watch is not None:
             self.access_link.saw(self, "down", "sent", frame)
         self._down.push(self._frame_at_client, frame, size_bytes, after)

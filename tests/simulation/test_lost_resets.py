@@ -4,18 +4,27 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reference.protocol.config import ClientConfig
+from reference.protocol.config import ClientConfig, ServerConfig
 from reference.protocol.policies.reconnect import FullJitter
 from simulation.clock import Clock
 from simulation.network.delay import directions_of
 from simulation.network.simulated_pipe import SimulatedPipe
 from simulation.random import RandomStreams
 from simulation.scenario.distributions import Constant
-from simulation.scenario.faults import BlockUpgrade, LoadBalancerCut, Outage, Path, ServerRestart
+from simulation.scenario.faults import (
+    BlockUpgrade,
+    Failover,
+    Fault,
+    LoadBalancerCut,
+    Outage,
+    Path,
+    RollingDeploy,
+    ServerRestart,
+)
 from simulation.scenario.paths import Tcp
 from simulation.scenario.population import FlashCrowd
-from simulation.scenario.scenario import ClientPart, Group, Scenario
-from simulation.trace.trace import ConnectionLost, StateTurned
+from simulation.scenario.scenario import ClientPart, Group, Scenario, ServerPart
+from simulation.trace.trace import ConnectionLeft, ConnectionLost, SessionLeft, StateTurned
 from simulation.world import run
 from tests.simulation.pipes import Owner, at
 from tests.simulation.worlds import QUIET, calm
@@ -131,6 +140,27 @@ def test_what_follows_a_lost_reset_on_a_pipe_is_no_reset() -> None:
     clock.run()
     assert seen == ["arrives"]
     assert owner.resets_lost_at == [0.5]
+
+
+FAILOVER = Failover(at_s=5.0, duration_s=0.0, old_address="refuses")
+DEPLOY = RollingDeploy(at_s=5.0, duration_s=1.0, is_graceful=False)
+
+
+@pytest.mark.parametrize("fault", [FAILOVER, DEPLOY])
+def test_an_end_that_was_reset_sends_nothing_any_more(fault: Fault) -> None:
+    """Found by exploring with seed 1043: a failover, while the answer to an upgrade was lost in an outage, took that answer with
+    it. The process was not told, and its complaint that no hello came was the first thing that arrived after the outage."""
+    client = ClientPart(config=ClientConfig(connect_timeout_s=60.0, fallback_after_failures=None))
+    part = ServerPart(config=ServerConfig(hello_timeout_s=8.0), instances=2)
+    faults = (Outage(at_s=0.17, duration_s=15.0), fault)
+    trace = run(calm(1, Path(latency_s=0.05), workload=QUIET, faults=faults, client=client, server=part, horizon_s=30.0)).trace
+    assert not [record for record in trace if isinstance(record, ConnectionLeft) and record.code is not None]
+
+
+@pytest.mark.parametrize("fault", [FAILOVER, DEPLOY])
+def test_the_process_is_told_at_once_that_an_end_was_reset(fault: Fault) -> None:
+    trace = run(calm(1, Path(latency_s=0.05), workload=QUIET, faults=(fault,), server=ServerPart(instances=2))).trace
+    assert next(record.at for record in trace if isinstance(record, SessionLeft)) == 5_000_000_000
 
 
 @settings(max_examples=15, deadline=None)
