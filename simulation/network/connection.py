@@ -404,7 +404,7 @@ class TcpConnection(abc.ABC):
         again."""
         if pipe is self._up:
             self._client_resets = True
-        elif self._is_established:
+        elif self._is_established or len(self._down):  # a SYN-ACK that has arrived waits only for a program that is stalled
             self._server_resets = True
         elif self._client_is_gone:
             self._drop()

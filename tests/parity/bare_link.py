@@ -85,6 +85,9 @@ class BarePipe:
         self._half.dial_again(self._agenda.now, call)
         self._await_first()
 
+    def __len__(self) -> int:
+        return len(self._half)
+
     @property
     def is_down(self) -> bool:
         return self._half.is_down
@@ -190,7 +193,7 @@ class Connection:
     def _reset_lost(self, pipe: BarePipe) -> None:
         """Nobody sends it again: the server answers data with another, and a client that waits for its connection dials again."""
         assert pipe is self.down, "a client says goodbye"
-        if self._is_established:
+        if self._is_established or len(self.down):  # a stall keeps what has arrived from the client's program only
             self._server_resets = True
         elif not self.client_stands:
             self._drop()

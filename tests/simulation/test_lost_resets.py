@@ -20,6 +20,7 @@ from simulation.scenario.faults import (
     Path,
     RollingDeploy,
     ServerRestart,
+    Stall,
 )
 from simulation.scenario.paths import Tcp
 from simulation.scenario.population import FlashCrowd
@@ -161,6 +162,14 @@ def test_an_end_that_was_reset_sends_nothing_any_more(fault: Fault) -> None:
 def test_the_process_is_told_at_once_that_an_end_was_reset(fault: Fault) -> None:
     trace = run(calm(1, Path(latency_s=0.05), workload=QUIET, faults=(fault,), server=ServerPart(instances=2))).trace
     assert next(record.at for record in trace if isinstance(record, SessionLeft)) == 5_000_000_000
+
+
+def test_a_connection_is_established_though_its_program_is_stalled() -> None:
+    """Found by exploring with seed 1064: a SYN-ACK had arrived and was not read, the server was killed in an outage, and the
+    client's system sent a second SYN. Then both were answered, and one WebSocket was opened twice."""
+    faults = (Stall(at_s=0.06, duration_s=4.0), Outage(at_s=0.12, duration_s=3.0), ServerRestart(at_s=0.2, duration_s=1.0))
+    scenario = calm(1, Path(latency_s=0.05), workload=QUIET, faults=faults)
+    assert lost_at(scenario) == [(pytest.approx(4.06 + 2 * 0.05), RESET)]
 
 
 @settings(max_examples=15, deadline=None)
