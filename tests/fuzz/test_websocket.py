@@ -7,7 +7,7 @@ import trio_websocket
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reference.protocol import codec
+from reference.protocol import frames
 from reference.protocol.errors import CloseCode
 from simulation.testing import client_frames, nearly, server_frames
 from tests.server.visitors import House
@@ -16,11 +16,11 @@ from .house import SMALL, against_a_server
 
 FEW = settings(max_examples=settings.default.max_examples if settings.default.max_examples > 100 else 20)
 CODES = {1000, 1002, 1003, 1007, 1009, *CloseCode}
-_valid = client_frames().map(codec.encode)
+_valid = client_frames().map(frames.encode)
 _messages = st.one_of(
     _valid,
     _valid.flatmap(nearly),
-    server_frames().map(codec.encode),
+    server_frames().map(frames.encode),
     st.text(max_size=40).map(lambda text: text.encode(errors="replace")),
     st.just(b'{"type":"publish","clientSequence":1,"eventType":"CHAT","data":{"x":"' + b"x" * 5000 + b'"}}'),
     st.just(b"[" * 3000),

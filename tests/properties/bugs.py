@@ -61,8 +61,8 @@ BUGS: tuple[Bug, ...] = (
     Bug('a percentile is rounded up', 'protocol.client.health:percentile', 'low = math.floor(place)', 'low = math.ceil(place)', net='health'),
     Bug('the score counts latency less', 'protocol.client.health:quality_score', '0.4 * latency', '0.3 * latency', net='health'),
     # The codec.
-    Bug('a frame has no limit', 'protocol.codec:_decode', 'size > bytes_max', 'False', net='codec'),
-    Bug('a frame is measured in characters', 'protocol.codec:_decode', 'len(message.encode(errors="surrogatepass"))', 'len(message)', net='codec'),
+    Bug('a frame has no limit', 'protocol.frames:_decode', 'size > bytes_max', 'False', net='codec'),
+    Bug('a frame is measured in characters', 'protocol.frames:_decode', 'len(message.encode(errors="surrogatepass"))', 'len(message)', net='codec'),
     # The stores.
     Bug("the store takes a client's number twice", 'store.position:Position.conflict_with', 'entry.client_sequence <= newest[client_id]', 'False', net='store'),
     Bug('the store takes any event number', 'store.position:Position.conflict_with', 'number != expected', 'False', net='store'),

@@ -5,8 +5,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reference.protocol.codec import encoded_bytes
 from reference.protocol.events import Event
+from reference.protocol.frames import encoded_bytes
 from reference.protocol.records import RunState, Snapshot
 from reference.protocol.server.sequencer import Fold
 

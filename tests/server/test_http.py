@@ -9,7 +9,7 @@ import trio
 from trio.testing import MockClock
 
 from reference.client.http import read_refusal
-from reference.protocol import codec, frames
+from reference.protocol import frames
 from reference.protocol.config import ServerConfig
 from reference.protocol.errors import Reaction, reaction_to
 from reference.protocol.metrics import FAILED_ATTEMPTS, FALLBACKS
@@ -65,7 +65,7 @@ async def test_a_large_publish_is_taken_in_pieces_and_answered_as_one(
 
     def note(run: Run, connection_id: int, messages: Any, now: int, others: int = 0) -> None:
         requests = [message for message in messages if isinstance(message, frames.PublishRequest)]
-        taken_bytes.extend(sum(len(codec.encode(each)) for each in request.messages) for request in requests)
+        taken_bytes.extend(sum(len(frames.encode(each)) for each in request.messages) for request in requests)
         receive(run, connection_id, messages, now, others)
 
     monkeypatch.setattr(Run, "receive_frames", note)

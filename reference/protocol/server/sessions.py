@@ -12,10 +12,9 @@ frames.
 from bisect import bisect_left, insort
 from collections.abc import Callable, Collection
 
-from reference.protocol.codec import encoded_bytes
 from reference.protocol.errors import CloseCode, InvalidEvent, RemoteError
 from reference.protocol.events import Data, check_cursor
-from reference.protocol.frames import Cursors, Presence
+from reference.protocol.frames import Cursors, Presence, encoded_bytes
 from reference.protocol.limits import Limit
 from reference.protocol.server.connection import Session
 from reference.protocol.server.context import THE_RUN, RunContext, RunTimer
