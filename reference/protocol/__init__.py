@@ -2,7 +2,7 @@
 
 Read in this order:
 
-    events, frames            messages and their encoding (kept_json: checks without parsing)
+    events, frames            messages and their encoding
     states, errors            which frame is allowed in which state; close codes and how a client reacts
     config, timers, actions   every parameter; named timers; requests to the driver
     policies/                 when to reconnect, fall back and ping; replaceable

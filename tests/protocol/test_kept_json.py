@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 
 from reference.protocol import frames
 from reference.protocol.errors import InvalidEvent, RemoteError
-from reference.protocol.events import DATA_DEPTH_MAX, DEFAULT_REGISTRY, KeptData, check_data, key_of
-from reference.protocol.kept_json import _SUSPECT, check_json
+from reference.protocol.events import _SUSPECT, DATA_DEPTH_MAX, DEFAULT_REGISTRY, KeptData, check_data, check_json, key_of
 
 SCALARS = st.one_of(
     st.none(),
