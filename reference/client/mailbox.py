@@ -1,7 +1,7 @@
 """What an application holds of its client: outcomes that wait to be read, and tickets of its publishes.
 
 In the mailbox sequenced events and snapshots wait in order. The session limits their number: it delivers no more than the
-application has room for (`reference.protocol.client.flow_control`). Presence and cursors are latest values: for each user only
+application has room for (`reference.protocol.client.delivery`). Presence and cursors are latest values: for each user only
 the newest join or leave and the newest cursor wait, in the place of the one before, so a busy run costs an idle reader no more
 than its number of users. Of the reasons why the session is not connected only the newest waits. The end of the session is the
 last outcome.

@@ -16,8 +16,8 @@ from typing import Literal
 
 from reference.protocol import frames
 from reference.protocol.actions import ClientAction, Open
+from reference.protocol.client.delivery import is_sequenced
 from reference.protocol.client.driver import ClientDriver
-from reference.protocol.client.flow_control import is_sequenced
 from reference.protocol.client.outcomes import Outcome, StateChanged
 from reference.protocol.client.session import ClientSession
 from reference.protocol.errors import InvalidEvent, OutboxFull, SessionClosed
