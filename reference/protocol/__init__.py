@@ -8,8 +8,8 @@ Read in this order:
     policies/                 when to reconnect, fall back and ping; replaceable
     client/                   one client's session: start with `session`
     server/                   one run: start with `run`
-    records, rate_limit, limits, statistics, metrics   stored values; limits by name; what monitoring observes
-    saved_session, session_trace                       what a client saves of its session, and what it records of it
+    records, limits, statistics, metrics   stored values; limits by name; what monitoring observes
+    saved_session, session_trace           what a client saves of its session, and what it records of it
 
 Time is `now`, an integer of nanoseconds that never goes backwards. The driver supplies a `RandomSource` for random numbers.
 `client/driver` and `server/driver` are the loop around a machine; a world (trio, SimPy, Hypothesis) supplies their I/O.

@@ -29,8 +29,8 @@ from reference.protocol.config import ServerConfig
 from reference.protocol.errors import InvalidEvent, RejectCode
 from reference.protocol.events import Data, Event, EventClass, EventRegistry, key_of
 from reference.protocol.frames import Accepted, Message, Publish, Rejected, encoded_bytes
-from reference.protocol.rate_limit import PublishRate, TokenBucket
 from reference.protocol.records import ANSWERS_KEPT, Append, LogEntry, RunState, Snapshot, StoredRun, retention
+from reference.protocol.server.connection import PublishRate, TokenBucket
 from reference.protocol.statistics import Held
 from reference.protocol.timers import NS_PER_MS, ns
 
