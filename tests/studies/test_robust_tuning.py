@@ -1,5 +1,6 @@
 """Tuning over several scenarios: where an objective counts, settings that always take part, presets, and other scales."""
 
+import dataclasses
 import math
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from simulation.studies import library, load_study
 from simulation.studies.statistics import Interval
 from simulation.studies.study import parse_study
 from simulation.studies.tuning import search
-from simulation.studies.tuning.presets import ratios, verdict
+from simulation.studies.tuning.presets import beaten_by, ratios, verdict
 from simulation.studies.tuning.presets import sentences as sentences_of_presets
 from simulation.studies.tuning.question import Constraint, Objective, Scorer, Tune
 from simulation.studies.tuning.report import comparison, conclusions, write
@@ -146,6 +147,7 @@ def test_a_preset_is_beaten_only_by_intervals() -> None:
         ("same", "a", -0.1, -0.01),
         ("same", "b", 0.01, 0.1),
     )
+    assert beaten_by(table, "tuned") == ["slow", "poor"]
     said = sentences_of_presets(table, "tuned", 0.02)
     assert said == [
         (
@@ -190,6 +192,15 @@ def test_the_best_presets_run_as_often_as_the_finalists_and_are_compared_with_th
     assert sorted(runs) == [2] * (len(runs) - 2) + [5, 5]
     ours = found.against[found.against["preset"] == "steadywire"]
     assert (ours[ours["setting"] == BASELINE]["verdict"] == "equal").all(), "our own preset is the setting as it is"
+    assert not any("every constraint" in line for line in conclusions(found)), "nothing is asked"
+    broken = [dataclasses.replace(preset, excesses=(1.0,)) for preset in found.presets]
+    said = conclusions(dataclasses.replace(found, presets=tuple(broken)))
+    assert "Presets that keep every constraint and are not beaten: none." in said
+    assert found.best is not None
+    left = next(preset for preset in found.presets if preset.name not in beaten_by(found.against, found.best.name))
+    kept = [left, *(preset for preset in broken if preset.name != left.name)]
+    said = conclusions(dataclasses.replace(found, presets=tuple(kept)))
+    assert f"Presets that keep every constraint and are not beaten: {left.name}." in said
 
 
 def test_a_figure_without_an_end_counts_as_a_hundred_times_the_baseline() -> None:

@@ -66,12 +66,18 @@ def compared(evaluator: Evaluator, settings: Mapping[str, Runs], presets: Mappin
     return pd.DataFrame(rows)
 
 
+def beaten_by(against: pd.DataFrame, setting: str) -> list[str]:
+    """The presets of `compared` that this setting beats."""
+    rows_of_setting = against[against["setting"] == setting]
+    return [str(preset) for preset, rows in rows_of_setting.groupby("preset", sort=False) if _beats(rows["verdict"])]
+
+
 def sentences(against: pd.DataFrame, best: str, delta: float) -> list[str]:
     """The conclusions from `compared` for the chosen setting; and, if others were compared too, for all of them."""
     presets = list(dict.fromkeys(against["preset"]))
     rows_of = {str(name): rows for name, rows in against[against["setting"] == best].groupby("preset", sort=False)}
     better, worse = ({name: _objectives(rows, kind) for name, rows in rows_of.items()} for kind in ("better", "worse"))
-    beaten = [name for name in presets if better[name] and not worse[name]]
+    beaten = beaten_by(against, best)
     shown = [name for name in beaten if rows_of[name]["verdict"].isin(("better", "equal")).all()]
     front = [name for name in presets if better[name] and worse[name]]
     behind = [name for name in presets if worse[name] and not better[name]]

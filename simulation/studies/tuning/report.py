@@ -154,6 +154,10 @@ def conclusions(tuned: Tuned) -> list[str]:
         lines.append(f"{len(broken)} of {len(tuned.presets)} presets break a constraint: {', '.join(broken)}.")
     if tuned.against is not None:
         lines += presets.sentences(tuned.against, best.name, asked.delta)
+        if broken:
+            beaten = presets.beaten_by(tuned.against, best.name)
+            left = [preset.name for preset in tuned.presets if preset.is_feasible and preset.name not in beaten]
+            lines.append(f"Presets that keep every constraint and are not beaten: {', '.join(left) or 'none'}.")
     if tuned.scales is not None:
         lines += scale_check.sentences(tuned.scales, asked, BASELINE)
     better = [preset for preset in tuned.presets if preset.is_feasible and preset.score < best.score]
