@@ -65,6 +65,8 @@ class Evaluator:
         if self.tune.full is not None and not any(self.scaled):
             raise ConfigError("tune.full confirms a scaled answer, and no scenario of this study has a scale; leave it out")
         self._workers, self._dask, self._rows = workers, dask, Rows(folder)
+        self.note = self._rows.note
+        """About runs in the folder that are not used; empty if there are none."""
 
     def check(self, point: Point) -> str | None:
         """Why a setting has no valid scenario; None if it has one."""
