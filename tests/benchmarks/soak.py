@@ -31,7 +31,8 @@ from pathlib import Path
 
 import trio
 
-from reference.client import connect
+from reference.cli.serve_command import SWITCH_INTERVAL_S
+from reference.client import Client, connect
 from reference.protocol.errors import SteadywireError
 from reference.server.app import Server, open_server
 from reference.server.settings import ServerSettings
@@ -69,6 +70,7 @@ SLOWLY = ("slow bodies",)
 
 async def serve(port: int, store: str) -> None:
     """Serve, and write a sample to standard output now and then, until standard input ends."""
+    sys.setswitchinterval(SWITCH_INTERVAL_S)  # as `steadywire serve` does
     settings = ServerSettings(port=port, store=store)
     async with open_server(settings) as server, trio.open_nursery() as nursery:
         nursery.start_soon(_sample, server)
@@ -117,17 +119,25 @@ class Soak:
         while True:
             self.lives += 1
             with suppress(SteadywireError), trio.move_on_after(random.uniform(*LIFE_S)) as life:
-                async with connect(self.url(), RUN, token=f"dev:guest-{number}", drain_s=1.0) as client:
+                url = self.url()
+                async with (
+                    connect(url, RUN, token=f"dev:guest-{number}", drain_s=1.0) as client,
+                    trio.open_nursery() as nursery,
+                ):
+                    nursery.start_soon(_take_all, client)
                     goodbye_at = trio.current_time() + (random.uniform(*LIFE_S) if number % 2 else 3600.0)
                     while trio.current_time() < goodbye_at:
                         await trio.sleep(random.expovariate(1 / PUBLISH_INTERVAL_S))
                         with suppress(SteadywireError):
                             await client.publish("CHAT", {"text": "x" * random.randrange(200)})
                             self.accepted += 1
+                    nursery.cancel_scope.cancel()
             del life
 
     async def witness(self, number: int) -> None:
-        async with connect(self.url(), RUN, token=f"dev:witness-{number}") as client:
+        url = self.url()
+        async with connect(url, RUN, token=f"dev:witness-{number}") as client, trio.open_nursery() as nursery:
+            nursery.start_soon(_take_all, client)
             sequence = 0
             while True:
                 minute, since = self.minute, time.perf_counter()
@@ -135,6 +145,11 @@ class Soak:
                 self.waits_ms[minute].append((time.perf_counter() - since) * 1000)
                 sequence += 1
                 await trio.sleep(WITNESS_INTERVAL_S)
+
+
+async def _take_all(client: Client) -> None:
+    async for _outcome in client:
+        pass
 
 
 async def intrude(kind: str, ports: list[int]) -> None:
@@ -241,6 +256,7 @@ def main() -> int:
         trio.run(serve, options.serve, options.store)
         return 0
     if options.intrude is not None:
+        os.nice(15)  # it stands for another machine: it must not take the processors from the clients that are measured
         trio.run(intrude, options.intrude[0], [int(port) for port in options.intrude[1:]])
     if options.minutes < 6:
         parser.error(f"--minutes {options.minutes}: must be at least 6, or there is nothing to compare")

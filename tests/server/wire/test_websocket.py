@@ -11,7 +11,14 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from reference.protocol.errors import CloseCode, RemoteError
 from reference.server.wire.limits import WebSocketLimits
-from reference.server.wire.websocket import ServerWebSocket, WebSocketClosed, frame_text
+from reference.server.wire.websocket import (
+    CLOSING_FRAMES_MAX,
+    FRAMES_PER_TURN,
+    PAUSE_S,
+    ServerWebSocket,
+    WebSocketClosed,
+    frame_text,
+)
 
 from .helpers import (
     UPGRADE,
@@ -153,13 +160,13 @@ async def test_nothing_follows_our_close_frame_while_the_handler_lingers(autojum
     assert house.problems == []
 
 
-async def test_pings_before_we_close_are_answered_in_order(autojump_clock: MockClock) -> None:
+async def test_the_last_ping_of_a_read_is_answered(autojump_clock: MockClock) -> None:
     async with open_house() as house:
         client = await house.knock_websocket()
         await client.send_all(client_frame(0x9, b"1") + text("between") + client_frame(0x9, b"2"))
-        frames = [await read_frame(client) for _ in range(3)]
-        assert sorted(frames) == [(0x1, b"between"), (0xA, b"1"), (0xA, b"2")]
-        assert frames.index((0xA, b"1")) < frames.index((0xA, b"2"))
+        assert sorted([await read_frame(client) for _ in range(2)]) == [(0x1, b"between"), (0xA, b"2")]
+        await client.send_all(client_frame(0x9, b"3"))
+        assert await read_frame(client) == (0xA, b"3")
 
 
 async def test_a_pong_that_is_cancelled_half_way_is_not_torn(autojump_clock: MockClock) -> None:
@@ -221,6 +228,35 @@ async def test_a_peer_that_continues_to_send_after_a_close_is_cut(autojump_clock
         with pytest.raises(trio.BrokenResourceError):
             await client.send_all(text("x" * 1001) + text("x" * 900) * 1000)
         assert trio.current_time() < LIMITS.close_timeout_s
+
+
+async def test_a_flood_of_tiny_frames_lets_other_tasks_run_in_between(autojump_clock: MockClock) -> None:
+    frames: list[tuple[float, int]] = []
+
+    async def count(websocket: ServerWebSocket) -> None:
+        while True:
+            read = await websocket.receive()
+            frames.append((trio.current_time(), read.frames))
+
+    async with open_house(handler=count, websocket_limits=LIMITS) as house:
+        client = await house.knock_websocket()
+        started_s = trio.current_time()
+        await client.send_all(client_frame(0x9) * (10 * FRAMES_PER_TURN) + close_frame())
+        await read_to_end(client)
+    assert sum(number for _, number in frames) == 10 * FRAMES_PER_TURN
+    assert max(number for _, number in frames) == FRAMES_PER_TURN
+    assert frames[-1][0] - started_s == pytest.approx(9 * PAUSE_S)
+
+
+async def test_what_a_closing_connection_still_sends_is_read_and_not_parsed(autojump_clock: MockClock) -> None:
+    async with open_house(websocket_limits=LIMITS) as house:
+        client = await house.knock_websocket()
+        await client.send_all(client_frame(0x2, b"binary") + client_frame(0x9) * (CLOSING_FRAMES_MAX + 1) + close_frame())
+        assert (await read_close(client))[0] == 4400
+        closed_s = trio.current_time()
+        with pytest.raises(trio.BrokenResourceError):
+            await read_to_end(client)
+        assert trio.current_time() - closed_s == pytest.approx(LIMITS.close_timeout_s)
 
 
 async def test_empty_fragments_are_counted_too(autojump_clock: MockClock) -> None:
