@@ -104,8 +104,8 @@ async def connect(
     name, saved = client_id or secrets.token_hex(16), None
     async with AsyncExitStack() as stack:
         if outbox_store is not None:
-            stack.callback(outbox_store.close)
             saved = outbox_store.load(run_id, name)
+            stack.callback(outbox_store.close)
             if client_id not in (None, saved.client_id):
                 raise ConfigError(f"this outbox is of client {saved.client_id}, not of {client_id}; leave client_id out")
         nursery = await stack.enter_async_context(trio.open_nursery())
