@@ -142,7 +142,7 @@ async def connect(
         if saved is not None:
             session.restore(saved, io.now())
             restored = tuple(io.tickets.issue(each.ticket) for each in saved.publishes)
-        client = Client(run_id, session, io, mailbox, policy, restored)
+        client = Client(run_id, session, io, mailbox, policy, fallback, heartbeat, restored)
         io.feed(session.start, io.now())
         try:
             yield client
