@@ -47,6 +47,7 @@ BUGS: tuple[Bug, ...] = (
     Bug('a second tab that leaves takes the user along', 'protocol.server.sessions:Attendance.leave', 'self._sessions[user_id] -= 1', 'self._sessions[user_id] = 0', design=True),
     Bug('a pong goes to the whole run', 'protocol.server.run:Run._receive', 'self._context.send((connection.connection_id,), frames.Pong(nonce=nonce, server_time=now // NS_PER_MS))', 'self._context.send(tuple(self._connections), frames.Pong(nonce=nonce, server_time=now // NS_PER_MS))', design=True),
     Bug('the cursor of who left stays', 'protocol.server.sessions:Attendance.leave', 'self._forget_cursor(user_id)', 'pass', net='presence'),
+    Bug('who returns keeps the cursor from before', 'protocol.server.sessions:Attendance.take_returned', 'if not returned:\n    return None', 'return None', net='presence'),
     # Links, waits and pings.
     Bug('attempts are forgotten when a socket opens', 'protocol.client.connectivity:Connectivity.opened', 'self._turn(ClientInput.OPENED, now)', 'self._turn(ClientInput.OPENED, now)\nself.reconnector.steady()', design=True),
     Bug('polling never ends', 'protocol.client.connectivity:Connectivity.proven', 'self._stop_polling()', 'pass', net='polling', design=True),
@@ -128,7 +129,7 @@ BUGS: tuple[Bug, ...] = (
     Bug('what failed is said to have never arrived', 'protocol.client.publishing:Publishing._fail', '_may_have_arrived(message, code)', 'False'),
     Bug('the server takes more unanswered publishes than it says', 'protocol.server.sequencer:Sequencer._put_off', 'len(publisher.pending) >= config.unanswered_max', 'False'),
     Bug('a wait that the server asked for is half as long', 'protocol.policies.reconnect:Reconnector.asked_to_wait', 'now + retry_after_ms * NS_PER_MS', 'now + retry_after_ms * NS_PER_MS // 2'),
-    Bug('a roster keeps who left', 'protocol.client.delivery:Roster.presence', 'del self._users[user]', 'pass'),
+    Bug('a roster keeps who left', 'protocol.client.delivery:Roster.presence', 'self._users.pop(user, None)', 'pass'),
     Bug('a roster remembers no cursor', 'protocol.client.delivery:Roster.cursors', 'self._cursors[user] = at', 'pass'),
     Bug('rejected publishes are not reported', 'protocol.client.publishing:Publishing.receive', 'self._fail(message, result.code, result.message)', 'pass'),
     Bug('a snapshot is reported at the number before', 'protocol.client.delivery:EventDelivery._take_snapshot', 'Snapshot(frame.sequence_number, frame.state)', 'Snapshot(frame.sequence_number - 1, frame.state)'),

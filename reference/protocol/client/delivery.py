@@ -127,25 +127,28 @@ class Roster:
         joined, left = frame.joined, frame.left
         if frame.full is not None:
             now_here = frozenset(frame.full)
-            joined, left = frame.full, tuple(user for user in self._users if user not in now_here)
+            joined, left = frame.full, tuple(user for user in self._users | self._cursors if user not in now_here)
         changes = []
         for user in joined:
             if user not in self._users:
                 self._users[user] = None
                 changes.append(_unnumbered(USER_JOIN, user, {}, frame.server_time))
         for user in left:
-            if user in self._users:
-                del self._users[user]
+            if user in self._users or user in self._cursors:  # a cursor may arrive before its user's name
+                self._users.pop(user, None)
                 self._cursors.pop(user, None)
                 changes.append(_unnumbered(USER_LEAVE, user, {}, frame.server_time))
         return changes
 
     def cursors(self, frame: Cursors) -> list[Event]:
-        moved = frame.moved
-        if frame.full is not None:
-            moved = frame.full
-            self._cursors = {user: at for user, at in self._cursors.items() if user in moved}
+        moved = frame.moved if frame.full is None else frame.full
         changes = []
+        ended = [] if frame.full is None else [user for user in self._cursors if user not in moved]
+        for user in ended:  # a cursor ends only with its user's presence, so a user who is here has left and returned (8.30)
+            del self._cursors[user]
+            changes.append(_unnumbered(USER_LEAVE, user, {}, frame.server_time))
+            if user in self._users:
+                changes.append(_unnumbered(USER_JOIN, user, {}, frame.server_time))
         for user, at in moved.items():
             if self._cursors.get(user) != at:
                 self._cursors[user] = at
