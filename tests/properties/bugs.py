@@ -47,7 +47,6 @@ BUGS: tuple[Bug, ...] = (
     Bug('a second tab that leaves takes the user along', 'protocol.server.sessions:Attendance.leave', 'self._sessions[user_id] -= 1', 'self._sessions[user_id] = 0', design=True),
     Bug('a pong goes to the whole run', 'protocol.server.run:Run._receive', 'self._context.send((connection.connection_id,), frames.Pong(nonce=nonce, server_time=now // NS_PER_MS))', 'self._context.send(tuple(self._connections), frames.Pong(nonce=nonce, server_time=now // NS_PER_MS))', design=True),
     Bug('the cursor of who left stays', 'protocol.server.sessions:Attendance.leave', 'self._forget_cursor(user_id)', 'pass', net='presence'),
-    Bug('who returns keeps the cursor from before', 'protocol.server.sessions:Attendance.take_returned', 'if not returned:\n    return None', 'return None', net='presence'),
     # Links, waits and pings.
     Bug('attempts are forgotten when a socket opens', 'protocol.client.connectivity:Connectivity.opened', 'self._turn(ClientInput.OPENED, now)', 'self._turn(ClientInput.OPENED, now)\nself.reconnector.steady()', design=True),
     Bug('polling never ends', 'protocol.client.connectivity:Connectivity.proven', 'self._stop_polling()', 'pass', net='polling', design=True),
