@@ -152,6 +152,20 @@ async def _take_all(client: Client) -> None:
         pass
 
 
+async def live(ports: list[int]) -> None:
+    """The clients that come and go, until standard input ends; then write their counts. In a process of its own, or decoding
+    what a flood makes them receive would delay the witnesses."""
+    soak = Soak(ports)
+    async with trio.open_nursery() as nursery:
+        for number in range(CLIENTS):
+            nursery.start_soon(soak.live, number)
+        async with trio.lowlevel.FdStream(os.dup(sys.stdin.fileno())) as parent:
+            while await parent.receive_some():
+                pass
+        nursery.cancel_scope.cancel()
+    print(json.dumps([soak.lives, soak.accepted]))
+
+
 async def intrude(kind: str, ports: list[int]) -> None:
     """Flood on a few connections, each opened anew when the server has closed it. In a process of its own."""
     async with trio.open_nursery() as nursery:
@@ -186,8 +200,6 @@ async def _play(soak: Soak, minutes: int) -> list[str]:
     """What happens; returns the kind of flood of each minute."""
     kinds: list[str] = []
     async with trio.open_nursery() as nursery:
-        for number in range(CLIENTS):
-            nursery.start_soon(soak.live, number)
         for number in range(2):
             nursery.start_soon(soak.witness, number)
         await trio.sleep(5)
@@ -250,10 +262,14 @@ def main() -> int:
     parser.add_argument("--minutes", type=int, default=30, help="at least 6")
     parser.add_argument("--store", help="a PostgreSQL database, for two processes (default: a SQLite file, for one)")
     parser.add_argument("--serve", type=int, metavar="PORT", help=argparse.SUPPRESS)
+    parser.add_argument("--live", nargs="+", type=int, metavar="PORT", help=argparse.SUPPRESS)
     parser.add_argument("--intrude", nargs="+", metavar=("KIND", "PORT"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve is not None:
         trio.run(serve, options.serve, options.store)
+        return 0
+    if options.live is not None:
+        trio.run(live, options.live)
         return 0
     if options.intrude is not None:
         os.nice(15)  # it stands for another machine: it must not take the processors from the clients that are measured
@@ -266,13 +282,17 @@ def main() -> int:
         outputs = [Path(folder) / f"{port}.jsonl" for port in ports]
         servers = [_start(port, store, output, processes) for port, output in zip(ports, outputs, strict=True)]
         _wait_for(ports, servers)
+        command = [sys.executable, "-m", "tests.benchmarks.soak", "--live", *map(str, ports)]
+        clients = processes.enter_context(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+        processes.callback(clients.terminate)
         soak = Soak(ports)
         kinds = trio.run(_play, soak, options.minutes)
+        lives, accepted = json.loads(clients.communicate()[0])
         if any(server.poll() is not None for server in servers):
             print("a server has ended", file=sys.stderr)
             return 1
         found = slowed(kinds, soak.waits_ms)
-        print(f"\n{soak.lives} lives of clients, {soak.accepted} of their publishes accepted, {os.getloadavg()[2]:.1f} load\n")
+        print(f"\n{lives} lives of clients, {accepted} of their publishes accepted, {os.getloadavg()[2]:.1f} load\n")
         for output in outputs:
             rows, more = grown([json.loads(line) for line in output.read_text().splitlines()])
             print("| held by a process | second third | last third | most |\n|---|---|---|---|\n" + "\n".join(rows) + "\n")

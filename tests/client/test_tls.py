@@ -54,6 +54,19 @@ async def test_everything_over_tls(certificate: tuple[Path, Path], port: int, sc
             await client.wait_until(ClientState.LIVE)
 
 
+async def test_a_connection_whose_tls_cannot_begin_is_closed() -> None:
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listener.socket.getsockname()[1]
+    with trio.fail_after(20):
+        with pytest.raises(ssl.SSLError) as refused:
+            await open_tcp_stream("127.0.0.1", port, tls=True, tls_context=ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+        accepted = await listener.accept()
+        assert await accepted.receive_some() == b"", "not only once the error is forgotten"
+    assert refused.value is not None
+    await accepted.aclose()
+    await listener.aclose()
+
+
 async def test_polling_over_tls(certificate: tuple[Path, Path], port: int) -> None:
     context = ssl.create_default_context(cafile=str(certificate[0]))
     attempts = 0

@@ -355,13 +355,18 @@ class ServerWebSocket:
         return self._ended is not None or self._stream.blocked
 
     async def flush(self) -> None:
-        """Wait until all pushed bytes are with the operating system; raises WebSocketClosed."""
-        try:
-            await self._stream.flush()
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            self._has_ended(WebSocketClosed(None, "", by_peer=True))
-        if self._ended is not None:
-            raise self._ended
+        """Wait until all pushed bytes, and the answer to a ping that found no room, are with the operating system; raises
+        WebSocketClosed."""
+        while True:
+            self._answer_ping()
+            try:
+                await self._stream.flush()
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                self._has_ended(WebSocketClosed(None, "", by_peer=True))
+            if self._ended is not None:
+                raise self._ended
+            if self._pong is None:
+                return
 
     # ---- receiving ----
 

@@ -9,6 +9,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from reference.protocol.limits import Limit
 from reference.server.wire.exchange import AppFault
 from reference.server.wire.limits import DoorLimits
+from reference.server.wire.memory_stream import memory_pair
 from reference.server.wire.request_head import HttpRefusal, RequestHead
 from reference.server.wire.websocket import Accept
 
@@ -230,8 +231,10 @@ async def test_a_body_that_never_ends_is_timed_out(autojump_clock: MockClock) ->
         client = house.knock()
         await client.send_all(get("/echo", "Content-Length: 100", method="POST") + b"x")
         answer = await read_answer(client)
-        assert (answer.status, answer.problem["code"]) == (503, 4030)
+        assert (answer.status, answer.problem["code"]) == (408, 4008)
         assert trio.current_time() == pytest.approx(LIMITS.request_timeout_s)
+    assert house.problems == [], "it is no fault of the application's"
+    assert house.limits == [Limit.REQUEST_TIME]
 
 
 async def test_a_client_that_goes_while_its_answer_is_sent_is_no_slow_reader(autojump_clock: MockClock) -> None:
@@ -482,6 +485,28 @@ async def test_beyond_connections_max_the_answer_is_503_and_beyond_refusals_max_
             client.close()
         await wait_all_tasks_blocked()
         assert (await house.ask(get("/"))).status == 200
+
+
+async def test_of_one_address_refusals_max_are_refused_and_more_are_cut(autojump_clock: MockClock) -> None:
+    """Each refusal takes up to two seconds: one address could fill the door with connections that are being refused."""
+    limits = DoorLimits(connections_max=100, connections_per_address_max=1, refusals_max=2)
+    async with open_house(limits=limits) as house:
+        clients = []
+        for _ in range(5):
+            client, theirs = memory_pair()
+            theirs.peer = ("203.0.113.7", 40_000)
+            house.nursery.start_soon(house.door.serve, theirs)
+            await wait_all_tasks_blocked()
+            clients.append(client)
+        for client in clients[1:3]:
+            assert (await read_answer(client)).status == 503
+        for client in clients[3:]:
+            with pytest.raises(trio.BrokenResourceError):
+                await client.receive_some()
+        assert (await house.ask(get("/"))).status == 200, "other addresses are not affected"
+        assert house.limits == 4 * [Limit.ADDRESS_CONNECTIONS]
+        for client in clients:
+            client.close()
 
 
 async def test_when_the_server_stops_a_waiting_request_is_asked_to_come_back() -> None:

@@ -169,6 +169,21 @@ async def test_the_last_ping_of_a_read_is_answered(autojump_clock: MockClock) ->
         assert await read_frame(client) == (0xA, b"3")
 
 
+async def test_a_ping_that_found_the_socket_full_is_answered_when_it_has_room(autojump_clock: MockClock) -> None:
+    guest = Guest()
+    async with open_house(handler=guest) as house:
+        client = await house.knock_websocket(capacity_bytes=200)
+        websocket = await guest.arrived()
+        assert websocket.push_text(frame_text(b"x" * 1000))
+        await client.send_all(client_frame(0x9, b"first"))
+        await client.send_all(client_frame(0x9, b"second"))
+        await wait_all_tasks_blocked()
+        house.nursery.start_soon(websocket.flush)
+        assert await read_frame(client) == (0x1, b"x" * 1000)
+        with trio.fail_after(1):
+            assert await read_frame(client) == (0xA, b"second"), "one answer, to the last ping, is enough"
+
+
 async def test_a_pong_that_is_cancelled_half_way_is_not_torn(autojump_clock: MockClock) -> None:
     guest = Guest()
     async with open_house(handler=guest, websocket_limits=LIMITS) as house:
