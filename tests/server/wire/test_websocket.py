@@ -418,6 +418,7 @@ async def test_a_handler_that_returns_closes_with_1000_and_one_that_raises_with_
         assert await read_close(client) == (1011, "")
         await client.send_all(close_frame())
         await read_to_end(client)
+        await running.wait_until_empty()
         (problem,) = running.problems
         assert problem.request == "GET /ws"
         assert isinstance(problem.error, ExceptionGroup)
