@@ -1,4 +1,4 @@
-"""ServerWebSocket: one accepted WebSocket, in one task; and the encoding and decoding of its frames (RFC 6455, section 5).
+"""ServerWebSocket: one accepted WebSocket, in one task, over wsproto's frame layer; and the encoding of its frames.
 
 `receive` returns a list: everything that one read has brought. Pings are answered here. Sending never waits: any task pushes
 whole messages. Closing never waits either:
@@ -10,23 +10,23 @@ whole messages. Closing never waits either:
 The handler must be in `receive` whenever it can: nothing else notices that the peer has closed. Input that it does not read is
 not lost; it stays with the sender, which TCP slows down.
 
-A server's frames have no mask, so the bytes of a frame are the same for every reader and are built once. `MessageReader` returns
-all messages of one read at once. A message that is too long, has too many fragments or is not text is refused when the header of
-its frame has arrived; after that only the peer's close frame is looked for.
+Encoding (RFC 6455, section 5): a server's frames have no mask, so the bytes of a frame are the same for every reader and are
+built once. Decoding: `MessageReader` drives wsproto and returns all messages of one read at once. It checks what wsproto does
+not: the size of a message in bytes, the number of its fragments, and that it is text.
 
 A frame of six bytes costs as much to parse as a long one, so work is limited in frames: after `FRAMES_PER_TURN` the connection
 waits for `PAUSE_S`, so that one that floods leaves most of the processor to others. While a connection is closing,
 `CLOSING_FRAMES_MAX` are parsed for the peer's close frame; what follows is read and dropped.
 """
 
-import base64
-import hashlib
 import math
 import struct
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import trio
+from wsproto.frame_protocol import FrameProtocol, Opcode, ParseFailed
+from wsproto.utilities import generate_accept_token
 
 from reference.protocol.errors import CloseCode, RemoteError, SteadywireError
 from reference.protocol.limits import Limit
@@ -48,15 +48,9 @@ PAUSE_S = 0.01
 CLOSING_FRAMES_MAX = 256
 """Frames parsed while a connection is closing: what an honest peer had sent before it read our close frame."""
 
-_FIN, _RESERVED, _OPCODE = 0x80, 0x70, 0x0F
-"""Parts of a frame's first byte."""
-_MASKED = 0x80
-_OPCODES = _CONTINUATION, _TEXT, _BINARY, _CLOSE, _PING, _PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
-_KEY_BYTES = 4
+_FIN = 0x80
+_TEXT, _CLOSE, _PONG = 0x1, 0x8, 0xA
 _CONTROL_PAYLOAD_BYTES_MAX = 125
-_PEER_CODES = (*range(1000, 1004), *range(1007, 1015))
-"""Close codes below 3000 that a peer may send."""
-_HANDSHAKE_ID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
 def frame_text(payload: bytes) -> bytes:
@@ -109,40 +103,21 @@ class Read:
     messages: list[str | RemoteError] = field(default_factory=list)
     """Whole text messages, in order. An error, as the last one, stands for a message that a client must not send."""
     frames: int = 0
-    """Frames of all kinds, which count towards the frame rate limit: complete ones, and those of a message that is refused."""
+    """Complete frames of all kinds, which count towards the frame rate limit."""
     ping: bytes | None = None
     """The payload of the last ping: only this one needs an answer (RFC 6455, section 5.5.3)."""
-
-
-class _NotWebSocket(Exception):
-    """Bytes that no client of RFC 6455 sends."""
 
 
 class MessageReader:
     """Converts a client's bytes to messages; holds at most one incomplete message."""
 
-    __slots__ = (
-        "_fragments_max",
-        "_frames_left",
-        "_is_spoilt",
-        "_message_bytes_max",
-        "_part_bytes",
-        "_parts",
-        "_skip",
-        "_unread",
-        "close",
-        "is_behind",
-    )
-
     def __init__(self, *, message_bytes_max: int, fragments_max: int) -> None:
         self._message_bytes_max = message_bytes_max
         self._fragments_max = fragments_max
-        self._unread = bytearray()
-        """What is not parsed yet: the beginning of a frame, or more if `is_behind`."""
-        self._skip = 0
-        """How many of the next bytes are ignored: the rest of a frame that was refused."""
-        self._parts: list[bytes] = []
+        self._frames = FrameProtocol(client=False, extensions=[])
+        self._parts: list[str] = []
         self._part_bytes = 0
+        self._fragments = 0
         self._is_spoilt = False
         self._frames_left = math.inf
         self.is_behind = False
@@ -152,72 +127,56 @@ class MessageReader:
 
     def feed(self, data: bytes) -> Read:
         """Take the next bytes; b"" for none. Parses at most FRAMES_PER_TURN."""
-        read, unread, at = Read(), self._unread, self._skip
+        read = Read()
         self.is_behind = False
         if self._frames_left <= 0:
             return read
-        unread += data
+        self._frames.receive_bytes(data)
         frames_max = min(FRAMES_PER_TURN, self._frames_left)
         try:
-            while self.close is None and (header := _header_at(unread, at)) is not None:
+            for frame in self._frames.received_frames():
+                if frame.frame_finished:
+                    read.frames += 1
+                payload = frame.payload
+                if isinstance(payload, str):
+                    if not self._is_spoilt:
+                        self._take_text(payload, frame.frame_finished, frame.message_finished, read)
+                elif isinstance(payload, tuple):
+                    self.close = PeerClose(int(payload[0]), payload[1])
+                    break
+                elif frame.opcode is Opcode.PING:
+                    read.ping = bytes(payload)
+                elif frame.opcode is Opcode.BINARY:
+                    self._refuse(read, CloseCode.BAD_FRAME, "binary message; send JSON as text")
                 if read.frames >= frames_max or (self._is_spoilt and read.messages):
                     self.is_behind = True
                     break
-                first_byte, payload_at, next_at = header
-                opcode = first_byte & _OPCODE
-                if opcode < _CLOSE and not self._may_go_on(opcode, next_at - payload_at, read):
-                    at = next_at
-                    read.frames += 1
-                    continue
-                if next_at > len(unread):
-                    break
-                payload = _unmasked(unread[payload_at:next_at], unread[payload_at - _KEY_BYTES : payload_at])
-                at = next_at
-                read.frames += 1
-                if opcode < _CLOSE:
-                    self._take_text(payload, first_byte, read)
-                elif opcode == _CLOSE:
-                    self.close = _peer_close(payload)
-                elif opcode == _PING:
-                    read.ping = payload
-        except (_NotWebSocket, UnicodeDecodeError) as error:
+        except ParseFailed as error:
             self._refuse(read, CloseCode.BAD_FRAME, f"not WebSocket: {error}")
-            self._frames_left = 0  # where the next frame begins is unknown
-            at = len(unread)
+            self._frames_left = 0  # wsproto goes no further
         self._frames_left -= read.frames
-        self._skip = max(0, at - len(unread))
-        del unread[:at]
         return read
 
     def end_within(self, frames: int) -> None:
         """Parse so many frames more, for the peer's close frame, and then nothing."""
         self._frames_left = min(self._frames_left, frames)
 
-    def _may_go_on(self, opcode: int, payload_bytes: int, read: Read) -> bool:
-        """Whether the payload of a data frame is wanted. Raises _NotWebSocket."""
-        if self._is_spoilt:
-            return False
-        if (opcode == _CONTINUATION) != bool(self._parts):
-            raise _NotWebSocket("a message begins within another" if self._parts else "a continuation of no message")
-        if opcode == _BINARY:
-            self._refuse(read, CloseCode.BAD_FRAME, "binary message; send JSON as text")
-        elif self._part_bytes + payload_bytes > self._message_bytes_max:
+    def _take_text(self, part: str, ends_frame: bool, ends_message: bool, read: Read) -> None:
+        if ends_message and not self._parts and _size(part) <= self._message_bytes_max:
+            read.messages.append(part)  # complete, the usual case
+            return
+        self._parts.append(part)
+        self._part_bytes += _size(part)
+        self._fragments += ends_frame
+        if self._part_bytes > self._message_bytes_max:
             reason = f"message longer than {self._message_bytes_max} bytes"
             self._refuse(read, CloseCode.TOO_BIG, reason, Limit.FRAME_BYTES)
-        elif len(self._parts) >= self._fragments_max:
+        elif self._fragments > self._fragments_max:
             reason = f"message in more than {self._fragments_max} fragments"
             self._refuse(read, CloseCode.TOO_BIG, reason, Limit.FRAME_BYTES)
-        return not self._is_spoilt
-
-    def _take_text(self, payload: bytes, first_byte: int, read: Read) -> None:
-        if first_byte & _FIN and not self._parts:
-            read.messages.append(payload.decode())  # complete, the usual case
-            return
-        self._parts.append(payload)
-        self._part_bytes += len(payload)
-        if first_byte & _FIN:
-            read.messages.append(b"".join(self._parts).decode())
-            self._parts, self._part_bytes = [], 0
+        elif ends_message:
+            read.messages.append("".join(self._parts))
+            self._parts, self._part_bytes, self._fragments = [], 0, 0
 
     def _refuse(self, read: Read, code: CloseCode, reason: str, limit: Limit | None = None) -> None:
         if not self._is_spoilt:
@@ -226,45 +185,9 @@ class MessageReader:
             read.messages.append(RemoteError(code, reason, limit))
 
 
-def _header_at(data: bytearray, at: int) -> tuple[int, int, int] | None:
-    """Of the frame that begins at `at`: the first byte, where its payload begins, and where the next frame begins. None if its
-    header is incomplete. Raises _NotWebSocket."""
-    if len(data) < at + 2:
-        return None
-    first_byte, opcode = data[at], data[at] & _OPCODE
-    payload_at, payload_bytes = at + 2, data[at + 1] & ~_MASKED
-    if first_byte & _RESERVED or opcode not in _OPCODES:
-        raise _NotWebSocket(f"a frame that begins with {first_byte:#04x}")
-    if not data[at + 1] & _MASKED:
-        raise _NotWebSocket("a frame without a mask")
-    if opcode >= _CLOSE and (payload_bytes > _CONTROL_PAYLOAD_BYTES_MAX or not first_byte & _FIN):
-        raise _NotWebSocket("a control frame that is too long or fragmented")
-    if payload_bytes > _CONTROL_PAYLOAD_BYTES_MAX:
-        more_bytes, least = (2, 126) if payload_bytes == 126 else (8, 2**16)
-        payload_at += more_bytes
-        if len(data) < payload_at:
-            return None
-        payload_bytes = int.from_bytes(data[at + 2 : payload_at], "big")
-        if not least <= payload_bytes < 2**63:
-            raise _NotWebSocket(f"a frame of {payload_bytes} bytes, which are written in another form")
-    payload_at += _KEY_BYTES
-    return None if len(data) < payload_at else (first_byte, payload_at, payload_at + payload_bytes)
-
-
-def _unmasked(payload: bytearray, key: bytearray) -> bytes:
-    size = len(payload)
-    mask = (key * (size // _KEY_BYTES + 1))[:size]
-    return (int.from_bytes(payload, "big") ^ int.from_bytes(mask, "big")).to_bytes(size, "big")
-
-
-def _peer_close(payload: bytes) -> PeerClose:
-    """Raises _NotWebSocket, or UnicodeDecodeError for its reason."""
-    if not payload:
-        return PeerClose(NO_CODE, "")
-    code = int.from_bytes(payload[:2], "big")
-    if len(payload) == 1 or not (code in _PEER_CODES or 3000 <= code <= 4999):
-        raise _NotWebSocket("a close frame with a code that must not be sent")
-    return PeerClose(code, payload[2:].decode())
+def _size(text: str) -> int:
+    """Size in bytes of UTF-8."""
+    return len(text) if text.isascii() else len(text.encode())
 
 
 class WebSocketClosed(SteadywireError):
@@ -530,7 +453,7 @@ def _switching(key: bytes, accept: Accept) -> bytes:
         b"HTTP/1.1 101 Switching Protocols",
         b"Upgrade: websocket",
         b"Connection: Upgrade",
-        b"Sec-WebSocket-Accept: " + base64.b64encode(hashlib.sha1(key + _HANDSHAKE_ID).digest()),
+        b"Sec-WebSocket-Accept: " + generate_accept_token(key),
         *([] if accept.subprotocol is None else [b"Sec-WebSocket-Protocol: " + accept.subprotocol.encode()]),
     ]
     return b"\r\n".join(lines) + b"\r\n\r\n"

@@ -1,12 +1,10 @@
 """Frames with wsproto as the other side, and the message reader with the bytes split in every way."""
 
-import tracemalloc
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from wsproto.connection import Connection, ConnectionType
-from wsproto.events import CloseConnection, Ping, TextMessage
+from wsproto.events import CloseConnection, TextMessage
 
 from reference.protocol.errors import CloseCode, RemoteError
 from reference.server.wire.websocket import FRAMES_PER_TURN, MessageReader, PeerClose, frame_close, frame_text
@@ -138,62 +136,6 @@ def test_a_message_that_is_too_long_is_refused_before_it_has_come() -> None:
     _, messages, _ = feed([client_frame(0x1, b"x" * 301, declared=2**62)])
     assert isinstance(messages[0], RemoteError)
     assert messages[0].code == CloseCode.TOO_BIG
-
-
-@given(
-    st.data(), st.lists(st.text(max_size=140), max_size=5), st.binary(max_size=125), st.integers(3000, 4999), st.text(max_size=40)
-)
-def test_what_another_client_sends_is_read(data: st.DataObject, messages: list[str], ping: bytes, code: int, reason: str) -> None:
-    """Each of its frames has a random mask, and a size in one of the two forms."""
-    client = Connection(ConnectionType.CLIENT)
-    sent = b"".join(client.send(TextMessage(message)) for message in messages) + client.send(Ping(ping))
-    reader = MessageReader(message_bytes_max=600, fragments_max=3)
-    reads = [reader.feed(piece) for piece in data.draw(cuts(sent + client.send(CloseConnection(code, reason))))]
-    assert [message for read in reads for message in read.messages] == messages
-    assert [read.ping for read in reads if read.ping is not None] == [ping]
-    assert sum(read.frames for read in reads) == len(messages) + 2
-    assert reader.close == PeerClose(code, reason)
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        bytes([0xC1, 0x80]),  # a reserved bit
-        bytes([0x83, 0x80]),  # opcodes that do not exist
-        bytes([0x8B, 0x80]),
-        frame_text(b"from a server"),
-        bytes([0x81, 0xFE, 0, 125]),  # sizes that fit into fewer bytes
-        bytes([0x81, 0xFF]) + (2**16 - 1).to_bytes(8, "big"),
-        bytes([0x81, 0xFF]) + (2**63).to_bytes(8, "big"),
-        client_frame(0x9, b"x" * 126),
-        client_frame(0x9, fin=False),
-        client_frame(0x0),
-        client_frame(0x1, fin=False) + client_frame(0x1),
-        client_frame(0x1, b"\xc3", fin=False) + client_frame(0x0, b"x"),
-        client_frame(0x8, b"\x03"),
-        *(close_frame(code) for code in (0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000)),
-        client_frame(0x8, b"\x03\xe8\xff"),
-    ],
-)
-def test_what_is_not_websocket_is_refused_and_nothing_is_read_after_it(wrong: bytes) -> None:
-    reader, messages, _ = feed([text("before") + wrong + text("after"), text("after") + close_frame()])
-    assert messages[0] == "before"
-    (error,) = messages[1:]
-    assert isinstance(error, RemoteError)
-    assert (error.code, error.message[:13]) == (CloseCode.BAD_FRAME, "not WebSocket")
-    assert reader.close is None
-
-
-def test_what_was_refused_is_not_kept() -> None:
-    reader = MessageReader(message_bytes_max=300, fragments_max=3)
-    assert len(reader.feed(client_frame(0x1, b"x" * 1000, declared=2**62)).messages) == 1
-    tracemalloc.start()
-    try:
-        for _ in range(100):
-            reader.feed(b"x" * 64 * 1024)
-        assert tracemalloc.get_traced_memory()[0] < 128 * 1024
-    finally:
-        tracemalloc.stop()
 
 
 @given(st.lists(st.binary(max_size=50), max_size=10))
