@@ -54,7 +54,7 @@ BUGS: tuple[Bug, ...] = (
     Bug('a wait that was asked for is ignored', 'protocol.policies.reconnect:Reconnector.asked_to_wait', 'max(self.not_before, now + retry_after_ms * NS_PER_MS)', 'self.not_before'),
     Bug('everyone waits equally long', 'protocol.policies.reconnect:FullJitter.wait_s', 'attempt.uniform(0.0, capped(self.base_s, self.factor, attempt.failures - 1, self.cap_s))', '5.0', net='backoff', design=True),
     Bug('waits do not grow', 'protocol.policies.reconnect:capped', 'return min(cap_s, base_s * factor**exponent)', 'return min(cap_s, base_s)', net='backoff'),
-    Bug('a dead line is never noticed', 'protocol.client.keepalive:Keepalive.is_dead', 'return self._has_come(due.dead_s) or self._arm(due, now)', 'return False'),
+    Bug('a dead connection is never noticed', 'protocol.client.keepalive:Keepalive.is_dead', 'return self._has_come(due.dead_s) or self._arm(due, now)', 'return False'),
     Bug('latency is the difference of two clocks', 'protocol.client.session:ClientSession._receive_on_websocket', 'self._keepalive.pong(frame.nonce, now)', 'self._keepalive.pong(frame.nonce, frame.server_time * 1_000_000)', net="keepalive", design=True),
     # Health.
     Bug('failures do not count in the delivery rate', 'protocol.client.health:HealthRecord.report', 'self.accepted / (self.accepted + self.failed)', 'self.accepted / max(1, self.accepted)', net='health'),
