@@ -34,7 +34,7 @@ from simulation.network.names import Zone
 from simulation.network.ports import Ports
 from simulation.random import RandomStreams
 from simulation.results.counts import Counts, count
-from simulation.scenario.faults import Fault, LineFault, ServerFault
+from simulation.scenario.faults import Fault, LinkFault, ServerFault
 from simulation.scenario.scenario import Group, Scenario
 from simulation.trace.frames_seen import FrameRecorder
 from simulation.trace.index import TraceIndex, index_of
@@ -213,7 +213,7 @@ class World:
         self.trace.add(FaultHappened(at=self.clock.now, fault=fault))
         if isinstance(fault, ServerFault):
             self._server_faults.begin(fault)
-        elif not isinstance(fault, LineFault):
+        elif not isinstance(fault, LinkFault):
             self._client_faults.begin(fault)
         else:
             for access_link in self._hit_by(fault):
@@ -225,7 +225,7 @@ class World:
         fault: Fault = call.argument
         if isinstance(fault, ServerFault):
             self._server_faults.end(fault)
-        elif not isinstance(fault, LineFault):
+        elif not isinstance(fault, LinkFault):
             self._client_faults.end(fault)
             self._over(fault)
         else:

@@ -23,14 +23,11 @@ from simulation.scenario.scenario import Scenario
 from simulation.testing import rich_scenarios, scenarios, schedules, setups
 from simulation.testing.machines import ServerStep, play_steps, steps_taken
 from simulation.testing.model_server import ModelServer
-from simulation.world import run
-from tests.properties.judging import judge_link, judge_scenario
+from tests.properties.judging import judge_link, judge_simulated
 from tests.properties.shells import judge_everything, scenarios_for_shells
 
 ROUND_EXAMPLES = 40
 """Of one kind of world, before the next kind is drawn."""
-TAKE_TIME = ("G6", "G13")
-"""On a path that loses most of its packets nothing is promised within a time."""
 
 
 def over_the_link(setup: Setup, schedule: list[Step]) -> None:
@@ -38,14 +35,11 @@ def over_the_link(setup: Setup, schedule: list[Step]) -> None:
 
 
 def in_the_simulator(scenario: Scenario) -> None:
-    for guarantee, verdict in run(scenario).verdicts.items():
-        judge_scenario("explore_simulator", guarantee, scenario, verdict, exercises=False)
+    judge_simulated("explore_simulator", scenario, on_any_path=False)
 
 
 def on_any_path(scenario: Scenario) -> None:
-    for guarantee, verdict in run(scenario).verdicts.items():
-        if guarantee not in TAKE_TIME:
-            judge_scenario("explore_any_path", guarantee, scenario, verdict, exercises=False)
+    judge_simulated("explore_any_path", scenario, on_any_path=True)
 
 
 def around_a_server(chosen: list[ServerStep]) -> None:

@@ -60,6 +60,8 @@ MINIMAL = 'version = 1\nname = "x"\nhorizon_s = 2\n[[groups]]\nname = "a"\nclien
         (["verify", "--quick", "--json", "no-such-folder/numbers.json"], "no-such-folder/numbers.json cannot be written"),
         (["fidelity", "steady", "--json", "no-such-folder/figures.json"], "no-such-folder/figures.json cannot be written"),
         (["fidelity", "--repeat", "1.5"], "not a whole number"),
+        (["fidelity", "steady", "steady", "--keep", "kept"], "steady is given twice; --repeat runs it more than once"),
+        (["fidelity", "scenario.toml", "copy.toml"], "scenario.toml and copy.toml have the same name, 'x'"),
         (["sweep", "study.toml", "--out", "bom.toml"], "bom.toml cannot be written"),
         (["simulate", "deep.toml"], "nested too deeply"),
         (["simulate", "deep.json"], "nested too deeply"),
@@ -73,6 +75,7 @@ def test_odd_values_and_files_are_refused_in_one_line(
     (tmp_path / "deep.json").write_text(f'{{"version": 1, "x": {"[" * 50_000}{"]" * 50_000}}}')
     (tmp_path / "bom.toml").write_bytes(b"\xef\xbb\xbfport = -1\r\n")
     (tmp_path / "scenario.toml").write_text(MINIMAL)
+    (tmp_path / "copy.toml").write_text(MINIMAL)
     (tmp_path / "study.toml").write_text(STUDY)
     monkeypatch.chdir(tmp_path)
     assert run(arguments) == 2

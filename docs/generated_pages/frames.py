@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from reference.protocol import codec, errors, frames
+from reference.protocol import errors, frames
 from reference.protocol.events import (
     CHAT,
     CURSOR_BYTES_MAX,
@@ -61,8 +61,9 @@ def _lines() -> Iterator[str]:
         "Every frame of the protocol, generated from its wire description (`reference/protocol/frames.py`). The rules are in the",
         "[protocol](../protocol.md); the clause of each frame and field is named.",
         "",
-        f"A frame is one JSON object of at most {codec.FRAME_BYTES_MAX // 1024 // 1024} MiB with a `type`. *required* fields",
-        "must be there; a field with the default *none* may be left out.",
+        f"A frame is one JSON object with a `type`, of at most {frames.FRAME_BYTES_MAX // 2**10} KiB from a client (by default)",
+        f"and {frames.SERVER_FRAME_BYTES_MAX // 2**20} MiB from a server. *required* fields must be there; a field with the",
+        "default *none* may be left out.",
         "",
         "| frame | sender | clause | about |",
         "|---|---|---|---|",

@@ -25,6 +25,9 @@ from reference.server.settings import ServerSettings, load_settings
 from reference.store import hide_password
 
 CANNOT_START = 2
+SWITCH_INTERVAL_S = 0.0005
+"""How long the thread of the event loop may keep the store's thread waiting for the interpreter. Python's default of 5 ms counts
+several times for each commit while the loop is busy."""
 
 
 def serve_command(*, config: Path | None = None, log_json: bool = False, **given: Any) -> int:
@@ -37,6 +40,7 @@ def serve_command(*, config: Path | None = None, log_json: bool = False, **given
     log = _log_to_stderr(as_json=log_json or not sys.stderr.isatty())
     try:
         settings = within_descriptors(load_settings(config, **_absolute(given)), descriptors)
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
         trio.run(_serve_and_announce, settings, log, restrict_keyboard_interrupt_to_checkpoints=True)
     except SteadywireError as error:
         log.close()

@@ -74,8 +74,9 @@ async def open_tcp_stream(
     stream = await trio.open_tcp_stream(host, port)
     if not tls:
         return stream
-    secured = trio.SSLStream(stream, tls_context or ssl.create_default_context(), server_hostname=host, https_compatible=True)
     try:
+        context = tls_context or ssl.create_default_context()
+        secured = trio.SSLStream(stream, context, server_hostname=host, https_compatible=True)
         await secured.do_handshake()
     except BaseException:
         await trio.aclose_forcefully(stream)

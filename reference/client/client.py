@@ -18,6 +18,8 @@ from reference.protocol.client.session import ClientSession
 from reference.protocol.errors import SessionClosed
 from reference.protocol.events import Data, Event
 from reference.protocol.frames import Limits
+from reference.protocol.policies.fallback import FallbackPolicy
+from reference.protocol.policies.keepalive import HeartbeatPolicy
 from reference.protocol.policies.reconnect import ReconnectPolicy
 from reference.protocol.states import ClientState
 from reference.protocol.statistics import Held
@@ -40,8 +42,11 @@ class Client:
         io: TrioIO,
         mailbox: Mailbox,
         policy: ReconnectPolicy,
+        fallback: FallbackPolicy | None,
+        heartbeat: HeartbeatPolicy | None,
         restored: tuple[Ticket, ...] = (),
     ) -> None:
+        """`policy`, `fallback` and `heartbeat` are those of the session, for its recordings."""
         self.run_id = run_id
         self.restored = restored
         """Publishes from before the program restarted that were not settled (`outbox_store`), in order."""
@@ -49,6 +54,8 @@ class Client:
         self._io = io
         self._mailbox = mailbox
         self._policy = policy
+        self._fallback = fallback
+        self._heartbeat = heartbeat
 
     # ---- sending ----
 
@@ -169,7 +176,15 @@ class Client:
         It goes on until the session ends, or the recording is ended (a context manager). Raises ConfigError if the file
         exists or cannot be written.
         """
-        recording = SessionRecording(Path(path), self.run_id, self._session, self._policy, self._io.now())
+        recording = SessionRecording(
+            Path(path),
+            self.run_id,
+            self._session,
+            self._policy,
+            self._io.now(),
+            fallback=self._fallback,
+            heartbeat=self._heartbeat,
+        )
         self._io.add_tap(recording.tap)
         return recording
 

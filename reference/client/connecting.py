@@ -104,8 +104,8 @@ async def connect(
     name, saved = client_id or secrets.token_hex(16), None
     async with AsyncExitStack() as stack:
         if outbox_store is not None:
-            stack.callback(outbox_store.close)
             saved = outbox_store.load(run_id, name)
+            stack.callback(outbox_store.close)
             if client_id not in (None, saved.client_id):
                 raise ConfigError(f"this outbox is of client {saved.client_id}, not of {client_id}; leave client_id out")
         nursery = await stack.enter_async_context(trio.open_nursery())
@@ -142,7 +142,7 @@ async def connect(
         if saved is not None:
             session.restore(saved, io.now())
             restored = tuple(io.tickets.issue(each.ticket) for each in saved.publishes)
-        client = Client(run_id, session, io, mailbox, policy, restored)
+        client = Client(run_id, session, io, mailbox, policy, fallback, heartbeat, restored)
         io.feed(session.start, io.now())
         try:
             yield client

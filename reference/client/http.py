@@ -20,8 +20,8 @@ import msgspec
 import trio
 
 from reference.client.addresses import Address, OpenStream, bearer, reason_of
-from reference.protocol.codec import SERVER_FRAME_BYTES_MAX
 from reference.protocol.errors import CloseCode, HttpProblem, RemoteError
+from reference.protocol.frames import SERVER_FRAME_BYTES_MAX
 
 RETRY_AFTER_MS_MAX = 86_400_000
 """A longer wait than a day is taken for an error; the same limit as for goaway."""

@@ -1,9 +1,10 @@
 """What an application holds of its client: outcomes that wait to be read, and tickets of its publishes.
 
 In the mailbox sequenced events and snapshots wait in order. The session limits their number: it delivers no more than the
-application has room for (`reference.protocol.client.flow_control`). Presence and cursors are latest values: for each user only
-the newest join or leave and the newest cursor wait, in the place of the one before, so a busy run costs an idle reader no more
-than its number of users. Of the reasons why the session is not connected only the newest waits. The end of the session is the
+application has room for (`reference.protocol.client.delivery`). Presence and cursors are latest values: for each user at
+most one leave, one join and one cursor wait, so a busy run costs an idle reader no more than its number of users. A cursor takes
+the place of the one before. A leave removes what waits of that user, and stays when the user returns: the application may know a
+cursor that ended with it. Of the reasons why the session is not connected only the newest waits. The end of the session is the
 last outcome.
 
 A ticket is the handle of one publish that is not settled yet.
@@ -23,7 +24,7 @@ from reference.protocol.client.outcomes import (
     SnapshotReceived,
 )
 from reference.protocol.errors import SteadywireError
-from reference.protocol.events import CURSOR_MOVE, Event
+from reference.protocol.events import CURSOR_MOVE, USER_JOIN, USER_LEAVE, Event
 
 Delivery = Event | SnapshotReceived | ResetReceived | NotConnected | SessionEnded
 """What an application reads from a client."""
@@ -46,8 +47,10 @@ class Mailbox:
     def put(self, delivery: Delivery) -> None:
         """Add an outcome."""
         if isinstance(delivery, Event) and delivery.sequence_number is None:
-            kind = "cursor" if delivery.event_type == CURSOR_MOVE else "presence"
-            self._waiting[kind, delivery.user_id] = delivery
+            if delivery.event_type == USER_LEAVE:
+                for event_type in (USER_LEAVE, USER_JOIN, CURSOR_MOVE):
+                    self._waiting.pop((event_type, delivery.user_id), None)
+            self._waiting[delivery.event_type, delivery.user_id] = delivery
         elif isinstance(delivery, NotConnected):
             self._waiting["not connected", ""] = delivery
         else:

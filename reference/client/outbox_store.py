@@ -55,7 +55,8 @@ class OutboxStore(Protocol):
     it."""
 
     def load(self, run_id: str, client_id: str) -> SavedSession:
-        """The saved session of this run; a new session with `client_id` if there is none. Raises ConfigError."""
+        """The saved session of this run; a new session with `client_id` if there is none. Raises ConfigError, and then leaves
+        nothing open: `close` is called only after a session was loaded."""
 
     def save(self, change: Change) -> None:
         """Save one change. After it returns, the change survives the program. Raises OSError."""
@@ -152,6 +153,8 @@ class FileOutboxStore:
 
     def load(self, run_id: str, client_id: str) -> SavedSession:
         """Raises ConfigError: the file is used by another client, belongs to another run, is damaged, or cannot be opened."""
+        if self._lock >= 0:
+            raise self._in_use()  # that client goes on
         try:
             self._take_lock()
             content = self.path.read_bytes() if self.path.exists() else b""
@@ -171,13 +174,12 @@ class FileOutboxStore:
         return contents.session(time.time_ns() // NS_PER_MS)
 
     def save(self, change: Change) -> None:
-        """Raises OSError."""
+        """Raises OSError: the change may not be saved; the changes before it are."""
         assert self._contents is not None, "loaded before"
         if isinstance(change, PublishSaved):
             change = msgspec.structs.replace(change, at_ms=time.time_ns() // NS_PER_MS)
+        self._append(_encoder.encode(change) + b"\n")
         self._contents.take(change)
-        line = _encoder.encode(change) + b"\n"
-        self._write(line)
         if self._size > JOURNAL_BYTES_MIN and self._size > _GROWTH * len(self._contents.lines()):
             self._rewrite()
 
@@ -196,7 +198,10 @@ class FileOutboxStore:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ConfigError(f"the outbox {self.path} is used by another client; give each client a file of its own") from None
+            raise self._in_use() from None
+
+    def _in_use(self) -> ConfigError:
+        return ConfigError(f"the outbox {self.path} is used by another client; give each client a file of its own")
 
     def _read(self, content: bytes) -> _Contents | None:
         """None if it is empty. A last line without its end was being written when the program ended."""
@@ -218,28 +223,43 @@ class FileOutboxStore:
                 contents.take(decoded)
         return contents
 
-    def _write(self, line: bytes) -> None:
-        while line:
-            written = os.write(self._file, line)
-            self._size += written
-            line = line[written:]
-        if self._sync:
-            os.fsync(self._file)
+    def _append(self, line: bytes) -> None:
+        try:
+            _write(self._file, line)
+            if self._sync:
+                os.fsync(self._file)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._file, self._size)  # a part of the line would damage the line after it
+            raise
+        self._size += len(line)
 
     def _rewrite(self) -> None:
-        """Replace this journal by the shortest one, atomically."""
+        """Replace this journal by the shortest one, atomically. Raises OSError; then the old one is used as before."""
         assert self._contents is not None, "loaded before"
         beside = Path(f"{self.path}.new")
         content = self._contents.lines()
         file = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | getattr(os, "O_CLOEXEC", 0), 0o600)
-        old, self._file, self._size = self._file, file, 0
-        self._write(content)
-        os.fsync(file)
-        beside.replace(self.path)
-        if self._sync:
-            _force_rename_in(self.path.parent)
+        try:
+            _write(file, content)
+            os.fsync(file)
+            beside.replace(self.path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.close(file)
+            with contextlib.suppress(OSError):
+                beside.unlink()
+            raise
+        old, self._file, self._size = self._file, file, len(content)
         if old >= 0:
             os.close(old)
+        if self._sync:
+            _force_rename_in(self.path.parent)
+
+
+def _write(file: int, content: bytes) -> None:
+    while content:
+        content = content[os.write(file, content) :]
 
 
 def _force_rename_in(folder: Path) -> None:

@@ -17,7 +17,7 @@ import trio
 from reference.client.addresses import Address, OpenStream
 from reference.client.http import HttpClient, HttpResponse, RequestLost, read_refusal
 from reference.client.transport import Reports
-from reference.protocol import codec, frames
+from reference.protocol import frames
 from reference.protocol.errors import RemoteError
 
 REQUESTS_MAX = 2
@@ -73,18 +73,18 @@ class PollingTransport:
     async def _ask(self, request: frames.RequestFrame) -> HttpResponse:
         if isinstance(request, frames.PublishRequest):
             came = partial(self._reports.bytes_came, self._id, "publishMany")
-            return await self._http.request("POST", f"{self._path}/publish", codec.encode(request), bytes_came=came)
+            return await self._http.request("POST", f"{self._path}/publish", frames.encode(request), bytes_came=came)
         parameters = msgspec.to_builtins(request)
         del parameters["type"]
         if request.report is not None:
-            parameters["report"] = codec.encode(request.report).decode()
+            parameters["report"] = frames.encode(request.report).decode()
         came = partial(self._reports.bytes_came, self._id, "poll")
         return await self._http.request("GET", f"{self._path}/poll?{urlencode(parameters)}", bytes_came=came)
 
 
 def _read_answer(request: frames.RequestFrame, answer: HttpResponse) -> frames.AnswerFrame | frames.RequestFailed:
     if answer.status == 200:
-        return codec.decode_answer(request, answer.body)
+        return frames.decode_answer(request, answer.body)
     refusal = read_refusal(answer.status, answer.headers, answer.body)
     return _failed(request, refusal.message, refusal.code, refusal.retry_after_ms)
 

@@ -27,6 +27,8 @@ from reference.protocol.client.session import ClientSession
 from reference.protocol.config import ServerConfig
 from reference.protocol.errors import ConfigError
 from reference.protocol.events import Data, Event
+from reference.protocol.policies.fallback import FallbackPolicy
+from reference.protocol.policies.keepalive import HeartbeatPolicy
 from reference.protocol.policies.reconnect import ReconnectPolicy
 from reference.protocol.session_trace import (
     ME,
@@ -67,11 +69,28 @@ class SessionRecording:
         policy: ReconnectPolicy,
         now: int,
         *,
+        fallback: FallbackPolicy | None = None,
+        heartbeat: HeartbeatPolicy | None = None,
         bytes_max: int = RECORDING_BYTES_MAX,
     ) -> None:
-        """Raises ConfigError if the file exists or cannot be written."""
+        """`policy`, `fallback` and `heartbeat` are those of the session; None for the last two: as its config says. Raises
+        ConfigError if the file exists or cannot be written."""
         if bytes_max < 1:
             raise ConfigError(f"bytes_max = {bytes_max}: must be at least 1")
+        started = trace_started(
+            world="real",
+            seed=0,
+            run_id=run_id,
+            client=session.config,
+            server=ServerConfig(),
+            wait_max_s=WAIT_S_MAX,
+            round_trip_max_s=ROUND_TRIP_S_MAX,
+            heartbeat=heartbeat,
+            policy=policy,
+            fallback=fallback,
+            keeps="session",
+            began_ms=time.time_ns() // NS_PER_MS,
+        )
         try:
             self._file: BinaryIO | None = path.open("xb")
         except FileExistsError:
@@ -85,20 +104,7 @@ class SessionRecording:
         self._began = now
         self._pings: dict[tuple[int, int], int] = {}
         self._epoch = session.position[0]
-        self._write(
-            trace_started(
-                world="real",
-                seed=0,
-                run_id=run_id,
-                client=session.config,
-                server=ServerConfig(),
-                wait_max_s=WAIT_S_MAX,
-                round_trip_max_s=ROUND_TRIP_S_MAX,
-                policy=policy,
-                keeps="session",
-                began_ms=time.time_ns() // NS_PER_MS,
-            )
-        )
+        self._write(started)
         self._write(ClientStarted(at=0, client=ME, client_id=session.client_id, user_id=""))
         self._write(StateTurned(at=0, client=ME, state=session.state, is_carried=session.is_carried))
 

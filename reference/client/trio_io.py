@@ -2,7 +2,7 @@
 
 The loop itself is `reference.protocol.client.driver`. Everything that happens (a call of the application, a frame, the alarm) is
 one input, and the task that brings it runs the loop, which never waits. The session makes all decisions, including when a slow
-application pauses a connection (`reference.protocol.client.flow_control`).
+application pauses a connection (`reference.protocol.client.delivery`).
 """
 
 import logging
@@ -18,8 +18,8 @@ from reference.client.outbox_store import OutboxStore, OutboxStoreFailed
 from reference.client.transport import ClientTransport, LostConnection, QueuedPublish, ReceivedFrame, Tap, Tapped
 from reference.protocol import frames
 from reference.protocol.actions import ClientAction, Open
+from reference.protocol.client.delivery import is_sequenced
 from reference.protocol.client.driver import ClientDriver
-from reference.protocol.client.flow_control import is_sequenced
 from reference.protocol.client.outcomes import (
     FailureCode,
     NotConnected,

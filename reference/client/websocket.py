@@ -31,7 +31,7 @@ import trio_websocket
 from reference.client.addresses import Address, OpenStream, bearer, reason_of
 from reference.client.http import HttpRefused, read_refusal
 from reference.client.transport import CLOSING_S_MAX, Reports
-from reference.protocol import codec, frames
+from reference.protocol import frames
 from reference.protocol.errors import CloseCode, RemoteError
 
 OUTGOING_FRAMES_MAX = 256
@@ -151,7 +151,7 @@ class WebSocketTransport:
                 self._path,
                 subprotocols=[frames.SUBPROTOCOL],
                 extra_headers=bearer(self._token),
-                max_message_size=codec.SERVER_FRAME_BYTES_MAX,
+                max_message_size=frames.SERVER_FRAME_BYTES_MAX,
                 receive_buffer_size=_READ_BYTES,
             )
         if line.handshake.cancelled_caught:
@@ -170,7 +170,7 @@ class WebSocketTransport:
                 item = self._outgoing.popleft()
                 frame = self._latest.pop(item) if isinstance(item, type) else item
                 try:
-                    await websocket.send_message(codec.encode(frame).decode())
+                    await websocket.send_message(frames.encode(frame).decode())
                 except trio_websocket.ConnectionClosed:
                     return  # the reader learns why
             if self._closing is not None:
@@ -194,7 +194,7 @@ class WebSocketTransport:
             try:
                 if isinstance(message, bytes):
                     raise RemoteError(CloseCode.BAD_FRAME, "a binary message; frames are text")
-                frame = codec.decode_server_frame(message)
+                frame = frames.decode_server_frame(message)
             except RemoteError as error:
                 self._reports.malformed(self._id, error)
                 return

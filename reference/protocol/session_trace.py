@@ -17,7 +17,7 @@ from reference.protocol.events import Data
 from reference.protocol.frames import ResetReason
 from reference.protocol.policies.catalogue import Policy
 from reference.protocol.policies.fallback import Fallback, FallbackPolicy
-from reference.protocol.policies.keepalive import HeartbeatPolicy
+from reference.protocol.policies.keepalive import Heartbeat, HeartbeatPolicy
 from reference.protocol.policies.reconnect import ReconnectPolicy
 from reference.protocol.records import RunState
 from reference.protocol.states import ClientState, Transport
@@ -48,8 +48,8 @@ class TraceStarted(TraceRecord, frozen=True, tag="trace_started", kw_only=True, 
     a live connection may leave its client behind without anything arriving. notice_bound_s: how long a dead connection may go
     unnoticed. warm_up_s: figures leave out what happens before. began_ms: on the wall clock, in ms since 1970, if that is known.
     keeps: "full": each message has its records; "histograms": sums replace them; "session": one client's own view, without
-    message contents, faults or log. client, server, policy, fallback: the settings of the run, as far as they are known; a
-    simulated run has its scenario.
+    message contents, faults or log. client, server, policy, fallback, heartbeat: the settings of the run, as far as they are
+    known; a simulated run has its scenario.
     """
 
     format_version: int
@@ -66,6 +66,7 @@ class TraceStarted(TraceRecord, frozen=True, tag="trace_started", kw_only=True, 
     server: ServerConfig | None = None
     policy: Policy | None = None
     fallback: Fallback | None = None
+    heartbeat: Heartbeat | None = None
 
 
 class ClientStarted(TraceRecord, frozen=True, tag="client_started", kw_only=True, gc=False):
@@ -227,8 +228,8 @@ def trace_started(
     began_ms: int | None = None,
 ) -> TraceStarted:
     """The first record of a trace. `wait_max_s`: the longest wait of the reconnect policy; `round_trip_max_s`: of a request to a
-    healthy server, including its store; `heartbeat`: None for the one of the client's config. `policy` and `fallback` (None for
-    the one of the client's config) are recorded if they can be written as a value."""
+    healthy server, including its store; `heartbeat` and `fallback`: None for the one of the client's config. The policies are
+    recorded if they can be written as a value."""
     heartbeat = heartbeat or client.heartbeat_policy
     fallback = fallback or client.fallback_policy
     return TraceStarted(
@@ -246,6 +247,7 @@ def trace_started(
         server=None if keeps == "session" else server,
         policy=policy if isinstance(policy, Policy) else None,
         fallback=fallback if isinstance(fallback, Fallback) else None,
+        heartbeat=heartbeat if isinstance(heartbeat, Heartbeat) else None,
     )
 
 

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from reference.protocol import codec, frames, metrics
+from reference.protocol import frames, metrics
 from reference.protocol.errors import ConfigError
 from reference.protocol.events import EventRegistry
 from reference.protocol.server.observations import Observation
@@ -332,7 +332,7 @@ def _assemble(
     app = HttpApi(
         (*apis, DocsApi(apis)),
         admission,
-        decoders={frames.PublishRequest: lambda body: codec.decode_received_request(body, settings.door.body_bytes_max)},
+        decoders={frames.PublishRequest: lambda body: frames.decode_received_request(body, settings.door.body_bytes_max)},
         on_fault=shared.on_fault,
         on_limit=monitor.limit_reached,
         retry_after_ms=settings.door.retry_after_ms,

@@ -13,7 +13,7 @@ import re
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-from reference.protocol import codec, frames
+from reference.protocol import frames
 from reference.protocol.config import ServerConfig
 from reference.protocol.errors import CloseCode, RemoteError
 from reference.protocol.limits import Limit
@@ -79,7 +79,7 @@ class Upgrades:
             return
         except RemoteError as error:
             self._monitor.refused(error, run_id_text)
-            websocket.push_text(frame_text(codec.encode(self._refusal(error))))
+            websocket.push_text(frame_text(frames.encode(self._refusal(error))))
             websocket.close(error.code, error.message)
             return
         peer_code = None
@@ -110,7 +110,7 @@ class Upgrades:
                     raise RemoteError(CloseCode.RATE, "too many frames before hello", Limit.FRAME_RATE)
                 reads.append(await websocket.receive())
             first = reads[-1].messages[0]
-            message = first if isinstance(first, RemoteError) else codec.decode_received(first, self._config.frame_bytes_max)
+            message = first if isinstance(first, RemoteError) else frames.decode_received(first, self._config.frame_bytes_max)
             if isinstance(message, RemoteError):
                 raise message
             if not isinstance(message, frames.Hello):
@@ -128,7 +128,7 @@ class Upgrades:
     def _pass_on(self, live: LiveRun, connection_id: int, read: Read) -> None:
         bytes_max = self._config.frame_bytes_max
         messages = [
-            message if isinstance(message, RemoteError) else codec.decode_received(message, bytes_max)
+            message if isinstance(message, RemoteError) else frames.decode_received(message, bytes_max)
             for message in read.messages
         ]
         live.receive(connection_id, messages, others=read.frames - len(messages))

@@ -18,10 +18,9 @@ from typing import Protocol
 import msgspec
 import trio
 
-from reference.protocol import codec
 from reference.protocol.actions import Close
 from reference.protocol.errors import RemoteError
-from reference.protocol.frames import Events, Frame, SnapshotFrame
+from reference.protocol.frames import Events, Frame, SnapshotFrame, encode
 from reference.protocol.records import Append
 from reference.protocol.server.connection import Identity
 from reference.protocol.server.driver import RunDriver
@@ -81,14 +80,14 @@ class Encoder:
         key = (batch.events[0].sequence_number, batch.events[-1].sequence_number)
         framed = self._batches.get(key)
         if framed is None:
-            framed = self._batches[key] = Framed(frame_text(codec.encode(batch)), len(batch.events), is_batch=True)
+            framed = self._batches[key] = Framed(frame_text(encode(batch)), len(batch.events), is_batch=True)
             if len(self._batches) > BATCHES_KEPT_MAX:
                 self._batches.popitem(last=False)
         return framed
 
 
 def _framed(frame: Frame) -> Framed:
-    return Framed(frame_text(codec.encode(frame)), 1, is_batch=False)
+    return Framed(frame_text(encode(frame)), 1, is_batch=False)
 
 
 class Turns(Protocol):

@@ -3,7 +3,7 @@
 The I/O also reports everything to the journal.
 """
 
-from reference.protocol import codec, frames
+from reference.protocol import frames
 from reference.protocol.actions import ClientAction, Open
 from reference.protocol.client.driver import ClientDriver
 from reference.protocol.client.outcomes import Outcome
@@ -100,7 +100,7 @@ class Host:
         if isinstance(frame, frames.PollRequest | frames.PublishRequest):
             assert connection_id == self.polling, "a request on a polling transport that is closed"
             if isinstance(frame, frames.PublishRequest):
-                assert codec.decode_publish_request(codec.encode(frame), codec.FRAME_BYTES_MAX) == frame
+                assert frames.decode_publish_request(frames.encode(frame), frames.FRAME_BYTES_MAX) == frame
             request = PendingRequest(self.index, connection_id, frame)
             self._ground.journal.asks(self.name, connection_id, request.name)
             self._ground.requests.append(request)
@@ -112,7 +112,7 @@ class Host:
         self._ground.journal.sends(self.name, connection_id, frame, wire.epoch)
         if self._ground.message_log is not None:
             self._ground.message_log.sent((wire, "up"), self.name, "server", words_of(frame), self._ground.now)
-        wire.up.append(codec.encode(frame))
+        wire.up.append(frames.encode(frame))
 
     def close(self, connection_id: int, code: int | None, message: str) -> None:
         self._ground.journal.closes(self.name, connection_id, code, message)
@@ -161,7 +161,7 @@ class Host:
                     self._lose(wire, item)
             case _:
                 # A frame may come too late: the session has left this connection, and ignores it.
-                frame = codec.decode_server_frame(item)
+                frame = frames.decode_server_frame(item)
                 if self._ground.message_log is not None:
                     self._ground.message_log.arrived((wire, "down"), self._ground.now)
                 if wire.client_stands:
@@ -175,7 +175,7 @@ class Host:
         """The answer to an HTTP request, or the report that there will be none."""
         answer: frames.Frame | None = request.failure
         if request.answer is not None:
-            answer = codec.decode_answer(request.frame, request.answer)
+            answer = frames.decode_answer(request.frame, request.answer)
             if self._ground.message_log is not None:
                 self._ground.message_log.arrived((request, "down"), self._ground.now)
         assert answer is not None

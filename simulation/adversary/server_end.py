@@ -6,7 +6,7 @@ Steps kill and restart it; batches on their way to the store then arrive or not.
 from collections.abc import Sequence
 from typing import Literal, assert_never
 
-from reference.protocol import codec, frames
+from reference.protocol import frames
 from reference.protocol.actions import Close
 from reference.protocol.records import Append
 from reference.protocol.server.connection import Identity
@@ -143,7 +143,7 @@ class AdversarialServer:
         if isinstance(item, End):
             self._lose(driver, wire, end)
         else:
-            frame = codec.decode_client_frame(item)
+            frame = frames.decode_client_frame(item)
             if self._ground.message_log is not None:
                 self._ground.message_log.arrived((wire, "up"), self._ground.now)
             client = _name(wire)
@@ -254,7 +254,7 @@ class AdversarialServer:
         assert isinstance(request, PendingRequest)
         assert not request.is_answered, "a request gets one answer"
         self.record_sent(request, connection_id, frame)
-        request.answer = codec.encode(frame)
+        request.answer = frames.encode(frame)
         del self._ending_of[connection_id]
 
     def refuse(self, connection_id: int, close: Close) -> None:
@@ -360,7 +360,7 @@ class _Socket:
                 wire.swallows -= 1
                 return self.is_blocked
         self._server.record_sent(wire, self._end, item)
-        wire.down.append(codec.encode(item))
+        wire.down.append(frames.encode(item))
         return self.is_blocked
 
     def close(self, waiting: Sequence[frames.Frame], close: Close) -> None:

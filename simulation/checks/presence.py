@@ -43,7 +43,7 @@ class _Roster:
     cursors: dict[str, Data] = field(default_factory=dict)
 
     def take(self, frame: RosterGiven | RosterHeard) -> None:
-        gone = self.users.difference(frame.users) if frame.users is not None else frame.left
+        gone = (self.users | self.cursors.keys()).difference(frame.users) if frame.users is not None else frame.left
         for user in gone:
             self.turn(user, is_present=False)
         self.users.update(frame.joined if frame.users is None else frame.users)
@@ -53,8 +53,8 @@ class _Roster:
         """A user joins, or leaves; the cursor ends with the leave."""
         if is_present:
             self.users.add(user)
-        elif user in self.users:
-            self.users.remove(user)
+        else:
+            self.users.discard(user)
             self.cursors.pop(user, None)
 
 
@@ -200,7 +200,7 @@ def _given_by(client: ClientIndex) -> Findings:
             if answers_for - {epoch}:
                 heard = None  # 7.17: an answer about a history that was left
             if heard is not None:
-                is_same = given.users == heard.users and all(given.cursors.get(user) == at for user, at in heard.cursors.items())
+                is_same = given.users == heard.users and given.cursors == heard.cursors
                 what = f"the application of {client.name} sees {sorted(given.users)} and {given.cursors}"
                 yield None if is_same else f"{when(record.at)} {what}; it was sent {sorted(heard.users)} and {heard.cursors}"
             connections, answers_for, has_changed = set(), set(), False

@@ -10,8 +10,8 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from itertools import accumulate
 
-from reference.protocol.codec import encoded_bytes
 from reference.protocol.errors import CloseCode
+from reference.protocol.frames import encoded_bytes
 from reference.protocol.policies.catalogue import Policy
 from reference.protocol.states import ClientState, Transport
 from reference.protocol.timers import NS_PER_MS, NS_PER_S, ns

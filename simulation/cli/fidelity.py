@@ -60,7 +60,9 @@ def fidelity_command(
     with _errors("fidelity") as failed:
         if not 1 <= repeat <= REPEAT_MAX:
             raise ConfigError(f"--repeat {repeat}: must be 1 to {REPEAT_MAX}")
-        chosen = [_scenario(name, seed) for name in scenarios or PROVIDED]
+        given = tuple(scenarios) or PROVIDED
+        chosen = [_scenario(name, seed) for name in given]
+        _check_names(given, chosen)
         check_writable(json, markdown)
         if keep is not None:
             with writing(keep):
@@ -155,6 +157,21 @@ def _scenario(name: str, seed: int | None) -> Scenario:
     else:
         raise ConfigError(f"there is no scenario {name!r}; there are {', '.join(PROVIDED)}, or name a file")
     return scenario if seed is None else scenario.replace(seed=seed)
+
+
+def _check_names(given: Sequence[str], scenarios: Sequence[Scenario]) -> None:
+    """Raise ConfigError if two scenarios have the same name, by which the report and the folders of kept traces identify them."""
+    arguments: dict[str, str] = {}
+    for argument, scenario in zip(given, scenarios, strict=True):
+        if scenario.name not in arguments:
+            arguments[scenario.name] = argument
+        elif arguments[scenario.name] == argument:
+            raise ConfigError(f"{argument} is given twice; --repeat runs it more than once")
+        else:
+            raise ConfigError(
+                f"{arguments[scenario.name]} and {argument} have the same name, {scenario.name!r}, which identifies a scenario "
+                "in the report and in --keep; change `name` in one of them"
+            )
 
 
 def _in_directory(work: Callable[[Path], Awaitable[T]]) -> T:

@@ -20,7 +20,7 @@ from rich.table import Table
 from reference.cli.files import writing
 from reference.cli.output import Output
 from simulation.studies.execution import Progress as Done
-from simulation.studies.execution import Report, duration
+from simulation.studies.execution import Report, Rows, duration
 from simulation.studies.experiment import Outcome
 from simulation.studies.study import load_study
 
@@ -40,10 +40,13 @@ def sweep_command(study: Path, *, workers: int, dask: str | None, out: Path | No
     console = Output()
     size = f"{len(experiment.points)} points x {experiment.replications} replications"
     console.print(f"{question.name}: {size}, results in {folder}", highlight=False)
-    if dask is None and not any(folder.glob("rows-*.parquet")):
+    rows = Rows(folder)
+    if rows.note:
+        console.print(rows.note, highlight=False)
+    if dask is None and not rows.by_digest:
         console.print(f"estimated: {duration(experiment.estimate_s(workers=workers))}", highlight=False)
     with progress_shown(console) as report:
-        outcome = experiment.run(workers=workers, dask=dask, folder=folder, report=report)
+        outcome = experiment.run(workers=workers, dask=dask, folder=rows, report=report)
     outcome.write(folder)
     print_outcome(outcome, console)
     console.print(f"results: {folder}", highlight=False)

@@ -1,7 +1,7 @@
 """The network emulator: a TCP proxy that gives real sockets the `Path` and `Fault`s of the simulator.
 
     async with open_emulator("127.0.0.1", server_port, seed=1) as emulator:
-        ada = await emulator.add_line("ada", Path(latency_s=0.05, jitter_s=0.02, bandwidth_bytes_per_s=1e6))
+        ada = await emulator.add_link("ada", Path(latency_s=0.05, jitter_s=0.02, bandwidth_bytes_per_s=1e6))
         ...                                  # point ada's client at 127.0.0.1, ada.port
         await ada.outage(5)                  # by hand; returns when it is over
         ada.change_path(Path(latency_s=0.4)) # from now on, also for existing connections
@@ -31,7 +31,7 @@ system adds fractions of a millisecond.
 from simulation.emulator.access_link import EmulatedAccessLink
 from simulation.emulator.errors import EmulatorError
 from simulation.emulator.proxy import Emulator, open_emulator
-from simulation.emulator.statistics import AppliedFault, EmulatorStatistics, LineStatistics
+from simulation.emulator.statistics import AppliedFault, EmulatorStatistics, LinkStatistics
 
 __all__ = [
     "AppliedFault",
@@ -39,6 +39,6 @@ __all__ = [
     "Emulator",
     "EmulatorError",
     "EmulatorStatistics",
-    "LineStatistics",
+    "LinkStatistics",
     "open_emulator",
 ]

@@ -15,7 +15,7 @@ from reference.protocol.timers import ns
 from simulation.emulator.connection import EmulatedConnection
 from simulation.emulator.errors import EmulatorError, check_fault, check_path
 from simulation.emulator.sockets import LOOPBACK, Connect, Door, abort
-from simulation.emulator.statistics import Counters, FaultJournal, LineStatistics
+from simulation.emulator.statistics import Counters, FaultJournal, LinkStatistics
 from simulation.network.delay import Bottlenecks, PathDirections, bottleneck_of, clear_after
 from simulation.network.link_state import LinkState
 from simulation.random import RandomStreams
@@ -28,7 +28,7 @@ from simulation.scenario.faults import (
     Failover,
     Fault,
     HalfOpen,
-    LineFault,
+    LinkFault,
     LoadBalancerCut,
     NetworkChange,
     Outage,
@@ -89,7 +89,7 @@ class FaultVerbs(abc.ABC):
 
 
 class EmulatedAccessLink(FaultVerbs):
-    """The access link of `client`. `Emulator.add_line` makes it; made directly it has no port until `listen`."""
+    """The access link of `client`. `Emulator.add_link` makes it; made directly it has no port until `listen`."""
 
     def __init__(
         self,
@@ -121,7 +121,7 @@ class EmulatedAccessLink(FaultVerbs):
     def port(self) -> int:
         """The port where the client finds the server. EmulatorError on a link without a port."""
         if self._door is None:
-            raise EmulatorError(f"the line of {self.client!r} has no port")
+            raise EmulatorError(f"the link of {self.client!r} has no port")
         return self._door.port
 
     def listen(self, nursery: trio.Nursery, port: int = 0, *, host: str = LOOPBACK) -> None:
@@ -201,7 +201,7 @@ class EmulatedAccessLink(FaultVerbs):
         """`fault`, which has begun, ends."""
         if isinstance(fault, Outage):
             clear_after(fault, self._bottlenecks, ns(trio.current_time() - self._journal.opened_at))
-        if isinstance(fault, LineFault):
+        if isinstance(fault, LinkFault):
             self._state.end_fault(fault, tuple(self._connections.values()))
             self._set_door()
 
@@ -210,9 +210,9 @@ class EmulatedAccessLink(FaultVerbs):
             return
         (self._door.shut if self._state.refusals else self._door.open)()
 
-    def statistics(self) -> LineStatistics:
+    def statistics(self) -> LinkStatistics:
         """What happened on this link so far."""
-        return LineStatistics.of(
+        return LinkStatistics.of(
             self._counters,
             client=self.client,
             port=None if self._door is None else self._door.port,

@@ -18,7 +18,7 @@ from simulation.emulator.errors import EmulatorError, check_fault
 from simulation.emulator.sockets import LOOPBACK, Connect, tcp_connector
 from simulation.emulator.statistics import EmulatorStatistics, FaultJournal
 from simulation.random import RandomStreams
-from simulation.scenario.faults import Fault, LineFault, ServerFault
+from simulation.scenario.faults import Fault, LinkFault, ServerFault
 from simulation.scenario.paths import Path
 
 
@@ -30,23 +30,23 @@ class Emulator(FaultVerbs):
         self._nursery = nursery
         self._random_source = RandomStreams(seed)
         self._buffer_bytes_max = buffer_bytes_max
-        self._lines: dict[str, EmulatedAccessLink] = {}
+        self._links: dict[str, EmulatedAccessLink] = {}
         self._journal = FaultJournal()
         self._is_closed = False
 
     @property
-    def lines(self) -> tuple[EmulatedAccessLink, ...]:
+    def links(self) -> tuple[EmulatedAccessLink, ...]:
         """All links, in the order in which they were added."""
-        return tuple(self._lines.values())
+        return tuple(self._links.values())
 
-    def line(self, client: str) -> EmulatedAccessLink:
+    def link(self, client: str) -> EmulatedAccessLink:
         """The link of `client`. EmulatorError if it has none."""
         try:
-            return self._lines[client]
+            return self._links[client]
         except KeyError:
-            raise EmulatorError(f"no line for client {client!r}; there are: {sorted(self._lines)}") from None
+            raise EmulatorError(f"no link for client {client!r}; there are: {sorted(self._links)}") from None
 
-    async def add_line(self, client: str, path: Path, *, port: int = 0, host: str = LOOPBACK) -> EmulatedAccessLink:
+    async def add_link(self, client: str, path: Path, *, port: int = 0, host: str = LOOPBACK) -> EmulatedAccessLink:
         """An access link for `client`, listening on `host` (an IP address, loopback by default) at `port`; 0 is any free port.
 
         ConfigError for an invalid path; EmulatorError if the client has a link already, the port is in use or the emulator is
@@ -55,9 +55,9 @@ class Emulator(FaultVerbs):
         await trio.lowlevel.checkpoint()
         if self._is_closed:
             raise EmulatorError("the emulator is closed")
-        if client in self._lines:
-            raise EmulatorError(f"client {client!r} has a line already")
-        line = EmulatedAccessLink(
+        if client in self._links:
+            raise EmulatorError(f"client {client!r} has a link already")
+        link = EmulatedAccessLink(
             client,
             path,
             self._connect,
@@ -65,15 +65,15 @@ class Emulator(FaultVerbs):
             buffer_bytes_max=self._buffer_bytes_max,
             journal=self._journal,
         )
-        line.listen(self._nursery, port, host=host)
-        self._lines[client] = line
-        return line
+        link.listen(self._nursery, port, host=host)
+        self._links[client] = link
+        return link
 
     async def apply(self, fault: Fault) -> None:
         await self._run([fault], starts_at=trio.current_time() - fault.at_s)
 
     async def run_schedule(self, faults: Sequence[Fault]) -> None:
-        """Let each fault happen at its `at_s`, in seconds from now, on the lines of the clients it names.
+        """Let each fault happen at its `at_s`, in seconds from now, on the links of the clients it names.
 
         Returns when all are over; when cancelled, the faults that have begun are ended. Faults of the server are left out: the
         owner of the server carries them out. ConfigError for invalid times and EmulatorError for clients without a link, both
@@ -81,7 +81,7 @@ class Emulator(FaultVerbs):
         """
         await self._run([f for f in faults if not isinstance(f, ServerFault)], starts_at=trio.current_time())
 
-    async def run_availability(self, processes: Iterable[Iterable[LineFault]]) -> None:
+    async def run_availability(self, processes: Iterable[Iterable[LinkFault]]) -> None:
         """Run the uptimes and downtimes of links from now on; returns when all processes have stopped.
 
         `processes`: for each the downtimes, in order and without overlap, as `simulation.network.availability.comings_and_goings`
@@ -93,24 +93,24 @@ class Emulator(FaultVerbs):
             for faults in processes:
                 nursery.start_soon(self._come_and_go, faults, starts_at)
 
-    async def _come_and_go(self, faults: Iterable[LineFault], starts_at: float) -> None:
+    async def _come_and_go(self, faults: Iterable[LinkFault], starts_at: float) -> None:
         for fault in faults:
             await self._run([fault], starts_at=starts_at)
 
     def statistics(self) -> EmulatorStatistics:
         """What happened so far."""
-        return EmulatorStatistics(lines=tuple(line.statistics() for line in self._lines.values()), faults=self._journal.entries)
+        return EmulatorStatistics(links=tuple(link.statistics() for link in self._links.values()), faults=self._journal.entries)
 
     def close(self) -> None:
         """Release all ports; `open_emulator` does it on leaving."""
         self._is_closed = True
-        for line in self._lines.values():
-            line.close()
+        for link in self._links.values():
+            link.close()
 
     async def _run(self, faults: Sequence[Fault], *, starts_at: float) -> None:
         for fault in faults:
             check_fault(fault)
-            self._lines_hit_by(fault)
+            self._links_hit_by(fault)
         timeline: list[tuple[float, int, bool]] = []
         for place, fault in enumerate(faults):
             timeline += [(fault.at_s, place, False), (fault.end_s, place, True)]
@@ -122,22 +122,22 @@ class Emulator(FaultVerbs):
                     _end(faults[place], begun.pop(place))
                     continue
                 begun[place] = []
-                for line in self._lines_hit_by(faults[place]):
-                    line.begin(faults[place])
-                    begun[place].append(line)
+                for link in self._links_hit_by(faults[place]):
+                    link.begin(faults[place])
+                    begun[place].append(link)
         finally:
-            for place, lines in begun.items():
-                _end(faults[place], lines)
+            for place, links in begun.items():
+                _end(faults[place], links)
 
-    def _lines_hit_by(self, fault: Fault) -> tuple[EmulatedAccessLink, ...]:
+    def _links_hit_by(self, fault: Fault) -> tuple[EmulatedAccessLink, ...]:
         if not fault.clients:
-            return self.lines
-        return tuple(self.line(client) for client in dict.fromkeys(fault.clients))
+            return self.links
+        return tuple(self.link(client) for client in dict.fromkeys(fault.clients))
 
 
-def _end(fault: Fault, lines: Iterable[EmulatedAccessLink]) -> None:
-    for line in lines:
-        line.end(fault)
+def _end(fault: Fault, links: Iterable[EmulatedAccessLink]) -> None:
+    for link in links:
+        link.end(fault)
 
 
 @contextlib.asynccontextmanager

@@ -43,7 +43,7 @@ class FaultJournal:
 
 @dataclass(slots=True)
 class Counters:
-    """The running counts of one link; LineStatistics has their meaning."""
+    """The running counts of one link; LinkStatistics has their meaning."""
 
     connections_opened: int = 0
     connections_established: int = 0
@@ -58,8 +58,8 @@ class Counters:
 
 
 @dataclass(frozen=True, slots=True)
-class LineStatistics:
-    """One line since it was added.
+class LinkStatistics:
+    """One link since it was added.
 
     connections_opened: accepted from the client. connections_established: the server accepted it too.
     connections_refused: the server could not be reached, so the client's connection was reset.
@@ -85,7 +85,7 @@ class LineStatistics:
     bytes_to_client: int
 
     @classmethod
-    def of(cls, counters: Counters, *, client: str, port: int | None, connections_open: int, bytes_held: int) -> "LineStatistics":
+    def of(cls, counters: Counters, *, client: str, port: int | None, connections_open: int, bytes_held: int) -> "LinkStatistics":
         return cls(
             client=client,
             port=port,
@@ -97,7 +97,7 @@ class LineStatistics:
 
 @dataclass(frozen=True, slots=True)
 class EmulatorStatistics:
-    """All lines in the order in which they were added, and all faults in the order in which they began."""
+    """All links in the order in which they were added, and all faults in the order in which they began."""
 
-    lines: tuple[LineStatistics, ...]
+    links: tuple[LinkStatistics, ...]
     faults: tuple[AppliedFault, ...]

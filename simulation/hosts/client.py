@@ -16,13 +16,13 @@ from typing import Literal
 
 from reference.protocol import frames
 from reference.protocol.actions import ClientAction, Open
+from reference.protocol.client.delivery import is_sequenced
 from reference.protocol.client.driver import ClientDriver
-from reference.protocol.client.flow_control import is_sequenced
 from reference.protocol.client.outcomes import Outcome, StateChanged
 from reference.protocol.client.session import ClientSession
-from reference.protocol.codec import encoded_bytes
 from reference.protocol.errors import InvalidEvent, OutboxFull, SessionClosed
 from reference.protocol.events import Data
+from reference.protocol.frames import encoded_bytes
 from reference.protocol.saved_session import Change
 from reference.protocol.states import Transport
 from reference.protocol.timers import NS_PER_S, ns

@@ -12,10 +12,9 @@ from typing import Protocol
 
 from reference.protocol import frames
 from reference.protocol.actions import Close
-from reference.protocol.codec import encoded_bytes
 from reference.protocol.config import ServerConfig
 from reference.protocol.errors import CloseCode, RemoteError
-from reference.protocol.frames import Limits
+from reference.protocol.frames import Limits, encoded_bytes
 from reference.protocol.records import Append
 from reference.protocol.server.connection import Identity
 from reference.protocol.server.driver import RunDriver

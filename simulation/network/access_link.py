@@ -15,7 +15,7 @@ from simulation.network.link_state import LinkConnection, LinkState, without
 from simulation.network.names import Resolver, Zone
 from simulation.network.ports import Ports
 from simulation.random import RandomStreams
-from simulation.scenario.faults import DnsFailure, LineFault, Outage
+from simulation.scenario.faults import DnsFailure, LinkFault, Outage
 from simulation.scenario.paths import Path
 from simulation.trace.frames_seen import Moment, Watch, Way
 from simulation.trace.trace import PathTrouble
@@ -181,11 +181,11 @@ class AccessLink(LinkState, Generic[C]):
         for connection in self._connections:
             connection.lose_server(is_notified=is_notified)
 
-    def begin(self, fault: LineFault) -> None:
+    def begin(self, fault: LinkFault) -> None:
         """`fault` begins on this link now."""
         self.begin_fault(fault, self._connections)
 
-    def end(self, fault: LineFault) -> None:
+    def end(self, fault: LinkFault) -> None:
         """`fault`, which has begun, ends."""
         if isinstance(fault, Outage):
             clear_after(fault, (self.up, self.down), self.clock.now)

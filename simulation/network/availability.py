@@ -18,7 +18,7 @@ from reference.protocol.timers import NS_PER_MS, NS_PER_S, ns
 from simulation.clock import FAULT, Call, Clock
 from simulation.random import EntityRandom, RandomStreams
 from simulation.scenario.distributions import Distribution, Exponential
-from simulation.scenario.faults import LineFault, LoadBalancerCut, Outage
+from simulation.scenario.faults import LinkFault, LoadBalancerCut, Outage
 from simulation.scenario.paths import AlternatingRenewal, Availability, OnOffMarkov, PeriodicAvailability, RecordedAvailability
 
 if TYPE_CHECKING:  # scenario uses these types; this module only reads scenarios
@@ -59,7 +59,7 @@ def _renewals(up: Distribution, down: Distribution, random_source: EntityRandom,
         index, is_up = index + 1, True
 
 
-def faults_of(process: Availability, random_source: EntityRandom, clients: tuple[str, ...], until: int) -> Iterator[LineFault]:
+def faults_of(process: Availability, random_source: EntityRandom, clients: tuple[str, ...], until: int) -> Iterator[LinkFault]:
     """The faults of a process on the links of `clients` (empty: all clients) before `until`, in ns."""
     for begins, ends in outages(process, random_source):
         if begins >= until:
@@ -67,7 +67,7 @@ def faults_of(process: Availability, random_source: EntityRandom, clients: tuple
         yield fault_of(process, begins, min(ends, until), clients)
 
 
-def fault_of(process: Availability, begins: int, ends: int, clients: tuple[str, ...]) -> LineFault:
+def fault_of(process: Availability, begins: int, ends: int, clients: tuple[str, ...]) -> LinkFault:
     """One downtime of a process, from and until in ns."""
     at_s, duration_s = begins / NS_PER_S, (ends - begins) / NS_PER_S
     match process.effect:
@@ -111,7 +111,7 @@ def counts_from_reconnect(process: Availability) -> bool:
     return isinstance(process, AlternatingRenewal) and process.up_from == "reconnect"
 
 
-def comings_and_goings(scenario: "Scenario", random_source: RandomStreams) -> Iterator[Iterator[LineFault]]:
+def comings_and_goings(scenario: "Scenario", random_source: RandomStreams) -> Iterator[Iterator[LinkFault]]:
     """One iterator for each process. Raises ConfigError for a process that depends on connections."""
     for process, place, clients in processes_of(scenario):
         if counts_from_reconnect(process):
@@ -147,7 +147,7 @@ def start_availability(
 class _Coming:
     __slots__ = ("_begin", "_clock", "_faults")
 
-    def __init__(self, clock: Clock, faults: Iterator[LineFault], begin: Callable[[Call], None]) -> None:
+    def __init__(self, clock: Clock, faults: Iterator[LinkFault], begin: Callable[[Call], None]) -> None:
         self._clock = clock
         self._faults = faults
         self._begin = begin

@@ -13,7 +13,7 @@ from simulation.scenario.faults import (
     BlockUpgrade,
     Direction,
     HalfOpen,
-    LineFault,
+    LinkFault,
     LoadBalancerCut,
     Outage,
     Refuse,
@@ -75,7 +75,7 @@ class LinkState:
         for _ in range(self.stalls):
             connection.stall()
 
-    def begin_fault(self, fault: LineFault, connections: Iterable[LinkConnection]) -> None:
+    def begin_fault(self, fault: LinkFault, connections: Iterable[LinkConnection]) -> None:
         """`fault` begins now. `connections`: the open ones of the link."""
         match fault:
             case Outage(direction=direction):
@@ -106,7 +106,7 @@ class LinkState:
             case _:
                 assert_never(fault)
 
-    def end_fault(self, fault: LineFault, connections: Iterable[LinkConnection]) -> None:
+    def end_fault(self, fault: LinkFault, connections: Iterable[LinkConnection]) -> None:
         """`fault`, which has begun, ends."""
         match fault:
             case Outage(direction=direction):

@@ -15,7 +15,7 @@ from simulation.emulator import Emulator
 from simulation.processes.progress import Watcher
 from simulation.processes.recorder import Recorder
 from simulation.processes.server_process import ServerProcess
-from simulation.scenario.faults import Fault, LineFault, Pause, ServerRestart, describe
+from simulation.scenario.faults import Fault, LinkFault, Pause, ServerRestart, describe
 from simulation.trace.trace import FaultHappened, FaultOver, ServerKilled, ServerStopped
 
 PREPARE_S = 3.0
@@ -27,7 +27,7 @@ def check_playable(faults: Sequence[Fault]) -> None:
     for fault in faults:
         if isinstance(fault, ServerRestart) and fault.loses_state:
             raise ConfigError("a server_restart that loses_state happens in the simulator only; simulate it, or remove it")
-        if not isinstance(fault, LineFault | ServerRestart | Pause):
+        if not isinstance(fault, LinkFault | ServerRestart | Pause):
             kind = fault.__struct_config__.tag
             raise ConfigError(f"a {kind} happens in the simulator only; simulate it, or remove it")
 

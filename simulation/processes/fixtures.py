@@ -21,13 +21,13 @@ from reference.server.app import Server, open_server
 from reference.server.settings import ServerSettings
 from reference.server.wire.memory_stream import memory_pair
 from reference.store import MemoryStore
-from simulation.emulator import EmulatedAccessLink, LineStatistics, open_emulator
+from simulation.emulator import EmulatedAccessLink, LinkStatistics, open_emulator
 from simulation.processes.path_changes import changed_path
 from simulation.random import RandomStreams
 from simulation.scenario.faults import (
     BlockUpgrade,
     Direction,
-    LineFault,
+    LinkFault,
     Outage,
     Path,
     Refuse,
@@ -89,30 +89,30 @@ class BadNetwork:
 
     host = "127.0.0.1"
 
-    def __init__(self, line: EmulatedAccessLink, portal: TrioPortal) -> None:
-        self._line = line
+    def __init__(self, link: EmulatedAccessLink, portal: TrioPortal) -> None:
+        self._link = link
         self._portal = portal
-        self.port = line.port
+        self.port = link.port
         self.url = f"http://{self.host}:{self.port}"
 
     @property
     def path(self) -> Path:
-        return self._line.path
+        return self._link.path
 
     def change(self, path: Path | None = None, **fields: Any) -> None:
         """Change the path, also for existing connections: another one, or fields of it (`latency_s=0.2, loss=0.01`).
 
         Raises ConfigError; then nothing has changed.
         """
-        self._portal.call(self._line.change_path, changed_path(path or self.path, fields))
+        self._portal.call(self._link.change_path, changed_path(path or self.path, fields))
 
     def reset(self) -> None:
         """Cut every connection with a reset."""
-        self._portal.call(self._line.reset)
+        self._portal.call(self._link.reset)
 
     def half_open(self, direction: Direction = "both") -> None:
         """Make every existing connection silent for ever; neither end is notified."""
-        self._portal.call(self._line.half_open, direction)
+        self._portal.call(self._link.half_open, direction)
 
     def outage(self, direction: Direction = "both") -> AbstractContextManager[None]:
         """`with network.outage():` no data pass; afterwards lost data are sent again."""
@@ -130,17 +130,17 @@ class BadNetwork:
         """`with network.block_upgrade():` WebSockets are cut, and new ones are refused."""
         return self._lasting(BlockUpgrade(at_s=0, duration_s=FAULT_S_MAX, how=how))
 
-    def statistics(self) -> LineStatistics:
+    def statistics(self) -> LinkStatistics:
         """Connections and bytes so far."""
-        return self._portal.call(self._line.statistics)
+        return self._portal.call(self._link.statistics)
 
     @contextlib.contextmanager
-    def _lasting(self, fault: LineFault) -> Iterator[None]:
-        self._portal.call(self._line.begin, fault)
+    def _lasting(self, fault: LinkFault) -> Iterator[None]:
+        self._portal.call(self._link.begin, fault)
         try:
             yield
         finally:
-            self._portal.call(self._line.end, fault)
+            self._portal.call(self._link.end, fault)
 
 
 class BadNetworks:
@@ -159,7 +159,7 @@ class BadNetworks:
         host, port = address_of(to)
         emulator = self._portal.enter(open_emulator(host, port, seed=seed))
         path = changed_path(path or Path(latency_s=0.0), fields)
-        return BadNetwork(self._portal.call(emulator.add_line, f"network-{next(self._numbers)}", path), self._portal)
+        return BadNetwork(self._portal.call(emulator.add_link, f"network-{next(self._numbers)}", path), self._portal)
 
 
 @contextlib.contextmanager
@@ -223,23 +223,23 @@ class VirtualWorld:
         self.run_id = run_id
         self._nursery = nursery
         self._random = RandomStreams(seed)
-        self._lines: dict[str, EmulatedAccessLink] = {}
+        self._links: dict[str, EmulatedAccessLink] = {}
 
-    def line(self, user: str, path: Path | None = None) -> EmulatedAccessLink:
+    def link(self, user: str, path: Path | None = None) -> EmulatedAccessLink:
         """The network between `user` and the server, with its faults as methods; created with `path` at the first call."""
-        if user not in self._lines:
-            self._lines[user] = EmulatedAccessLink(user, path or Path(), self._to_server, self._random)
-        return self._lines[user]
+        if user not in self._links:
+            self._links[user] = EmulatedAccessLink(user, path or Path(), self._to_server, self._random)
+        return self._links[user]
 
     @contextlib.asynccontextmanager
     async def connect(self, user: str, path: Path | None = None, **options: Any) -> AsyncIterator[Client]:
         """A client of `user` over its access link. `options`: those of `reference.client.connect`."""
-        line = self.line(user, path)
+        link = self.link(user, path)
 
         async def open_stream(host: str, port: int, tls: bool) -> trio.abc.Stream:
             await trio.lowlevel.checkpoint()
             ours, theirs = memory_pair(None)
-            self._nursery.start_soon(line.serve, theirs)
+            self._nursery.start_soon(link.serve, theirs)
             return ours
 
         random_source = self._random.of(f"client/{user}")

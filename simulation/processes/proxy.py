@@ -25,7 +25,7 @@ from simulation.processes.path_changes import with_loss_table
 from simulation.processes.proxy_control import ProxyControl
 from simulation.random import RandomStreams
 from simulation.scenario import library
-from simulation.scenario.faults import Fault, LineFault, Path, describe
+from simulation.scenario.faults import Fault, LinkFault, Path, describe
 from simulation.scenario.scenario import Group, Scenario
 from simulation.scenario.text import changed, converted, plain
 
@@ -84,7 +84,7 @@ def one_client_of(scenario: Scenario, group: str | None, seed: int) -> Scenario:
         raise ConfigError(f"--group {group}: scenario {scenario.name} has no such group; it has {', '.join(names)}")
     chosen: Group = scenario.groups[0 if group is None else names.index(group)]
     happening = scenario.faults_of(RandomStreams(seed))
-    faults = [each for each in happening if isinstance(each, LineFault) and each.hits(chosen.client_names[0])]
+    faults = [each for each in happening if isinstance(each, LinkFault) and each.hits(chosen.client_names[0])]
     if len(faults) < len(happening):
         left_out = len(happening) - len(faults)
         print(
@@ -106,10 +106,10 @@ async def _run(
     name = "proxy" if scenario is None else scenario.groups[0].client_names[0]
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with open_emulator(*upstream, seed=seed) as emulator, trio.open_nursery() as nursery:
-            line = await emulator.add_line(name, path, host=near[0], port=near[1])
-            about = {"listens": _shown((near[0], line.port)), "to": _shown(upstream)}
+            link = await emulator.add_link(name, path, host=near[0], port=near[1])
+            about = {"listens": _shown((near[0], link.port)), "to": _shown(upstream)}
             if control_at is not None:
-                about["control"] = await _listen_for_control(emulator, line, nursery, control_at, about)
+                about["control"] = await _listen_for_control(emulator, link, nursery, control_at, about)
             control = f"; control API at {about['control']}" if "control" in about else ""
             print(f"steadywire proxy: {about['listens']} -> {about['to']}{control}", flush=True)
             if scenario is not None:
@@ -120,21 +120,21 @@ async def _run(
             nursery.cancel_scope.cancel()
 
 
-def _downs_of(scenario: Scenario, seed: int) -> Iterable[Iterable[LineFault]]:
+def _downs_of(scenario: Scenario, seed: int) -> Iterable[Iterable[LinkFault]]:
     from simulation.network.availability import comings_and_goings  # it needs the simulator's clock, which a proxy does not
 
     return tuple(comings_and_goings(scenario, RandomStreams(seed)))  # all now: an error must come before the first connection
 
 
 async def _listen_for_control(
-    emulator: Emulator, line: EmulatedAccessLink, nursery: trio.Nursery, at: Address, about: dict[str, str]
+    emulator: Emulator, link: EmulatedAccessLink, nursery: trio.Nursery, at: Address, about: dict[str, str]
 ) -> str:
     if not is_loopback(at[0]):
         print(
             f"steadywire proxy: every host that can reach {at[0]} may use the control API; it has no authentication",
             file=sys.stderr,
         )
-    front_door = ProxyControl(emulator, line, nursery, about).front_door(_report)
+    front_door = ProxyControl(emulator, link, nursery, about).front_door(_report)
     listening: Listening = await nursery.start(_listen, at, front_door.serve)
     return f"http://{_shown((at[0], listening.port))}"
 

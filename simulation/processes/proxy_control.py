@@ -34,7 +34,7 @@ from reference.server.wire.websocket import Accept
 from reference.tables import guess, value_of
 from simulation.emulator import EmulatedAccessLink, Emulator
 from simulation.processes.path_changes import changed_path
-from simulation.scenario.faults import HalfOpen, LineFault, Path, Reset
+from simulation.scenario.faults import HalfOpen, LinkFault, Path, Reset
 
 FAULTS_MAX = 100
 """Active faults that were begun through the API; one more is refused (409)."""
@@ -43,12 +43,12 @@ FAULTS_SHOWN_MAX = 100
 DURATION_S_MAX = 1_000_000.0
 LIMITS = DoorLimits(connections_max=50, refusals_max=10, body_bytes_max=256 * 1024)
 
-_KINDS = {str(kind.__struct_config__.tag): kind for kind in get_args(LineFault)}
+_KINDS = {str(kind.__struct_config__.tag): kind for kind in get_args(LinkFault)}
 
 
 @dataclass
 class _ActiveFault:
-    fault: LineFault
+    fault: LinkFault
     since: float
     scope: trio.CancelScope
     is_over: trio.Event
@@ -64,11 +64,11 @@ class _Refused(Exception):
 
 
 class ProxyControl:
-    """Answers the requests about the access link `line` of `emulator`. `about`: more fields of the answer to `GET /`."""
+    """Answers the requests about the access link `link` of `emulator`. `about`: more fields of the answer to `GET /`."""
 
-    def __init__(self, emulator: Emulator, line: EmulatedAccessLink, nursery: trio.Nursery, about: Mapping[str, object]) -> None:
+    def __init__(self, emulator: Emulator, link: EmulatedAccessLink, nursery: trio.Nursery, about: Mapping[str, object]) -> None:
         self._emulator = emulator
-        self._line = line
+        self._link = link
         self._nursery = nursery
         self._about = about
         self._active: dict[int, _ActiveFault] = {}
@@ -105,7 +105,7 @@ class ProxyControl:
             case ["path"]:
                 if method in ("PUT", "PATCH"):
                     return self._change_path(await _body(receive), is_whole=method == "PUT")
-                return self._only(method, {"GET": lambda: self._line.path}, "GET, PUT, PATCH")
+                return self._only(method, {"GET": lambda: self._link.path}, "GET, PUT, PATCH")
             case ["faults"]:
                 if method == "POST":
                     return await self._begin(await _body(receive))
@@ -132,7 +132,7 @@ class ProxyControl:
     # Answers.
 
     def _all(self) -> dict[str, object]:
-        return {**self._about, "path": self._line.path, "faults": self._faults(), "statistics": asdict(self._line.statistics())}
+        return {**self._about, "path": self._link.path, "faults": self._faults(), "statistics": asdict(self._link.statistics())}
 
     def _faults(self) -> list[dict[str, object]]:
         return [self._description(number, active) for number, active in self._active.items()]
@@ -140,7 +140,7 @@ class ProxyControl:
     def _statistics(self) -> dict[str, object]:
         faults = self._emulator.statistics().faults
         last = [{"at_s": round(fault.at_s, 3), "kind": fault.kind} for fault in faults[-FAULTS_SHOWN_MAX:]]
-        return {**asdict(self._line.statistics()), "faults_begun": len(faults), "last_faults": last}
+        return {**asdict(self._link.statistics()), "faults_begun": len(faults), "last_faults": last}
 
     @staticmethod
     def _description(number: int, active: _ActiveFault) -> dict[str, object]:
@@ -150,8 +150,8 @@ class ProxyControl:
     # Changes.
 
     def _change_path(self, changes: dict[str, Any], *, is_whole: bool) -> Path:
-        path = changed_path(Path() if is_whole else self._line.path, changes)
-        self._line.change_path(path)
+        path = changed_path(Path() if is_whole else self._link.path, changes)
+        self._link.change_path(path)
         return path
 
     async def _begin(self, given: dict[str, Any]) -> dict[str, object]:
@@ -162,7 +162,7 @@ class ProxyControl:
         for name in [name for name in given if name not in ("kind", *names)]:
             raise ConfigError(f"a fault of kind {kind} has no {name!r}; {guess(name, names)}")
         lasts = {"duration_s": DURATION_S_MAX} if "duration_s" in names else {}
-        fault: LineFault = value_of({"at_s": 0.0, **lasts, **given}, LineFault)
+        fault: LinkFault = value_of({"at_s": 0.0, **lasts, **given}, LinkFault)
         if len(self._active) >= FAULTS_MAX:
             raise _Refused(409, f"{FAULTS_MAX} faults are active; delete some")
         self._begun += 1
@@ -174,7 +174,7 @@ class ProxyControl:
     async def _carry_out_fault(
         self, number: int, active: _ActiveFault, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
-        self._line.begin(active.fault)
+        self._link.begin(active.fault)
         try:
             if not isinstance(active.fault, Reset | HalfOpen):
                 self._active[number] = active
@@ -182,7 +182,7 @@ class ProxyControl:
             with active.scope:
                 await trio.sleep(active.fault.end_s)
         finally:
-            self._line.end(active.fault)
+            self._link.end(active.fault)
             self._active.pop(number, None)
             active.is_over.set()
 

@@ -69,7 +69,7 @@ async def play(
     """
     check_playable(plan.faults)
     run_id = str(UUID(int=plan.seed % 2**128))
-    port, *line_ports = free_ports(1 + len(plan.clients))
+    port, *link_ports = free_ports(1 + len(plan.clients))
     place = ServerPlace(
         port, f"sqlite:///{directory / 'events.sqlite3'}", run_id, directory / "server.log", plan.parameters.server
     )
@@ -81,9 +81,9 @@ async def play(
             on_server(f"http://127.0.0.1:{port}")
         async with open_emulator("127.0.0.1", port, seed=plan.seed) as emulator:
             participants: list[Participant] = []
-            for client, line_port in zip(plan.clients, line_ports, strict=True):
-                line = await emulator.add_line(client.name, client.path, port=line_port)
-                participants.append(Participant(client, plan.parameters, f"http://127.0.0.1:{line.port}"))
+            for client, link_port in zip(plan.clients, link_ports, strict=True):
+                link = await emulator.add_link(client.name, client.path, port=link_port)
+                participants.append(Participant(client, plan.parameters, f"http://127.0.0.1:{link.port}"))
             recorder.begin()
             recorder.server_started(listening)
             run = _RealRun(plan, run_id, participants, recorder, FaultPlayer(server, emulator, recorder, watcher), watcher)

@@ -56,9 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     try:
         config = read_config(options.config)
-        trio.run(
-            _serve, options.port, options.store, options.run, config, restrict_keyboard_interrupt_to_checkpoints=True
-        )
+        trio.run(_serve, options.port, options.store, options.run, config, restrict_keyboard_interrupt_to_checkpoints=True)
     except SteadywireError as error:
         print(error, file=sys.stderr)
         return CANNOT_START

@@ -41,6 +41,8 @@ def scenario_of(trace: Trace, *, name: str = "recorded") -> Scenario:
         part = msgspec.structs.replace(part, policy=trace_index.started.policy)
     if trace_index.started.fallback != client.fallback_policy:  # else the config says it, and can be varied
         part = msgspec.structs.replace(part, fallback=trace_index.started.fallback)
+    if trace_index.started.heartbeat != client.heartbeat_policy:
+        part = msgspec.structs.replace(part, heartbeat=trace_index.started.heartbeat)
     one_ways = _one_ways(trace_index)
     publishes = [publish for each in trace_index.clients.values() for publish in each.published.values()]
     return Scenario(

@@ -101,7 +101,7 @@ class LoadBalancerCut(_Fault, frozen=True, kw_only=True, tag="load_balancer_cut"
     """For how long new connections are refused."""
 
 
-LineFault = Outage | Stall | Reset | HalfOpen | Refuse | BlockUpgrade | LoadBalancerCut
+LinkFault = Outage | Stall | Reset | HalfOpen | Refuse | BlockUpgrade | LoadBalancerCut
 
 
 # Of the server.
@@ -238,7 +238,7 @@ class Failover(_ServerFault, frozen=True, kw_only=True, tag="failover"):
 
 
 NameFault = DnsFailure | Failover
-Fault = LineFault | ServerFault | DeviceFault | NameFault
+Fault = LinkFault | ServerFault | DeviceFault | NameFault
 
 
 _TOWARDS = {"both": "", "up": " towards the server", "down": " towards the client"}

@@ -3,9 +3,9 @@
     outcome = Experiment(scenario, grid({"client.policy.cap_s": [5, 10, 30]}), replications=20).run(workers=-1)
     outcome.points, outcome.pairs("interruption_p99_s")
 
-Read `experiment` first; `design` chooses the points, `execution` runs them, `statistics` computes intervals; `study` is the file
-that `steadywire sweep` reads, `fluid` a storm without machines, `recorded` figures of runs of real processes. `tuning` builds on
-them.
+Read `experiment` first; `design` chooses the points, `execution` runs them (`identity` says which finished rows are of the same
+code), `statistics` computes intervals; `study` is the file that `steadywire sweep` reads, `fluid` a storm without machines,
+`recorded` figures of runs of real processes. `tuning` builds on them.
 """
 
 from typing import TYPE_CHECKING

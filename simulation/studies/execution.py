@@ -2,11 +2,11 @@
 
 A run is a function of its scenario, seed and replication. So the rows do not depend on the machine, the number of workers or the
 order in which they finish. Finished rows are written to Parquet files in a folder at intervals, each under the digest of its
-task; an interrupted experiment that is started again with the same folder runs only the rest.
+task; an interrupted experiment that is started again with the same folder runs only the rest. Rows that another version of the
+program wrote are not used (`identity`).
 """
 
 import contextlib
-import importlib.metadata
 import os
 import pickle
 import sys
@@ -21,12 +21,15 @@ import cloudpickle
 import joblib
 import msgspec
 import pandas as pd
+import pyarrow.parquet
 
 from reference.protocol.errors import ConfigError
 from simulation.results.frames import write_parquet
 from simulation.scenario.presets import registered
+from simulation.studies.identity import program_version
 
-VERSION = importlib.metadata.version("steadywire")
+PROGRAM = b"steadywire.program"
+"""The version of the program that wrote a file of rows, in the file's metadata."""
 CHECKPOINT_S = 5.0
 """How often finished rows are written; at most this much work is lost when everything is killed."""
 CHUNKS_PER_WORKER = 8
@@ -37,26 +40,27 @@ CONNECT_TIMEOUT_S = 10.0
 
 
 class Task(msgspec.Struct, frozen=True):
-    """One run. `point`: its place in the design. `scenario`: its text. `figures`: pickled (`experiment`). `names`: which figures
-    these are, the same in every process."""
+    """One run. `point`: its place in the design. `scenario`: its text. `figures`: pickled (`experiment`). `code`: the identity of
+    the figures and of registered policies, the same in every process. `program`: the version of steadywire."""
 
     point: int
     replication: int
     scenario: str
     figures: bytes
-    names: str
+    code: str
+    program: str
 
     @property
     def digest(self) -> str:
-        """A name for exactly this run of this version of the simulator."""
-        parts = f"{VERSION}/{self.replication}/{self.names}/{self.scenario}"
+        """A name for exactly this run by this code."""
+        parts = f"{self.program}/{self.replication}/{self.code}/{self.scenario}"
         return blake2b(parts.encode(), digest_size=16).hexdigest()
 
 
 @dataclass(frozen=True)
 class Progress:
     """The progress of an experiment. `resumed`: of `done`, those found in the folder. `remaining_s`: None before the first
-    run."""
+    run. `outdated`: runs in the folder that another version of the program made; they are not used."""
 
     done: int
     total: int
@@ -64,6 +68,7 @@ class Progress:
     resumed: int
     elapsed_s: float
     remaining_s: float | None
+    outdated: int
 
 
 Report = Callable[[Progress], None]
@@ -130,19 +135,33 @@ class Backend:
 
 
 class Rows:
-    """The finished rows in a folder, or in memory if there is none. The folder is read once, here; rows are only added."""
+    """The finished rows in a folder, or in memory if there is none. The folder is read once, here; rows are only added.
+
+    `outdated`: runs in the folder that another version of the program made. They stay there and are not used."""
 
     def __init__(self, folder: str | Path | None) -> None:
         self._folder = None if folder is None else Path(folder)
         self._waiting: list[Row] = []
         self._written_at = time.monotonic()
         self.by_digest: dict[str, Row] = {}
+        self.outdated = 0
+        self._versions: set[str] = set()  # that made those
         if self._folder is not None:
             try:
                 self._folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise ConfigError(f"cannot make the folder {folder}: {error.strerror or error}; name another") from None
             self._read(self._folder)
+
+    @property
+    def note(self) -> str:
+        """A sentence about runs that another version of the program made; empty if there are none."""
+        if not self.outdated:
+            return ""
+        return (
+            f"{self.outdated} runs in {self._folder} were made by another version of the program "
+            f"({', '.join(sorted(self._versions))}; this is {program_version()}): they are not used, and are run again"
+        )
 
     def add(self, rows: Sequence[tuple[str, Row]]) -> None:
         for digest, row in rows:
@@ -160,7 +179,7 @@ class Rows:
         name = blake2b("".join(row["task"] for row in self._waiting).encode(), digest_size=8).hexdigest()
         path, partial = self._folder / f"rows-{name}.parquet", self._folder / f".{name}.partial"
         try:
-            write_parquet(pd.DataFrame(self._waiting), partial)
+            write_parquet(pd.DataFrame(self._waiting), partial, {PROGRAM.decode(): program_version()})
             partial.replace(path)
         except OSError as error:
             raise ConfigError(f"cannot write {path}: {error.strerror or error}; the rows before it are kept") from None
@@ -169,6 +188,12 @@ class Rows:
     def _read(self, folder: Path) -> None:
         for path in sorted(folder.glob("rows-*.parquet")):
             try:
+                about = pyarrow.parquet.read_metadata(path)
+                made_by = (about.metadata or {}).get(PROGRAM, b"unknown").decode()
+                if made_by != program_version():
+                    self.outdated += about.num_rows
+                    self._versions.add(made_by)
+                    continue
                 table = pd.read_parquet(path)
             except (OSError, ValueError) as error:
                 raise ConfigError(f"{path} cannot be read ({error}); remove it, and its runs are repeated") from None
@@ -192,7 +217,7 @@ def carry_out(run: Run, tasks: Sequence[Task], backend: Backend, rows: Rows, rep
         if report is not None:
             elapsed_s = time.monotonic() - began
             remaining_s = elapsed_s / done * (len(missing) - done) if done else None
-            report(Progress(resumed + done, len(tasks), failed, resumed, elapsed_s, remaining_s))
+            report(Progress(resumed + done, len(tasks), failed, resumed, elapsed_s, remaining_s, rows.outdated))
 
     report_progress()
     try:
@@ -207,7 +232,13 @@ def carry_out(run: Run, tasks: Sequence[Task], backend: Backend, rows: Rows, rep
 
 
 def _chunk(run: Run, tasks: Sequence[Task], own_presets: bytes | None = None) -> list[tuple[str, Row]]:
-    """Some runs one after the other, in any process."""
+    """Some runs one after the other, in any process. Raises ConfigError if that has another version of the program."""
+    for task in tasks:
+        if task.program != program_version():
+            raise ConfigError(
+                f"a worker has version {program_version()} of the program, and the experiment {task.program}: install the same "
+                "on every machine, and start the workers again"
+            )
     if own_presets is not None:
         pickle.loads(own_presets).adopt()
     return [(task.digest, run(task)) for task in tasks]

@@ -19,11 +19,9 @@ import json
 import math
 import pickle
 import time
-import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property, lru_cache
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,8 +35,9 @@ from simulation.scenario.scaling import EXTENSIVE, scaled
 from simulation.scenario.scenario import Group, Scenario, parse_scenario
 from simulation.studies import execution, statistics
 from simulation.studies.design import Point, points_of
-from simulation.studies.execution import VERSION, Backend, Report, Row, Rows, Task
+from simulation.studies.execution import Backend, Report, Row, Rows, Task
 from simulation.studies.figures import DERIVED
+from simulation.studies.identity import figure_identity, policies_identity, program_version
 from simulation.studies.statistics import CONFIDENCE, Interval
 from simulation.world import Result, World
 
@@ -157,11 +156,13 @@ class Experiment:
             counts = more
 
     def _tasks(self, counts: Sequence[int]) -> Iterable[Task]:
-        payload, names = execution.pickled(tuple(self.figures)), ",".join(map(_identity, self.figures))
+        payload, program = execution.pickled(tuple(self.figures)), program_version()
+        figures = ",".join(figure_identity(name_of(figure), figure) for figure in self.figures)
+        code = f"{figures}/{policies_identity()}"
         for number, (scenario, replications) in enumerate(zip(self.scenarios, counts, strict=True)):
             text = scenario.to_json()
             for replication in range(replications):
-                yield Task(number, replication, text, payload, names)
+                yield Task(number, replication, text, payload, code, program)
 
     def _row(self, task: Task, row: Row) -> Row:
         if self.scale != 1:
@@ -241,7 +242,7 @@ class Outcome:
             "warm_up": self.experiment.warm_up,
             "points": len(self.experiment.points),
             "figures": {figure: unit_of(figure) for figure in self.figures},
-            "version": VERSION,
+            "version": program_version(),
         }
 
     def values(self, figure: str) -> dict[str, list[float]]:
@@ -439,19 +440,6 @@ def describe(point: Mapping[str, Any]) -> str:
 def is_number(column: "pd.Series[Any]") -> bool:
     """Whether a column holds numbers only."""
     return bool(pd.api.types.is_numeric_dtype(column) or column.map(lambda value: isinstance(value, int | float)).all())
-
-
-def _identity(figure: Figure) -> str:
-    """The identity of a figure, so that rows of another figure are not reused for it."""
-    if isinstance(figure, str):
-        return figure
-    code = getattr(figure, "__code__", None)
-    return f"{name_of(figure)}:{_code_digest(code)}" if isinstance(code, types.CodeType) else f"{name_of(figure)}:{figure!r}"
-
-
-def _code_digest(code: types.CodeType) -> str:
-    inner = [_code_digest(each) if isinstance(each, types.CodeType) else repr(each) for each in code.co_consts]
-    return blake2b(code.co_code + repr((code.co_names, inner)).encode(), digest_size=8).hexdigest()
 
 
 def _json(value: Any) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from reference.protocol import codec, frames
+from reference.protocol import frames
 from reference.protocol.actions import Close
 from reference.protocol.config import ServerConfig
 from reference.protocol.errors import HttpProblem, RemoteError
@@ -47,7 +47,7 @@ class ModelServer:
 
     def send(self, connection: int, text: str) -> None:
         try:
-            message: frames.Frame | RemoteError = codec.decode_client_frame(text)
+            message: frames.Frame | RemoteError = frames.decode_client_frame(text)
         except RemoteError as error:
             message = error
         self._driver.receive(connection, (message,))
@@ -100,7 +100,7 @@ class _Output:
         return self._server.now
 
     def encode(self, frame: frames.Frame) -> str:
-        return codec.encode(frame).decode()
+        return frames.encode(frame).decode()
 
     def may_store(self) -> bool:
         return True
@@ -117,7 +117,7 @@ class _Output:
 
     def refuse(self, connection_id: int, close: Close) -> None:
         problem = HttpProblem(close.code or 0, close.message, close.retry_after_ms)
-        self._server.answered(connection_id, codec.encode(problem).decode())
+        self._server.answered(connection_id, frames.encode(problem).decode())
 
     def replays(self, connection_id: int, events: int) -> None:
         pass

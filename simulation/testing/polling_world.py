@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import msgspec
 
-from reference.protocol import codec, frames
+from reference.protocol import frames
 from reference.protocol.actions import Open
 from reference.protocol.client.session import ClientSession
 from reference.protocol.config import ClientConfig
@@ -132,7 +132,7 @@ class PollingServerWorld(ServerWorld):
             self._fail(guest, number)
             return
         self.message_log.arrived((number, "up"), self.now)
-        self._http.ask(number, guest.name, codec.encode(frame).decode())
+        self._http.ask(number, guest.name, frames.encode(frame).decode())
 
     def forsake_all(self, guest: PollingGuest) -> None:
         """A guest waits for no answer any more."""
@@ -165,7 +165,7 @@ class PollingServerWorld(ServerWorld):
     def _hear_answer(self, guest: PollingGuest, number: int, text: str) -> None:
         request = guest.requests[number]
         try:
-            frame = codec.decode_answer(request, text.encode())
+            frame = frames.decode_answer(request, text.encode())
         except RemoteError as error:
             try:
                 problem = msgspec.json.decode(text, type=HttpProblem)

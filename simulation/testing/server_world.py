@@ -8,7 +8,7 @@ log, and every client must have them, with everything that was accepted, once.
 from collections.abc import Mapping
 from typing import ClassVar
 
-from reference.protocol import codec, frames
+from reference.protocol import frames
 from reference.protocol.actions import ClientAction, Open
 from reference.protocol.client.driver import ClientDriver
 from reference.protocol.client.outcomes import Outcome
@@ -299,7 +299,7 @@ class ServerWorld:
         """A guest sends a frame, which arrives at once."""
         self.message_log.sent((connection, "up"), guest.name, "server", words_of(frame), self.now)
         self.message_log.arrived((connection, "up"), self.now)
-        self.server.send(connection, codec.encode(frame).decode())
+        self.server.send(connection, frames.encode(frame).decode())
 
     def _new_guest(self, name: str, session: ClientSession) -> Guest:
         return Guest(name, session, self)
@@ -331,7 +331,7 @@ class ServerWorld:
         link = guest.link
         assert link is not None, "it has a connection"
         try:
-            frame = codec.decode_server_frame(text)
+            frame = frames.decode_server_frame(text)
         except RemoteError as error:
             raise Violated("form", f"{guest.name} was sent what is no frame: {error.message}") from None
         if isinstance(frame, frames.Welcome):
@@ -343,6 +343,6 @@ class ServerWorld:
 
 def _words(text: str) -> str:
     try:
-        return words_of(codec.decode_server_frame(text))
+        return words_of(frames.decode_server_frame(text))
     except RemoteError:
         return text[:60]

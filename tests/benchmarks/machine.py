@@ -13,9 +13,9 @@ from collections.abc import Sequence
 
 from reference.protocol import frames
 from reference.protocol.actions import Close
-from reference.protocol.codec import decode_received
 from reference.protocol.config import ServerConfig
 from reference.protocol.errors import RemoteError
+from reference.protocol.frames import decode_received
 from reference.protocol.records import Append, RunState, Snapshot, StoredRun
 from reference.protocol.server.connection import Identity
 from reference.protocol.server.driver import RunDriver

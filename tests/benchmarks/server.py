@@ -3,12 +3,15 @@
     .venv/bin/steadywire bench --server [--quick]
     .venv/bin/steadywire bench --server --markdown docs/performance.md
     .venv/bin/python -m tests.benchmarks.server [--rounds 5] [--out DIR] [--only WORD] [--markdown PAGE] [--postgresql URL]
+    .venv/bin/python -m tests.benchmarks.server --only WORD --profile
 
 The peers are the same room on `websockets`, python-socketio and, where Node is there with the packages `socket.io` and `ws`, on
 these. They have no numbers to resume from but the least that the work needs, and no guarantees. Ours has all of its own on:
 durable before visible, dedupe, presence, heartbeats, authentication, limits, metrics; and its readers acknowledge as our client
 does. All take turns in one run, each time with a fresh server, in the opposite order every second round. The load generator
 (`load`) is a process of its own that checks every delivery. Only ratios within one run mean anything, on a quiet machine.
+
+With --profile our server alone does each work once, and where its processor time went is printed (`profiled`).
 
 The figures are written as Markdown and CSV, with a drawing of the ratios. Exit code 1 if a delivery was missing, doubled or out
 of order; a ratio that misses its goal is shown as such and is not an error.
@@ -20,6 +23,7 @@ import http.client
 import json
 import os
 import shutil
+import signal
 import socket
 import statistics
 import subprocess
@@ -30,7 +34,7 @@ import uuid
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -196,8 +200,10 @@ def running(peer: Peer, folder: Path) -> Iterator[tuple[int, int]]:
             process.wait()
 
 
-def measure(peer: Peer, arguments: tuple[str, ...], folder: Path, seconds: float) -> dict[str, float]:
-    """One run of one work against a fresh server."""
+def measure(
+    peer: Peer, arguments: tuple[str, ...], folder: Path, seconds: float, *, is_profiled: bool = False
+) -> dict[str, float]:
+    """One run of one work against a fresh server. `is_profiled`: it is started by `profiled`."""
     room = str(uuid.uuid4())
     with running(peer, folder) as (port, pid):
         if peer.is_ours:
@@ -205,6 +211,8 @@ def measure(peer: Peer, arguments: tuple[str, ...], folder: Path, seconds: float
             link.request("PUT", f"/api/runs/{room}", headers={"Authorization": "Bearer dev:load"})
             assert link.getresponse().status == 201, "the run is made"
             link.close()
+        if is_profiled:
+            os.kill(pid, signal.SIGUSR1)
         command = [sys.executable, "-m", "tests.benchmarks.load", *arguments, "--speaks", peer.speaks, "--port", str(port)]
         command += ["--pid", str(pid), "--room", room, *(["--seconds", str(seconds)] if arguments[0] == "fan_out" else [])]
         done = subprocess.run(command, cwd=HERE.parents[1], capture_output=True, text=True, timeout=LOAD_S_MAX, check=False)
@@ -212,6 +220,17 @@ def measure(peer: Peer, arguments: tuple[str, ...], folder: Path, seconds: float
         print(f"  {peer.name}: {done.stderr.strip().splitlines()[-1:]}", file=sys.stderr)
         return {"faults": 1.0}
     return {name: float(value) for name, value in json.loads(done.stdout).items()}
+
+
+def profile(works: list[Work], here: dict[str, Peer], seconds: float) -> None:
+    """Print for each work where the processor time of its subject goes, from the beginning of the load on."""
+    with tempfile.TemporaryDirectory() as folder:
+        for arguments, name in dict.fromkeys((work.arguments, work.subject) for work in works if work.subject in here):
+            python, option, _, *rest = here[name].command
+            profiled = (python, option, "tests.benchmarks.profiled", "{folder}/profile", *rest)
+            found = measure(replace(here[name], command=profiled), arguments, Path(folder), seconds, is_profiled=True)
+            print(f"{' '.join(arguments)}: {name}: {found}")
+            print((Path(folder) / "profile").read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True)
@@ -317,12 +336,16 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="one round of one second: to see that it runs")
     parser.add_argument("--postgresql", help="URL of a database for the rows that store; left out without")
     parser.add_argument("--only", help="works whose name contains this")
+    parser.add_argument("--profile", action="store_true", help="of our server alone: where its processor time goes, and no table")
     parser.add_argument("--markdown", type=Path, help="a page into which the table is written, between its marks")
     parser.add_argument("--out", type=Path, default=Path("bench-server"))
     options = parser.parse_args()
     rounds, seconds = (1, 1.0) if options.quick else (options.rounds, options.seconds)
     here = peers(options.postgresql)
     works = [work for work in WORKS if options.only is None or options.only in work.name]
+    if options.profile:
+        profile(works, here, seconds)
+        return 0
     missing = sorted({name for work in works for name in work.peers} - set(here))
     print(f"not here: {', '.join(missing) or 'nothing'}", file=sys.stderr)
     asked = dict.fromkeys((work.arguments, name) for work in works for name in work.peers if name in here)

@@ -31,7 +31,8 @@ from pathlib import Path
 
 import trio
 
-from reference.client import connect
+from reference.cli.serve_command import SWITCH_INTERVAL_S
+from reference.client import Client, connect
 from reference.protocol.errors import SteadywireError
 from reference.server.app import Server, open_server
 from reference.server.settings import ServerSettings
@@ -69,6 +70,7 @@ SLOWLY = ("slow bodies",)
 
 async def serve(port: int, store: str) -> None:
     """Serve, and write a sample to standard output now and then, until standard input ends."""
+    sys.setswitchinterval(SWITCH_INTERVAL_S)  # as `steadywire serve` does
     settings = ServerSettings(port=port, store=store)
     async with open_server(settings) as server, trio.open_nursery() as nursery:
         nursery.start_soon(_sample, server)
@@ -117,17 +119,25 @@ class Soak:
         while True:
             self.lives += 1
             with suppress(SteadywireError), trio.move_on_after(random.uniform(*LIFE_S)) as life:
-                async with connect(self.url(), RUN, token=f"dev:guest-{number}", drain_s=1.0) as client:
+                url = self.url()
+                async with (
+                    connect(url, RUN, token=f"dev:guest-{number}", drain_s=1.0) as client,
+                    trio.open_nursery() as nursery,
+                ):
+                    nursery.start_soon(_take_all, client)
                     goodbye_at = trio.current_time() + (random.uniform(*LIFE_S) if number % 2 else 3600.0)
                     while trio.current_time() < goodbye_at:
                         await trio.sleep(random.expovariate(1 / PUBLISH_INTERVAL_S))
                         with suppress(SteadywireError):
                             await client.publish("CHAT", {"text": "x" * random.randrange(200)})
                             self.accepted += 1
+                    nursery.cancel_scope.cancel()
             del life
 
     async def witness(self, number: int) -> None:
-        async with connect(self.url(), RUN, token=f"dev:witness-{number}") as client:
+        url = self.url()
+        async with connect(url, RUN, token=f"dev:witness-{number}") as client, trio.open_nursery() as nursery:
+            nursery.start_soon(_take_all, client)
             sequence = 0
             while True:
                 minute, since = self.minute, time.perf_counter()
@@ -135,6 +145,25 @@ class Soak:
                 self.waits_ms[minute].append((time.perf_counter() - since) * 1000)
                 sequence += 1
                 await trio.sleep(WITNESS_INTERVAL_S)
+
+
+async def _take_all(client: Client) -> None:
+    async for _outcome in client:
+        pass
+
+
+async def live(ports: list[int]) -> None:
+    """The clients that come and go, until standard input ends; then write their counts. In a process of its own, or decoding
+    what a flood makes them receive would delay the witnesses."""
+    soak = Soak(ports)
+    async with trio.open_nursery() as nursery:
+        for number in range(CLIENTS):
+            nursery.start_soon(soak.live, number)
+        async with trio.lowlevel.FdStream(os.dup(sys.stdin.fileno())) as parent:
+            while await parent.receive_some():
+                pass
+        nursery.cancel_scope.cancel()
+    print(json.dumps([soak.lives, soak.accepted]))
 
 
 async def intrude(kind: str, ports: list[int]) -> None:
@@ -171,8 +200,6 @@ async def _play(soak: Soak, minutes: int) -> list[str]:
     """What happens; returns the kind of flood of each minute."""
     kinds: list[str] = []
     async with trio.open_nursery() as nursery:
-        for number in range(CLIENTS):
-            nursery.start_soon(soak.live, number)
         for number in range(2):
             nursery.start_soon(soak.witness, number)
         await trio.sleep(5)
@@ -235,12 +262,17 @@ def main() -> int:
     parser.add_argument("--minutes", type=int, default=30, help="at least 6")
     parser.add_argument("--store", help="a PostgreSQL database, for two processes (default: a SQLite file, for one)")
     parser.add_argument("--serve", type=int, metavar="PORT", help=argparse.SUPPRESS)
+    parser.add_argument("--live", nargs="+", type=int, metavar="PORT", help=argparse.SUPPRESS)
     parser.add_argument("--intrude", nargs="+", metavar=("KIND", "PORT"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve is not None:
         trio.run(serve, options.serve, options.store)
         return 0
+    if options.live is not None:
+        trio.run(live, options.live)
+        return 0
     if options.intrude is not None:
+        os.nice(15)  # it stands for another machine: it must not take the processors from the clients that are measured
         trio.run(intrude, options.intrude[0], [int(port) for port in options.intrude[1:]])
     if options.minutes < 6:
         parser.error(f"--minutes {options.minutes}: must be at least 6, or there is nothing to compare")
@@ -250,13 +282,17 @@ def main() -> int:
         outputs = [Path(folder) / f"{port}.jsonl" for port in ports]
         servers = [_start(port, store, output, processes) for port, output in zip(ports, outputs, strict=True)]
         _wait_for(ports, servers)
+        command = [sys.executable, "-m", "tests.benchmarks.soak", "--live", *map(str, ports)]
+        clients = processes.enter_context(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+        processes.callback(clients.terminate)
         soak = Soak(ports)
         kinds = trio.run(_play, soak, options.minutes)
+        lives, accepted = json.loads(clients.communicate()[0])
         if any(server.poll() is not None for server in servers):
             print("a server has ended", file=sys.stderr)
             return 1
         found = slowed(kinds, soak.waits_ms)
-        print(f"\n{soak.lives} lives of clients, {soak.accepted} of their publishes accepted, {os.getloadavg()[2]:.1f} load\n")
+        print(f"\n{lives} lives of clients, {accepted} of their publishes accepted, {os.getloadavg()[2]:.1f} load\n")
         for output in outputs:
             rows, more = grown([json.loads(line) for line in output.read_text().splitlines()])
             print("| held by a process | second third | last third | most |\n|---|---|---|---|\n" + "\n".join(rows) + "\n")

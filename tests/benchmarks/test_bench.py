@@ -1,5 +1,7 @@
 """The benchmark's verdicts and its command. Tests do not judge the speed itself."""
 
+import signal
+import sys
 from collections import defaultdict
 from pathlib import Path
 
@@ -9,6 +11,7 @@ from reference.protocol.errors import ConfigError
 from simulation.cli.bench import bench_command
 from tests.benchmarks.load import Load, Reader
 from tests.benchmarks.machine import publishes, seconds_of
+from tests.benchmarks.profiled import Samples
 from tests.benchmarks.server import BEGIN, END, WORKS, markdown, rows_of, write_into
 from tests.benchmarks.simulation import FULL, QUICK, Figure, Size, figures_of, idle, measure_storm, steady, storm, table
 
@@ -135,3 +138,15 @@ def test_without_a_checkout_the_error_says_what_to_do(tmp_path: Path) -> None:
 def test_nothing_asked_for() -> None:
     with pytest.raises(ConfigError, match="--simulation"):
         bench_command(simulation=False, server=False, quick=False, seed=1)
+
+
+def test_a_profile_shares_out_the_samples() -> None:
+    samples = Samples()
+    for _ in range(3):
+        samples.take(signal.SIGPROF, sys._getframe())
+    samples.take(signal.SIGPROF, None)
+    modules, functions, callers = (part.splitlines() for part in samples.report().split("\n\n")[1:])
+    assert modules == ["modules", "  75.0%  test_bench"]
+    assert len(functions) == 2
+    assert functions[1].endswith(" test_a_profile_shares_out_the_samples")
+    assert functions[1].strip() in {line.strip() for line in callers}

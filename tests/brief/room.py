@@ -15,7 +15,7 @@ from reference.server.app import Server, open_server
 from reference.server.settings import ServerSettings
 from reference.server.wire.memory_stream import MemoryPushStream
 from reference.store import EventStore, MemoryStore
-from tests.server.visitors import request_bytes
+from tests.server.running_server import request_bytes
 from tests.server.wire.helpers import Answer, read_answer
 
 RUN = "01234567-89ab-cdef-0123-456789abcdef"

@@ -15,7 +15,7 @@ import trio
 import trio.testing
 import trio_websocket
 
-from reference.protocol import codec, frames
+from reference.protocol import frames
 from reference.protocol.actions import Close
 from reference.protocol.config import ServerConfig
 from reference.protocol.errors import CloseCode, HttpProblem, RemoteError
@@ -193,7 +193,7 @@ class Server:
     # ---- as RunIO ----
 
     def encode(self, frame: frames.Frame) -> bytes:
-        return codec.encode(frame)
+        return frames.encode(frame)
 
     def may_store(self) -> bool:
         return True
@@ -207,7 +207,7 @@ class Server:
 
     def answer(self, connection_id: int, frame: frames.Frame) -> None:
         if connection_id in self._requests:
-            self._requests[connection_id].push(codec.encode(frame))
+            self._requests[connection_id].push(frames.encode(frame))
 
     def refuse(self, connection_id: int, close: Close) -> None:
         if connection_id in self._requests:
@@ -289,7 +289,7 @@ class Server:
             report = {"report": msgspec.json.decode(query["report"])} if "report" in query else {}
             request: frames.Frame = msgspec.convert(query | report, frames.PollRequest, strict=False)
         else:
-            request = codec.decode_publish_request(body, 2**20)
+            request = frames.decode_publish_request(body, 2**20)
         connection_id = self._new_id()
         peer = self._requests[connection_id] = _Peer()
         try:
@@ -343,7 +343,7 @@ class Server:
         while True:
             message = await websocket.get_message()
             try:
-                frame: frames.Frame | RemoteError = codec.decode_client_frame(message, self.config.frame_bytes_max)
+                frame: frames.Frame | RemoteError = frames.decode_client_frame(message, self.config.frame_bytes_max)
             except RemoteError as error:
                 frame = error
             self.driver.receive(connection_id, (frame,))
@@ -377,7 +377,7 @@ class _Again(trio.abc.Stream):
 def problem(status: int, code: int, message: str, retry_after_s: int | None = None) -> tuple[int, dict[str, str], bytes]:
     """An answer as our server gives it when it refuses."""
     headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
-    return status, headers, codec.encode(HttpProblem(code, message))
+    return status, headers, frames.encode(HttpProblem(code, message))
 
 
 async def _watch_for_hanging() -> None:

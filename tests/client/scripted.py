@@ -6,7 +6,7 @@ import trio
 import trio.testing
 import trio_websocket
 
-from reference.protocol import codec, frames
+from reference.protocol import frames
 
 Handler = Callable[[trio.abc.Stream], Awaitable[None]]
 Talk = Callable[[trio_websocket.WebSocketConnection], Awaitable[None]]
@@ -80,4 +80,4 @@ def welcome(head: int = 0, after: int = 0) -> str:
         cursor_positions={},
         server_time=0,
     )
-    return codec.encode(frame).decode()
+    return frames.encode(frame).decode()

@@ -5,8 +5,8 @@ import trio
 import trio_websocket
 
 from reference.protocol.client.outcomes import SessionEnded, StateChanged
-from reference.protocol.codec import SERVER_FRAME_BYTES_MAX
 from reference.protocol.errors import CloseCode
+from reference.protocol.frames import SERVER_FRAME_BYTES_MAX
 from reference.protocol.states import ClientState
 from tests.client.conftest import Connect
 from tests.client.harness import Server

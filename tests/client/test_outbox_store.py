@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+import subprocess
 import sys
 import uuid
 from pathlib import Path
@@ -36,6 +37,19 @@ from tests.client.harness import RUN_ID, Server
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "ada.outbox"
+
+
+def save_positions(store: FileOutboxStore, count: int) -> None:
+    """1 KB each: much in the journal, and little in its contents."""
+    for last in range(count):
+        store.save(PositionSaved("x" * 1000, last))
+
+
+def lowest_free_descriptor() -> int:
+    """The number that the next file gets. A file that stays open raises it."""
+    descriptor = os.open(os.devnull, os.O_RDONLY)
+    os.close(descriptor)
+    return descriptor
 
 
 async def numbers_until(client: Client, last: int) -> list[int]:
@@ -111,6 +125,18 @@ async def test_a_disk_that_is_full_ends_the_block(join: Connect, path: Path) -> 
         await use()
 
 
+async def test_a_store_that_is_given_to_two_clients_stays_with_the_first(join: Connect, path: Path) -> None:
+    store = FileOutboxStore(path)
+    before = lowest_free_descriptor()
+    async with join(outbox_store=store) as client:
+        with pytest.raises(ConfigError, match="is used by another client"):
+            await join(outbox_store=store).__aenter__()
+        assert await client.publish("CHAT", {}) == 1
+    assert lowest_free_descriptor() == before
+    async with join(outbox_store=store) as client:
+        assert await client.publish("CHAT", {}) == 2
+
+
 async def test_one_file_is_for_one_client_and_one_run(join: Connect, path: Path) -> None:
     async with join(outbox_store=FileOutboxStore(path)):
         with pytest.raises(ConfigError, match="is used by another client"):
@@ -164,6 +190,53 @@ def test_the_journal_is_rewritten_when_it_has_grown(path: Path) -> None:
     saved = FileOutboxStore(path).load("r", "c")
     assert saved == SavedSession(client_id="c", generation=2999, next_sequence=3000, epoch="e", last=2999)
     assert msgspec.json.encode(saved)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device on which every write fails as on a full disk")
+def test_a_journal_that_cannot_be_rewritten_is_used_as_before(path: Path) -> None:
+    new = Path(f"{path}.new")
+    store = FileOutboxStore(path)
+    store.load("r", "c")
+    before = lowest_free_descriptor()
+    new.symlink_to("/dev/full")
+    with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
+        save_positions(store, 1000)
+    assert lowest_free_descriptor() == before, "the new file is closed"
+    assert not new.is_symlink(), "and removed"
+    store.save(GenerationSaved(7))  # now the disk has room
+    store.save(PositionSaved("e", 5))
+    assert path.stat().st_size < JOURNAL_BYTES_MIN
+    store.close()
+    assert FileOutboxStore(path).load("r", "c") == SavedSession(client_id="c", generation=7, next_sequence=1, epoch="e", last=5)
+
+
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+from reference.client import FileOutboxStore
+from reference.protocol.saved_session import PublishSaved
+path = Path(sys.argv[1])
+store = FileOutboxStore(path)
+store.load("r", "c")
+size = path.stat().st_size
+_, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (size + 100, most))
+try:
+    store.save(PublishSaved(1, "CHAT", {"text": "x" * 1000}))
+except OSError as error:
+    print(error.strerror)
+assert path.stat().st_size == size, "no part of the line is left"
+resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+store.save(PublishSaved(2, "CHAT", {"text": "y" * 1000}))
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere a process has no limit for the size of a file")
+def test_a_line_that_was_written_in_part_does_not_damage_the_next(path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", FULL_DISK, str(path)], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == os.strerror(errno.EFBIG)
+    saved = FileOutboxStore(path).load("r", "c")
+    assert [(each.ticket, each.data["text"][0]) for each in saved.publishes] == [(2, "y")]
 
 
 PROGRAM = """

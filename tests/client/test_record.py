@@ -1,12 +1,15 @@
 """A session's record: what a replay needs is in it, and no message and no token."""
 
+import os
 from pathlib import Path
 
 import pytest
 import trio
 
-from reference.client.recorder import SessionRecording
+from reference.client.recorder import ROUND_TRIP_S_MAX, SessionRecording
 from reference.protocol.errors import ConfigError
+from reference.protocol.policies.fallback import AfterSeconds
+from reference.protocol.policies.keepalive import MissesInARow, NoPings
 from reference.protocol.policies.reconnect import FullJitter
 from reference.protocol.server.connection import Identity
 from reference.protocol.states import ClientState
@@ -54,6 +57,32 @@ async def test_a_session_with_a_cut_is_recorded(server: Server, join: Connect, t
     delivered = next(record for record in records if isinstance(record, Delivered))
     assert (delivered.epoch, delivered.sequence_number) == (accepted.epoch, accepted.sequence_number)
     assert delivered.size_bytes == len('{"text":"a secret word"}')
+
+
+async def test_its_policies_are_those_of_the_session(server: Server, join: Connect, tmp_path: Path) -> None:
+    fallback, heartbeat = AfterSeconds(7.0), MissesInARow(15.0, 3, 15.0)
+    async with join(fallback=fallback, heartbeat=heartbeat) as client:
+        client.record(tmp_path / "session.jsonl").end("enough")
+    async with join() as client:
+        client.record(tmp_path / "usual.jsonl").end("enough")
+    started, usual = (next(iter(Trace.read(tmp_path / name))) for name in ("session.jsonl", "usual.jsonl"))
+    assert isinstance(started, TraceStarted)
+    assert isinstance(usual, TraceStarted)
+    assert (started.fallback, started.heartbeat) == (fallback, heartbeat)
+    assert started.notice_bound_s == heartbeat.notice_max_s + ROUND_TRIP_S_MAX
+    assert (usual.fallback, usual.heartbeat) == (client._session.config.fallback_policy, client._session.config.heartbeat_policy)
+
+
+async def test_a_recording_that_cannot_begin_leaves_no_file(server: Server, join: Connect, tmp_path: Path) -> None:
+    class Unbounded(NoPings):
+        @property
+        def notice_max_s(self) -> float:
+            raise ValueError("this policy has no bound")
+
+    async with join(heartbeat=Unbounded()) as client:
+        with pytest.raises(ValueError, match="has no bound"):
+            client.record(tmp_path / "session.jsonl")
+    assert os.listdir(tmp_path) == []
 
 
 async def test_the_end_of_the_session_ends_it(server: Server, join: Connect, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from reference.protocol.client.health import Status
 from reference.protocol.client.outcomes import ResetReceived, SnapshotReceived
 from reference.protocol.config import ServerConfig
 from reference.protocol.events import Event
+from reference.protocol.server.connection import Identity
 from reference.protocol.states import ClientState
 from tests.client.conftest import Connect
 from tests.client.harness import Server
@@ -138,3 +139,24 @@ async def test_presence_and_cursors_wait_as_latest_values(join: Connect, server:
             await trio.sleep(0.2)
         waiting = [delivery for delivery in client._mailbox._waiting.values() if isinstance(delivery, Event)]
         assert [event.data for event in waiting if event.event_type == "CURSOR_MOVE"] == [{"x": 99}]
+
+
+async def test_a_reader_that_is_late_learns_that_a_user_has_left_and_returned(join: Connect, server: Server) -> None:
+    """8.30. Of each user at most a leave, a join and a cursor wait; else it would show the cursor from before."""
+    async with join() as client:
+        await client.wait_until(ClientState.LIVE)
+        server.tokens["bob"] = Identity("bob")
+        for life in range(5):
+            async with join(client_id=f"bob-{life}", token="bob") as bob:
+                await bob.wait_until(ClientState.LIVE)
+                if life < 4:
+                    bob.move_cursor({"x": life})
+                await trio.sleep(1)
+        await trio.sleep(1)
+        waiting = [delivery for delivery in client._mailbox._waiting.values() if isinstance(delivery, Event)]
+        assert [event.event_type for event in waiting if event.user_id == "bob"] == ["USER_LEAVE"]
+        async with join(client_id="bob", token="bob") as bob:
+            await bob.wait_until(ClientState.LIVE)
+            await trio.sleep(1)
+            waiting = [delivery for delivery in client._mailbox._waiting.values() if isinstance(delivery, Event)]
+            assert [event.event_type for event in waiting if event.user_id == "bob"] == ["USER_LEAVE", "USER_JOIN"]

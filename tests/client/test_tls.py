@@ -54,6 +54,19 @@ async def test_everything_over_tls(certificate: tuple[Path, Path], port: int, sc
             await client.wait_until(ClientState.LIVE)
 
 
+async def test_a_connection_whose_tls_cannot_begin_is_closed() -> None:
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listener.socket.getsockname()[1]
+    with trio.fail_after(20):
+        with pytest.raises(ssl.SSLError) as refused:
+            await open_tcp_stream("127.0.0.1", port, tls=True, tls_context=ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+        accepted = await listener.accept()
+        assert await accepted.receive_some() == b"", "not only once the error is forgotten"
+    assert refused.value is not None
+    await accepted.aclose()
+    await listener.aclose()
+
+
 async def test_polling_over_tls(certificate: tuple[Path, Path], port: int) -> None:
     context = ssl.create_default_context(cafile=str(certificate[0]))
     attempts = 0
@@ -68,10 +81,11 @@ async def test_polling_over_tls(certificate: tuple[Path, Path], port: int) -> No
     config = ClientConfig(fallback_after_failures=1, poll_interval_s=0.1)
     with trio.fail_after(20):
         async with connect(f"https://localhost:{port}", RUN_ID, open_stream=open_stream, config=config) as client:
-            assert await client.publish("CHAT", {}) == 1
+            for number in range(1, 6):
+                assert await client.publish("CHAT", {}) == number
             assert client.health.transport == Transport.POLLING
-            await client.wait_until(lambda client: client.position[1] == 1)
-            assert attempts == 2, "one connection serves every request"
+            await client.wait_until(lambda client: client.position[1] == 5)
+            assert attempts <= 3, "connections are used again: one for polls, and one for a publish while a poll is under way"
 
 
 async def test_a_certificate_that_nobody_signed(port: int) -> None:

@@ -100,6 +100,7 @@ def test_units_and_meanings_come_from_the_source() -> None:
 
 def test_every_frame_and_field_is_in_the_data_dictionary() -> None:
     page = PAGES["frames.md"]()
+    assert "of at most 64 KiB from a client (by default)\nand 8 MiB from a server" in page
     for name, kind in [*((tag_of(frame), frame) for frame in FRAMES), *((part.__name__, part) for part in PARTS)]:
         (section,) = re.findall(rf"^### {name}\n(.*?)(?=^##|\Z)", page, re.MULTILINE | re.DOTALL)
         assert re.search(r"Clause: \d+\.\d+\.", section), name

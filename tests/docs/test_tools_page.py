@@ -12,7 +12,7 @@ from typing import get_args
 
 import pytest
 
-from simulation.scenario.faults import LineFault
+from simulation.scenario.faults import LinkFault
 from tests.docs import document
 
 PAGE = document.page("tools.md")
@@ -23,7 +23,7 @@ STEADYWIRE = f"{sys.executable} -m simulation.cli"
 def test_every_fault_of_a_line_stands_there_with_its_fields() -> None:
     table = document.table(PAGE[PAGE.index("| `kind` | what happens") :])
     known = {
-        str(kind.__struct_config__.tag): {*kind.__struct_fields__} - {"at_s", "clients", "share"} for kind in get_args(LineFault)
+        str(kind.__struct_config__.tag): {*kind.__struct_fields__} - {"at_s", "clients", "share"} for kind in get_args(LinkFault)
     }
     assert {kind: {*re.findall(r"[a-z_]+", fields)} for kind, _, fields in table} == known
 

@@ -1,4 +1,4 @@
-"""A test bench for one line: its server and its clients are wires in memory, so that everything happens in virtual time."""
+"""A test bench for one link: its server and its clients are wires in memory, so that everything happens in virtual time."""
 
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -16,7 +16,7 @@ AT_ONCE = Path(latency_s=0)
 
 
 class MemoryServer:
-    """Where lines connect to; `is_down` makes it refuse."""
+    """Where links connect to; `is_down` makes it refuse."""
 
     def __init__(self) -> None:
         self._send, self._accepted = trio.open_memory_channel[Wire](100)
@@ -40,16 +40,16 @@ class MemoryServer:
 
 @dataclass
 class Bench:
-    """One line, and the means to dial it."""
+    """One link, and the means to dial it."""
 
-    line: EmulatedAccessLink
+    link: EmulatedAccessLink
     server: MemoryServer
     nursery: trio.Nursery
 
     def dial(self) -> Wire:
         """A client's end of a new connection; the handshake has just begun."""
         client, ours = wire_pair()
-        self.nursery.start_soon(self.line.serve, ours)
+        self.nursery.start_soon(self.link.serve, ours)
         return client
 
     async def connect(self) -> tuple[Wire, Wire]:
@@ -64,9 +64,9 @@ class Bench:
 @contextlib.asynccontextmanager
 async def open_bench(path: Path, *, seed: int = 1, buffer_bytes_max: int = 1 << 20) -> AsyncIterator[Bench]:
     server = MemoryServer()
-    line = EmulatedAccessLink("ada", path, server.connect, RandomStreams(seed), buffer_bytes_max=buffer_bytes_max)
+    link = EmulatedAccessLink("ada", path, server.connect, RandomStreams(seed), buffer_bytes_max=buffer_bytes_max)
     async with trio.open_nursery() as nursery:
-        yield Bench(line, server, nursery)
+        yield Bench(link, server, nursery)
         nursery.cancel_scope.cancel()
 
 

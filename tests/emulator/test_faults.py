@@ -22,7 +22,7 @@ async def test_an_outage_holds_both_directions_and_sends_again_when_it_is_over(a
         await client.send_all(b"in flight")
         await trio.sleep(0.1)
         began_at = trio.current_time()
-        bench.nursery.start_soon(bench.line.outage, 10)
+        bench.nursery.start_soon(bench.link.outage, 10)
         await trio.sleep(5)
         await server.send_all(b"during")
         assert await receive_exactly(server, 9) == b"in flight"
@@ -35,7 +35,7 @@ async def test_what_was_held_needs_the_bottleneck_again(autojump_clock: MockCloc
     async with open_bench(Path(latency_s=0.25, bandwidth_bytes_per_s=1000)) as bench:
         client, server = await bench.connect()
         began_at = trio.current_time()
-        bench.nursery.start_soon(bench.line.outage, 10)
+        bench.nursery.start_soon(bench.link.outage, 10)
         await client.send_all(bytes(3000))
         await receive_exactly(server, 3000)
         assert trio.current_time() - began_at == pytest.approx(13.25, abs=EXACT)
@@ -47,7 +47,7 @@ async def test_an_outage_empties_the_bottleneck(autojump_clock: MockClock) -> No
         began_at = trio.current_time()
         await client.send_all(bytes(3000))
         await trio.sleep(0.5)
-        await bench.line.outage(0.5)
+        await bench.link.outage(0.5)
         await receive_exactly(server, 3000)
         assert trio.current_time() - began_at == pytest.approx(1 + 3 + 0.25, abs=EXACT)
 
@@ -59,7 +59,7 @@ async def test_what_arrives_at_the_very_instant_an_outage_begins_has_arrived(aut
             await client.send_all(b"x")
             sent_at = trio.current_time()
             await trio.sleep_until(sent_at + 0.25)
-            await bench.line.outage(1)
+            await bench.link.outage(1)
             assert await receive_exactly(server, 1) == b"x"
             assert trio.current_time() == pytest.approx(sent_at + 1.25, abs=EXACT)
 
@@ -68,9 +68,9 @@ async def test_overlapping_outages_are_over_when_both_are(autojump_clock: MockCl
     async with open_bench(PATH) as bench:
         client, server = await bench.connect()
         began_at = trio.current_time()
-        bench.nursery.start_soon(bench.line.outage, 5)
+        bench.nursery.start_soon(bench.link.outage, 5)
         await trio.sleep(3)
-        bench.nursery.start_soon(bench.line.outage, 6)
+        bench.nursery.start_soon(bench.link.outage, 6)
         await client.send_all(b"x")
         await receive_exactly(server, 1)
         assert trio.current_time() - began_at == pytest.approx(9.25, abs=EXACT)
@@ -80,7 +80,7 @@ async def test_a_cancelled_outage_is_over(autojump_clock: MockClock) -> None:
     async with open_bench(PATH) as bench:
         client, server = await bench.connect()
         with trio.move_on_after(1):
-            await bench.line.outage(1000)
+            await bench.link.outage(1000)
         sent_at = trio.current_time()
         await client.send_all(b"x")
         await receive_exactly(server, 1)
@@ -90,7 +90,7 @@ async def test_a_cancelled_outage_is_over(autojump_clock: MockClock) -> None:
 async def test_a_connection_dialled_in_an_outage_hangs_and_then_opens(autojump_clock: MockClock) -> None:
     async with open_bench(PATH) as bench:
         began_at = trio.current_time()
-        bench.nursery.start_soon(bench.line.outage, 10)
+        bench.nursery.start_soon(bench.link.outage, 10)
         await trio.sleep(1)
         client = bench.dial()
         await client.send_all(b"hello")
@@ -104,7 +104,7 @@ async def test_a_connection_dialled_in_an_outage_hangs_and_then_opens(autojump_c
 
 async def test_the_server_never_notices_a_client_that_gave_up_in_an_outage(autojump_clock: MockClock) -> None:
     async with open_bench(PATH) as bench:
-        bench.nursery.start_soon(bench.line.outage, 10)
+        bench.nursery.start_soon(bench.link.outage, 10)
         await wait_all_tasks_blocked()
         client = bench.dial()
         await client.send_all(b"hello")
@@ -112,15 +112,15 @@ async def test_the_server_never_notices_a_client_that_gave_up_in_an_outage(autoj
         await client.aclose()
         await trio.sleep(20)
         assert bench.server.waiting_count == 0
-        assert bench.line.statistics().connections_abandoned == 1
-        assert bench.line.statistics().connections_open == 0
+        assert bench.link.statistics().connections_abandoned == 1
+        assert bench.link.statistics().connections_open == 0
 
 
 async def test_a_stall_holds_what_comes_from_the_server_only(autojump_clock: MockClock) -> None:
     async with open_bench(PATH) as bench:
         client, server = await bench.connect()
         began_at = trio.current_time()
-        bench.nursery.start_soon(bench.line.stall, 10)
+        bench.nursery.start_soon(bench.link.stall, 10)
         await trio.sleep(1)
         await server.send_all(b"one")
         await client.send_all(b"up")
@@ -141,15 +141,15 @@ async def test_what_arrives_at_the_very_instant_a_stall_begins_has_arrived(autoj
             await server.send_all(b"x")
             await trio.sleep(0.25)
             stall = Stall(at_s=0, duration_s=1)
-            bench.line.begin(stall)  # at once: a task for it would begin only after the byte's
+            bench.link.begin(stall)  # at once: a task for it would begin only after the byte's
             with trio.fail_after(0.5):
                 assert await receive_exactly(client, 1) == b"x"
-            bench.line.end(stall)
+            bench.link.end(stall)
 
 
 async def test_a_connection_dialled_in_a_stall_reaches_the_server_but_hears_nothing(autojump_clock: MockClock) -> None:
     async with open_bench(PATH) as bench:
-        bench.nursery.start_soon(bench.line.stall, 10)
+        bench.nursery.start_soon(bench.link.stall, 10)
         await wait_all_tasks_blocked()
         client = bench.dial()
         await client.send_all(b"hello")
@@ -166,8 +166,8 @@ async def test_a_stall_within_an_outage_and_beyond_it(autojump_clock: MockClock)
     async with open_bench(PATH) as bench:
         client, server = await bench.connect()
         began_at = trio.current_time()
-        bench.nursery.start_soon(bench.line.outage, 5)
-        bench.nursery.start_soon(bench.line.stall, 8)
+        bench.nursery.start_soon(bench.link.outage, 5)
+        bench.nursery.start_soon(bench.link.stall, 8)
         await server.send_all(b"x")
         await receive_exactly(client, 1)
         assert trio.current_time() - began_at == pytest.approx(8, abs=EXACT)
@@ -178,14 +178,14 @@ async def test_a_reset_cuts_both_ends_at_once_and_new_connections_work(autojump_
         client, server = await bench.connect()
         await client.send_all(b"lost")
         cut_at = trio.current_time()
-        await bench.line.reset()
+        await bench.link.reset()
         for end in (client, server):
             with pytest.raises(trio.BrokenResourceError):
                 await end.receive_some()
         assert trio.current_time() == cut_at
         await wait_all_tasks_blocked()
-        assert bench.line.statistics().connections_cut == 1
-        assert bench.line.statistics().connections_open == 0
+        assert bench.link.statistics().connections_cut == 1
+        assert bench.link.statistics().connections_open == 0
         await bench.connect()
 
 
@@ -193,17 +193,17 @@ async def test_a_connection_is_cut_only_once(autojump_clock: MockClock) -> None:
     async with open_bench(PATH) as bench:
         await bench.connect()
         for fault in (Reset(at_s=0), Reset(at_s=0), HalfOpen(at_s=0)):
-            bench.line.begin(fault)
-        statistics = bench.line.statistics()
+            bench.link.begin(fault)
+        statistics = bench.link.statistics()
         assert (statistics.connections_cut, statistics.connections_silenced) == (1, 0)
 
 
 async def test_a_reset_reaches_a_connection_that_hangs_in_its_handshake(autojump_clock: MockClock) -> None:
     async with open_bench(PATH) as bench:
-        bench.nursery.start_soon(bench.line.outage, 10)
+        bench.nursery.start_soon(bench.link.outage, 10)
         client = bench.dial()
         await wait_all_tasks_blocked()
-        await bench.line.reset()
+        await bench.link.reset()
         with pytest.raises(trio.BrokenResourceError):
             await client.receive_some()
         await trio.sleep(20)
@@ -214,41 +214,41 @@ async def test_half_open_is_silence_for_ever_and_new_connections_work(autojump_c
     async with open_bench(PATH) as bench:
         client, server = await bench.connect()
         await server.send_all(b"in flight")
-        await bench.line.half_open()
+        await bench.link.half_open()
         await client.send_all(b"x")
         await server.send_all(b"y")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(assert_silent, client, 86_400)
             nursery.start_soon(assert_silent, server, 86_400)
-        await bench.line.reset()  # a connection that nothing reaches cannot be cut either
-        await bench.line.outage(1)  # and the end of an outage does not revive it
+        await bench.link.reset()  # a connection that nothing reaches cannot be cut either
+        await bench.link.outage(1)  # and the end of an outage does not revive it
         await server.aclose()
         await assert_silent(client, 86_400)
-        statistics = bench.line.statistics()
+        statistics = bench.link.statistics()
         assert (statistics.connections_silenced, statistics.connections_cut) == (1, 0)
         await bench.connect()
-        assert bench.line.statistics().connections_open == 2
+        assert bench.link.statistics().connections_open == 2
         await client.aclose()
         await wait_all_tasks_blocked()
-        assert bench.line.statistics().connections_open == 1, "with both ends gone it is cleared up"
+        assert bench.link.statistics().connections_open == 1, "with both ends gone it is cleared up"
 
 
 async def test_half_open_in_the_handshake_is_silent_too(autojump_clock: MockClock) -> None:
     async with open_bench(PATH) as bench:
         client = bench.dial()
         await wait_all_tasks_blocked()
-        await bench.line.half_open()
+        await bench.link.half_open()
         await assert_silent(client, 86_400)
         assert bench.server.waiting_count == 0
         await client.aclose()
         await wait_all_tasks_blocked()
-        assert bench.line.statistics().connections_open == 0
+        assert bench.link.statistics().connections_open == 0
 
 
 async def test_refuse_leaves_the_standing_alone(autojump_clock: MockClock) -> None:
     async with open_bench(PATH) as bench:
         client, server = await bench.connect()
-        bench.nursery.start_soon(bench.line.refuse, 10)
+        bench.nursery.start_soon(bench.link.refuse, 10)
         await wait_all_tasks_blocked()
         refused = bench.dial()
         with pytest.raises(trio.BrokenResourceError):
@@ -266,7 +266,7 @@ async def test_refuse_leaves_the_standing_alone(autojump_clock: MockClock) -> No
 async def schedule_log(faults: list[Fault]) -> list[tuple[float, str, str]]:
     async with open_emulator("127.0.0.1", 1, seed=1, connect=MemoryServer().connect) as emulator:
         for client in ("ada", "bob"):
-            await emulator.add_line(client, AT_ONCE)
+            await emulator.add_link(client, AT_ONCE)
         await emulator.run_schedule(faults)
         return [(round(fault.at_s, 6), fault.kind, fault.client) for fault in emulator.statistics().faults]
 
@@ -298,11 +298,11 @@ async def test_a_schedule_applies_each_fault_at_its_time_to_whom_it_names(autoju
 async def test_scheduled_outages_that_overlap_or_touch(autojump_clock: MockClock) -> None:
     server = MemoryServer()
     async with open_emulator("127.0.0.1", 1, seed=1, connect=server.connect) as emulator:
-        line = await emulator.add_line("ada", PATH)
+        link = await emulator.add_link("ada", PATH)
         schedule = [Outage(at_s=at_s, duration_s=2) for at_s in (1.0, 2.0, 4.0)]
         async with trio.open_nursery() as nursery:
             client, ours = wire_pair()
-            nursery.start_soon(line.serve, ours)
+            nursery.start_soon(link.serve, ours)
             nursery.start_soon(emulator.run_schedule, schedule)
             await trio.sleep(1.5)
             await client.send_all(b"x")
@@ -315,22 +315,22 @@ async def test_scheduled_outages_that_overlap_or_touch(autojump_clock: MockClock
 async def test_a_cancelled_schedule_ends_the_faults_that_have_begun(autojump_clock: MockClock) -> None:
     server = MemoryServer()
     async with open_emulator("127.0.0.1", 1, seed=1, connect=server.connect) as emulator:
-        line = await emulator.add_line("ada", PATH)
+        link = await emulator.add_link("ada", PATH)
         with trio.move_on_after(5):
             await emulator.run_schedule([Outage(at_s=1, duration_s=100), Refuse(at_s=2, duration_s=100), Reset(at_s=50)])
         async with trio.open_nursery() as nursery:
             client, ours = wire_pair()
-            nursery.start_soon(line.serve, ours)
+            nursery.start_soon(link.serve, ours)
             await client.send_all(b"x")
             assert await receive_exactly(await server.accept(), 1) == b"x"
             assert trio.current_time() == pytest.approx(5.75, abs=EXACT)
             nursery.cancel_scope.cancel()
 
 
-async def test_verbs_of_the_emulator_hit_every_line(autojump_clock: MockClock) -> None:
+async def test_verbs_of_the_emulator_hit_every_link(autojump_clock: MockClock) -> None:
     async with open_emulator("127.0.0.1", 1, seed=1, connect=MemoryServer().connect) as emulator:
         for client in ("ada", "bob"):
-            await emulator.add_line(client, AT_ONCE)
+            await emulator.add_link(client, AT_ONCE)
         await emulator.reset()
         await trio.sleep(1)
         await emulator.outage(2)
@@ -349,13 +349,13 @@ async def test_verbs_of_the_emulator_hit_every_line(autojump_clock: MockClock) -
 @pytest.fixture
 async def emulator(autojump_clock: MockClock) -> AsyncIterator[Emulator]:
     async with open_emulator("127.0.0.1", 1, seed=1, connect=MemoryServer().connect) as opened:
-        await opened.add_line("ada", AT_ONCE)
+        await opened.add_link("ada", AT_ONCE)
         yield opened
 
 
 @pytest.mark.parametrize("duration_s", [-1, float("nan"), float("inf")])
 async def test_a_duration_that_makes_no_sense_is_one_clear_error(emulator: Emulator, duration_s: float) -> None:
-    for verb in (emulator.outage, emulator.stall, emulator.refuse, emulator.block_upgrade, emulator.line("ada").outage):
+    for verb in (emulator.outage, emulator.stall, emulator.refuse, emulator.block_upgrade, emulator.link("ada").outage):
         with pytest.raises(ConfigError, match="duration_s must be"):
             await verb(duration_s)
     with pytest.raises(ConfigError, match="at_s must be"):
@@ -364,28 +364,28 @@ async def test_a_duration_that_makes_no_sense_is_one_clear_error(emulator: Emula
 
 
 async def test_an_unknown_client_is_an_error_before_anything_happens(emulator: Emulator) -> None:
-    with pytest.raises(EmulatorError, match=r"no line for client 'bob'.*'ada'"):
+    with pytest.raises(EmulatorError, match=r"no link for client 'bob'.*'ada'"):
         await emulator.run_schedule([Reset(at_s=0), Reset(at_s=1, clients=("bob",))])
-    with pytest.raises(EmulatorError, match="no line for client 'bob'"):
-        emulator.line("bob")
+    with pytest.raises(EmulatorError, match="no link for client 'bob'"):
+        emulator.link("bob")
     assert emulator.statistics().faults == ()
 
 
 async def test_other_bad_input_is_an_error(emulator: Emulator) -> None:
-    with pytest.raises(EmulatorError, match="has a line already"):
-        await emulator.add_line("ada", AT_ONCE)
+    with pytest.raises(EmulatorError, match="has a link already"):
+        await emulator.add_link("ada", AT_ONCE)
     with pytest.raises(EmulatorError, match="cannot have port"):
-        await emulator.add_line("bob", AT_ONCE, port=emulator.line("ada").port)
+        await emulator.add_link("bob", AT_ONCE, port=emulator.link("ada").port)
     with pytest.raises(EmulatorError, match="cannot have port"):
-        await emulator.add_line("bob", AT_ONCE, port=70_000)
+        await emulator.add_link("bob", AT_ONCE, port=70_000)
     with pytest.raises(ConfigError, match="latency_s"):
-        await emulator.add_line("bob", Path(latency_s=-1))
+        await emulator.add_link("bob", Path(latency_s=-1))
     with pytest.raises(ConfigError, match="server process"):
         await emulator.apply(ServerRestart(at_s=0, duration_s=1))
-    assert [line.client for line in emulator.lines] == ["ada"]
+    assert [link.client for link in emulator.links] == ["ada"]
     emulator.close()
     with pytest.raises(EmulatorError, match="is closed"):
-        await emulator.add_line("bob", AT_ONCE)
+        await emulator.add_link("bob", AT_ONCE)
 
 
 @pytest.mark.parametrize("port", [0, -1, 65_536])

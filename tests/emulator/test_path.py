@@ -173,7 +173,7 @@ def test_what_goes_in_comes_out_byte_for_byte(
 
             async def fault(kind: str, at_s: float, duration_s: float) -> None:
                 await trio.sleep(at_s)
-                await (bench.line.outage if kind == "outage" else bench.line.stall)(duration_s)
+                await (bench.link.outage if kind == "outage" else bench.link.stall)(duration_s)
 
             async with trio.open_nursery() as nursery:
                 for kind, at_s, duration_s in faults_at_s:
@@ -183,7 +183,7 @@ def test_what_goes_in_comes_out_byte_for_byte(
                 assert await receive_to_end(server) == b"".join(up)
                 assert await receive_to_end(client) == b"".join(down)
             await wait_all_tasks_blocked()
-            statistics = bench.line.statistics()
+            statistics = bench.link.statistics()
             assert statistics.bytes_to_server == len(b"!") + len(b"".join(up))
             assert statistics.bytes_to_client == len(b"".join(down))
             assert statistics.connections_open == statistics.bytes_held == 0
@@ -194,13 +194,13 @@ def test_what_goes_in_comes_out_byte_for_byte(
 async def test_a_full_lane_stops_reading(autojump_clock: MockClock) -> None:
     async with open_bench(AT_ONCE, buffer_bytes_max=100) as bench:
         client, server = await bench.connect()
-        bench.nursery.start_soon(bench.line.outage, 10)
+        bench.nursery.start_soon(bench.link.outage, 10)
         await client.send_all(bytes(60))
         await trio.sleep(1)
-        assert bench.line.statistics().bytes_held == 60
+        assert bench.link.statistics().bytes_held == 60
         await client.send_all(bytes(940))
         await trio.sleep(1)
-        assert bench.line.statistics().bytes_held == 100
+        assert bench.link.statistics().bytes_held == 100
         assert await receive_exactly(server, 1000) == bytes(1000)
         assert trio.current_time() == pytest.approx(10, abs=EXACT)
 
@@ -226,7 +226,7 @@ async def test_a_half_close_travels_behind_the_bytes(autojump_clock: MockClock) 
         await server.aclose()
         assert await receive_to_end(client) == b"still here"
         await trio.sleep(1)
-        assert bench.line.statistics().connections_open == 0
+        assert bench.link.statistics().connections_open == 0
 
 
 @pytest.mark.parametrize("by_server", [True, False])
@@ -240,7 +240,7 @@ async def test_a_reset_travels_to_the_other_end(by_server: bool, autojump_clock:
             await other.receive_some()
         assert trio.current_time() - cut_at == pytest.approx(0.25, abs=EXACT)
         await wait_all_tasks_blocked()
-        statistics = bench.line.statistics()
+        statistics = bench.link.statistics()
         assert (statistics.connections_reset, statistics.connections_cut) == (1, 0)
 
 
@@ -271,7 +271,7 @@ async def test_a_server_that_is_down_resets_the_client_after_a_round_trip(autoju
         with pytest.raises(trio.BrokenResourceError):
             await client.receive_some()
         assert trio.current_time() - dialled_at == pytest.approx(0.5, abs=EXACT)
-        statistics = bench.line.statistics()
+        statistics = bench.link.statistics()
         assert (statistics.connections_refused, statistics.connections_reset) == (1, 0)
         bench.server.is_down = False
         await bench.connect()
@@ -280,10 +280,10 @@ async def test_a_server_that_is_down_resets_the_client_after_a_round_trip(autoju
 async def test_a_client_that_never_reads_stops_the_server(autojump_clock: MockClock) -> None:
     async with open_bench(Path(latency_s=0.1), buffer_bytes_max=100) as bench:
         _client, server = await bench.connect()
-        bench.nursery.start_soon(bench.line.stall, 100)
+        bench.nursery.start_soon(bench.link.stall, 100)
         await server.send_all(bytes(1000))
         await assert_silent(server, 50)
-        assert bench.line.statistics().bytes_held == 100
+        assert bench.link.statistics().bytes_held == 100
 
 
 @pytest.mark.parametrize(

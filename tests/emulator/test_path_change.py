@@ -15,7 +15,7 @@ EXACT = 1e-9
 async def test_a_connection_that_stands_takes_the_new_latency_both_ways(autojump_clock: MockClock) -> None:
     async with open_bench(Path(latency_s=0.1)) as bench:
         client, server = await bench.connect()
-        bench.line.change_path(Path(latency_s=0.7))
+        bench.link.change_path(Path(latency_s=0.7))
         for sender, receiver in ((client, server), (server, client)):
             sent_at = trio.current_time()
             await sender.send_all(b"hello")
@@ -29,7 +29,7 @@ async def test_what_is_on_the_way_is_not_delayed_by_a_slower_path_and_order_is_k
         sent_at = trio.current_time()
         await client.send_all(b"first")
         await trio.sleep(0.4)
-        bench.line.change_path(Path(latency_s=5.0))
+        bench.link.change_path(Path(latency_s=5.0))
         await client.send_all(b"later")
         assert await receive_exactly(server, 5) == b"first"
         assert trio.current_time() - sent_at == pytest.approx(1.0, abs=EXACT)
@@ -43,7 +43,7 @@ async def test_a_full_queue_drains_at_the_new_bandwidth(autojump_clock: MockCloc
         sent_at = trio.current_time()
         await client.send_all(bytes(1000))  # 100 s
         await trio.sleep(1)
-        bench.line.change_path(Path(latency_s=0.1, bandwidth_bytes_per_s=1000))
+        bench.link.change_path(Path(latency_s=0.1, bandwidth_bytes_per_s=1000))
         await receive_exactly(server, 1000)
         assert trio.current_time() - sent_at == pytest.approx(1 + 1 + 0.1, abs=EXACT)
 
@@ -54,7 +54,7 @@ async def test_loss_that_is_switched_on_and_off_keeps_every_byte(autojump_clock:
         received = b""
         for number in range(40):
             lossy = BernoulliLoss(probability=0.3) if number % 2 else None
-            bench.line.change_path(Path(latency_s=0.05, jitter_s=0.02, loss=lossy))
+            bench.link.change_path(Path(latency_s=0.05, jitter_s=0.02, loss=lossy))
             await client.send_all(bytes([number]) * 3000)
             await trio.sleep(0.03)
         received = await receive_exactly(server, 40 * 3000)
@@ -64,18 +64,18 @@ async def test_loss_that_is_switched_on_and_off_keeps_every_byte(autojump_clock:
 async def test_a_path_that_makes_no_sense_changes_nothing(autojump_clock: MockClock) -> None:
     async with open_bench(Path(latency_s=0.1)) as bench:
         with pytest.raises(ConfigError, match="latency_s"):
-            bench.line.change_path(Path(latency_s=-1.0))
-        assert bench.line.path == Path(latency_s=0.1)
+            bench.link.change_path(Path(latency_s=-1.0))
+        assert bench.link.path == Path(latency_s=0.1)
 
 
 async def test_during_an_outage_the_new_path_waits_for_its_end(autojump_clock: MockClock) -> None:
     async with open_bench(Path(latency_s=0.1)) as bench, trio.open_nursery() as nursery:
         client, server = await bench.connect()
         sent_at = trio.current_time()
-        nursery.start_soon(bench.line.outage, 2.0)
+        nursery.start_soon(bench.link.outage, 2.0)
         await trio.testing.wait_all_tasks_blocked()
         await client.send_all(b"hello")
-        bench.line.change_path(Path(latency_s=0.5))
+        bench.link.change_path(Path(latency_s=0.5))
         await assert_silent(server, 1.9)
         assert await receive_exactly(server, 5) == b"hello"
         assert trio.current_time() - sent_at == pytest.approx(2.5, abs=EXACT)
@@ -85,6 +85,6 @@ async def test_the_middlebox_of_a_changed_path_blocks_the_next_upgrade(autojump_
     async with open_bench(Path(latency_s=0.1)) as bench:
         client = bench.dial()
         await bench.server.accept()
-        bench.line.change_path(Path(latency_s=0.1, middlebox=Middlebox(upgrades="block")))
+        bench.link.change_path(Path(latency_s=0.1, middlebox=Middlebox(upgrades="block")))
         await client.send_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
         assert await receive_exactly(client, 12) == b"HTTP/1.1 403"

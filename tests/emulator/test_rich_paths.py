@@ -113,7 +113,7 @@ async def test_each_direction_has_its_own_bandwidth(autojump_clock: MockClock) -
 async def test_an_outage_in_one_direction(direction: str, autojump_clock: MockClock) -> None:
     async with open_bench(Path(latency_s=LATENCY_S)) as bench:
         client, server = await bench.connect()
-        bench.nursery.start_soon(bench.line.outage, 10, direction)
+        bench.nursery.start_soon(bench.link.outage, 10, direction)
         await wait_all_tasks_blocked()
         began_at = trio.current_time()
         await client.send_all(b"up")
@@ -128,7 +128,7 @@ async def test_an_outage_in_one_direction(direction: str, autojump_clock: MockCl
 async def test_what_is_not_acknowledged_keeps_its_room(autojump_clock: MockClock) -> None:
     async with open_bench(Path(latency_s=0), buffer_bytes_max=100) as bench:
         client, server = await bench.connect()
-        bench.nursery.start_soon(bench.line.outage, 10, "down")
+        bench.nursery.start_soon(bench.link.outage, 10, "down")
         await wait_all_tasks_blocked()
         await client.send_all(bytes(150))
         assert await receive_exactly(server, 100) == bytes(100)
@@ -175,7 +175,7 @@ async def test_after_an_outage_bytes_wait_for_the_next_retransmission(autojump_c
     async with open_bench(Path(latency_s=0.01, tcp=Tcp(resumes="rto"))) as bench:
         client, server = await bench.connect()
         began_at = trio.current_time()
-        bench.nursery.start_soon(bench.line.outage, 2)
+        bench.nursery.start_soon(bench.link.outage, 2)
         await wait_all_tasks_blocked()
         await client.send_all(b"x")
         await receive_exactly(server, 1)
@@ -204,7 +204,7 @@ async def test_a_connection_on_which_nothing_passes_is_forgotten(autojump_clock:
         await trio.sleep(6)
         await client.send_all(b"x")
         await assert_silent(server, 100)
-        assert bench.line.statistics().connections_silenced == 1
+        assert bench.link.statistics().connections_silenced == 1
 
 
 async def test_a_connection_ends_at_its_greatest_age(autojump_clock: MockClock) -> None:
@@ -240,7 +240,7 @@ async def test_an_upgrade_is_stripped_of_what_makes_it_one(autojump_clock: MockC
 
 async def test_an_upgrade_may_hang(autojump_clock: MockClock) -> None:
     async with open_bench(Path(latency_s=0)) as bench:
-        bench.nursery.start_soon(bench.line.block_upgrade, 100, "hang")
+        bench.nursery.start_soon(bench.link.block_upgrade, 100, "hang")
         await wait_all_tasks_blocked()
         client = bench.dial()
         await client.send_all(WEBSOCKET)
@@ -249,7 +249,7 @@ async def test_an_upgrade_may_hang(autojump_clock: MockClock) -> None:
         await assert_silent(client, 50)
         await client.aclose()
         await trio.sleep(1)
-        assert bench.line.statistics().connections_open == 0
+        assert bench.link.statistics().connections_open == 0
 
 
 # Availability, and the load balancer.
@@ -261,7 +261,7 @@ async def test_lines_come_and_go_as_in_the_simulator(autojump_clock: MockClock) 
     expected = [fault for faults in comings_and_goings(scenario, RandomStreams(7)) for fault in faults]
     async with open_emulator("127.0.0.1", 1, seed=7, connect=MemoryServer().connect) as emulator:
         for name in scenario.client_names:
-            await emulator.add_line(name, Path())
+            await emulator.add_link(name, Path())
         await emulator.run_availability(comings_and_goings(scenario, RandomStreams(7)))
         applied = emulator.statistics().faults
     assert isinstance(expected[0], Outage)
@@ -273,7 +273,7 @@ async def test_lines_come_and_go_as_in_the_simulator(autojump_clock: MockClock) 
 async def test_a_load_balancer_cuts_its_share_and_accepts_no_client(autojump_clock: MockClock) -> None:
     async with open_bench(Path(latency_s=0)) as bench:
         client, _ = await bench.connect()
-        bench.nursery.start_soon(bench.line.load_balancer_cut, 5, 1.0)
+        bench.nursery.start_soon(bench.link.load_balancer_cut, 5, 1.0)
         with pytest.raises(trio.BrokenResourceError):
             await client.receive_some()
         with pytest.raises(trio.BrokenResourceError):

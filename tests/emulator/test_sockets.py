@@ -80,8 +80,8 @@ async def assert_reset(stream: trio.SocketStream) -> None:
 async def test_bytes_and_ends_cross_in_both_directions() -> None:
     megabyte = bytes(range(256)) * 4096
     async with open_server(echo) as port, open_emulator("127.0.0.1", port, seed=1) as emulator:
-        line = await emulator.add_line("ada", NEAR)
-        stream = await dial(line.port)
+        link = await emulator.add_link("ada", NEAR)
+        stream = await dial(link.port)
 
         async def send() -> None:
             await stream.send_all(megabyte)
@@ -90,14 +90,14 @@ async def test_bytes_and_ends_cross_in_both_directions() -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(send)
             assert await receive_to_end(stream) == megabyte
-        statistics = line.statistics()
+        statistics = link.statistics()
         assert statistics.bytes_to_server == statistics.bytes_to_client == len(megabyte)
 
 
 async def test_each_client_has_a_line_and_a_port_of_its_own() -> None:
     async with open_server(echo) as port, open_emulator("127.0.0.1", port, seed=1) as emulator:
-        ada = await emulator.add_line("ada", NEAR)
-        bob = await emulator.add_line("bob", NEAR)
+        ada = await emulator.add_link("ada", NEAR)
+        bob = await emulator.add_link("bob", NEAR)
         of_ada, of_bob = await connected(ada.port), await connected(bob.port)
         await ada.reset()
         await assert_reset(of_ada)
@@ -114,8 +114,8 @@ async def test_a_reset_is_a_real_reset_at_both_ends() -> None:
         reset_at_server.set()
 
     async with open_server(serve) as port, open_emulator("127.0.0.1", port, seed=1) as emulator:
-        line = await emulator.add_line("ada", NEAR)
-        stream = await connected(line.port)
+        link = await emulator.add_link("ada", NEAR)
+        stream = await connected(link.port)
         await emulator.reset()
         await assert_reset(stream)
         await reset_at_server.wait()
@@ -128,79 +128,79 @@ async def test_a_reset_by_the_server_resets_the_client() -> None:
         await stream.aclose()
 
     async with open_server(reset) as port, open_emulator("127.0.0.1", port, seed=1) as emulator:
-        line = await emulator.add_line("ada", NEAR)
-        stream = await dial(line.port)
+        link = await emulator.add_link("ada", NEAR)
+        stream = await dial(link.port)
         await stream.send_all(b"hello")
         await assert_reset(stream)
-        assert line.statistics().connections_reset == 1
+        assert link.statistics().connections_reset == 1
 
 
 async def test_a_server_that_is_down_resets_the_client() -> None:
     async with open_server(echo) as port:
         pass
     async with open_emulator("127.0.0.1", port, seed=1) as emulator:
-        line = await emulator.add_line("ada", NEAR)
+        link = await emulator.add_link("ada", NEAR)
         with trio.fail_after(PATIENCE_S):
-            await assert_reset(await dial(line.port))
-        assert line.statistics().connections_refused == 1
+            await assert_reset(await dial(link.port))
+        assert link.statistics().connections_refused == 1
 
 
 async def test_refuse_is_econnrefused_and_the_port_comes_back() -> None:
     async with open_server(echo) as port, open_emulator("127.0.0.1", port, seed=1) as emulator:
-        line = await emulator.add_line("ada", NEAR)
-        standing = await connected(line.port)
+        link = await emulator.add_link("ada", NEAR)
+        standing = await connected(link.port)
         for _ in range(2):  # the second time with connections of its past around
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(line.refuse, 1000)
-                nursery.start_soon(line.refuse, 1000)
+                nursery.start_soon(link.refuse, 1000)
+                nursery.start_soon(link.refuse, 1000)
                 await trio.testing.wait_all_tasks_blocked()
                 with trio.socket.socket() as knocking, pytest.raises(ConnectionRefusedError):
-                    await knocking.connect(("127.0.0.1", line.port))
+                    await knocking.connect(("127.0.0.1", link.port))
                 await standing.send_all(b"left alone")
                 assert await receive_exactly(standing, 10) == b"left alone"
                 nursery.cancel_scope.cancel()
-            await connected(line.port)
+            await connected(link.port)
 
 
 async def test_no_program_can_take_a_port_that_refuses() -> None:
     async with open_emulator("127.0.0.1", 1, seed=1) as emulator:
-        line = await emulator.add_line("ada", NEAR)
+        link = await emulator.add_link("ada", NEAR)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(line.refuse, 1000)
+            nursery.start_soon(link.refuse, 1000)
             await trio.testing.wait_all_tasks_blocked()
             for reuse in (0, 1):
                 with socket.socket() as thief:
                     thief.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, reuse)
                     with pytest.raises(OSError, match="Address already in use"):
-                        thief.bind(("127.0.0.1", line.port))
+                        thief.bind(("127.0.0.1", link.port))
             with pytest.raises(EmulatorError, match="cannot have port"):
-                await emulator.add_line("bob", NEAR, port=line.port)
+                await emulator.add_link("bob", NEAR, port=link.port)
             nursery.cancel_scope.cancel()
 
 
 async def test_a_client_that_knocks_in_the_moment_of_shutting_does_no_harm() -> None:
     async with open_server(echo) as port, open_emulator("127.0.0.1", port, seed=1) as emulator:
-        line = await emulator.add_line("ada", NEAR)
+        link = await emulator.add_link("ada", NEAR)
         left, right = socket.socketpair()
         with left, right:
             for _ in range(20):  # this task and the accepting one wake in one instant, in either order
                 await trio.testing.wait_all_tasks_blocked()
-                with socket.create_connection(("127.0.0.1", line.port)):
+                with socket.create_connection(("127.0.0.1", link.port)):
                     right.send(b"x")
                     await trio.lowlevel.wait_readable(left)
                     left.recv(1)
                     with trio.move_on_after(0):
-                        await line.refuse(1000)
-        await connected(line.port)
+                        await link.refuse(1000)
+        await connected(link.port)
 
 
 async def test_the_port_is_free_after_the_emulator_is_left() -> None:
     for _ in range(2):
         async with open_emulator("127.0.0.1", 1, seed=1) as emulator:
-            line = await emulator.add_line("ada", NEAR)
-            port = line.port
+            link = await emulator.add_link("ada", NEAR)
+            port = link.port
         async with open_emulator("127.0.0.1", 1, seed=1) as emulator:
-            assert (await emulator.add_line("ada", NEAR, port=port)).port == port
+            assert (await emulator.add_link("ada", NEAR, port=port)).port == port
 
 
 async def test_a_server_notices_early_that_its_client_does_not_read() -> None:
@@ -215,11 +215,11 @@ async def test_a_server_notices_early_that_its_client_does_not_read() -> None:
                 sent_bytes += 4096
 
     async with open_server(flood) as port, open_emulator("127.0.0.1", port, seed=1, buffer_bytes_max=65_536) as emulator:
-        line = await emulator.add_line("ada", NEAR)
-        await dial(line.port)
+        link = await emulator.add_link("ada", NEAR)
+        await dial(link.port)
         while sent_bytes == 0:
             await trio.testing.wait_all_tasks_blocked(cushion=0.05)
-        statistics = line.statistics()
+        statistics = link.statistics()
         assert statistics.bytes_held == 65_536
         assert sent_bytes < 1 << 20
 
@@ -243,8 +243,8 @@ async def open_websocket(port: int) -> AsyncIterator[trio_websocket.WebSocketCon
 
 async def test_a_websocket_lives_through_an_outage() -> None:
     async with open_server(websocket_echo) as port, open_emulator("127.0.0.1", port, seed=1) as emulator:
-        line = await emulator.add_line("ada", NEAR)
-        async with open_websocket(line.port) as websocket, trio.open_nursery() as faults:
+        link = await emulator.add_link("ada", NEAR)
+        async with open_websocket(link.port) as websocket, trio.open_nursery() as faults:
             faults.start_soon(emulator.outage, 0.05)
             await websocket.send_message("through")
             assert await websocket.get_message() == "through"
@@ -252,17 +252,17 @@ async def test_a_websocket_lives_through_an_outage() -> None:
 
 async def test_a_block_cuts_websockets_and_keeps_them_out_until_it_is_over() -> None:
     async with open_server(websocket_echo) as port, open_emulator("127.0.0.1", port, seed=1) as emulator:
-        line = await emulator.add_line("ada", NEAR)
+        link = await emulator.add_link("ada", NEAR)
         async with trio.open_nursery() as faults:
-            async with open_websocket(line.port) as websocket:
+            async with open_websocket(link.port) as websocket:
                 faults.start_soon(emulator.block_upgrade, 1000)
                 with pytest.raises(trio_websocket.ConnectionClosed):
                     await websocket.get_message()
-            stream = await dial(line.port)
+            stream = await dial(link.port)
             await stream.send_all(b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
             assert (await receive_to_end(stream)).startswith(b"HTTP/1.1 403 Forbidden\r\n")
             faults.cancel_scope.cancel()
-        assert line.statistics().connections_cut == line.statistics().upgrades_refused == 1
-        async with open_websocket(line.port) as websocket:
+        assert link.statistics().connections_cut == link.statistics().upgrades_refused == 1
+        async with open_websocket(link.port) as websocket:
             await websocket.send_message("again")
             assert await websocket.get_message() == "again"

@@ -112,7 +112,7 @@ def test_a_head_above_its_limit_passes_and_ends_the_watch() -> None:
     assert watch.feed(b"anything", is_blocking=True) == (b"anything", False)
 
 
-# The fault, over a whole line.
+# The fault, over a whole link.
 
 PATH = Path(latency_s=0.25)
 
@@ -121,7 +121,7 @@ async def test_a_blocked_upgrade_gets_a_403_after_a_round_trip_and_the_server_ne
     autojump_clock: MockClock,
 ) -> None:
     async with open_bench(PATH) as bench:
-        bench.nursery.start_soon(bench.line.block_upgrade, 100)
+        bench.nursery.start_soon(bench.link.block_upgrade, 100)
         client = bench.dial()
         server = await bench.server.accept()
         await client.send_all(GET)
@@ -136,21 +136,21 @@ async def test_a_blocked_upgrade_gets_a_403_after_a_round_trip_and_the_server_ne
         assert trio.current_time() - asked_at == pytest.approx(0.5, abs=EXACT), "the proxy has hung up long ago"
         await client.aclose()
         await trio.sleep(1)
-        statistics = bench.line.statistics()
+        statistics = bench.link.statistics()
         assert (statistics.upgrades_refused, statistics.connections_open) == (1, 0)
 
 
 async def test_a_client_that_does_not_close_after_a_403_is_closed(autojump_clock: MockClock) -> None:
     async with open_bench(PATH) as bench:
-        bench.nursery.start_soon(bench.line.block_upgrade, 100)
+        bench.nursery.start_soon(bench.link.block_upgrade, 100)
         client = bench.dial()
         await client.send_all(WEBSOCKET)
         assert await receive_to_end(client) == FORBIDDEN_ANSWER
         await client.send_all(b"and what if I insist")
         await trio.sleep(LINGER_S - 0.1)
-        assert bench.line.statistics().connections_open == 1
+        assert bench.link.statistics().connections_open == 1
         await trio.sleep(0.2)
-        assert bench.line.statistics().connections_open == 0
+        assert bench.link.statistics().connections_open == 0
 
 
 async def test_standing_websockets_are_cut_and_other_http_is_not(autojump_clock: MockClock) -> None:
@@ -162,18 +162,18 @@ async def test_standing_websockets_are_cut_and_other_http_is_not(autojump_clock:
         await http.send_all(GET)
         http_at_server = await bench.server.accept()
         await trio.sleep(1)
-        bench.nursery.start_soon(bench.line.block_upgrade, 100)
+        bench.nursery.start_soon(bench.link.block_upgrade, 100)
         with pytest.raises(trio.BrokenResourceError):
             await websocket.receive_some()
         await wait_all_tasks_blocked()
-        assert bench.line.statistics().connections_cut == 1
+        assert bench.link.statistics().connections_cut == 1
         await http.send_all(POST)
         assert await receive_exactly(http_at_server, len(GET + POST)) == GET + POST
 
 
 async def test_when_the_block_is_over_upgrades_pass(autojump_clock: MockClock) -> None:
     async with open_bench(PATH) as bench:
-        await bench.line.block_upgrade(10)
+        await bench.link.block_upgrade(10)
         client = bench.dial()
         await client.send_all(WEBSOCKET)
         server = await bench.server.accept()

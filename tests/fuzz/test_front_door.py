@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulation.testing import nearly
-from tests.server.visitors import RUN, House, request_bytes
+from tests.server.running_server import RUN, RunningServer, request_bytes
 
-from .house import against_a_server
+from .guarded_server import against_a_server
 
 FEW = settings(max_examples=settings.default.max_examples if settings.default.max_examples > 100 else 20)
 _BODY = json.dumps({"clientId": "m", "messages": [{"clientSequence": 1, "eventType": "CHAT", "data": {"text": "x"}}]}).encode()
@@ -34,10 +34,10 @@ _requests = st.one_of(
 _pieces = st.lists(_requests.flatmap(nearly) | _requests | st.binary(max_size=60), min_size=1, max_size=4)
 
 
-async def throw(house: House, pieces: list[bytes], end: str) -> bytes:
+async def throw(running: RunningServer, pieces: list[bytes], end: str) -> bytes:
     """Send everything, then end like this; returns the answer. A connection that hangs fails by timeout."""
-    stream = house.server.connect(capacity_bytes=2000)
-    heard = b""
+    stream = running.server.connect(capacity_bytes=2000)
+    received = b""
 
     async def send() -> None:
         try:
@@ -54,21 +54,21 @@ async def throw(house: House, pieces: list[bytes], end: str) -> bytes:
         nursery.start_soon(send)
         try:
             while data := await stream.receive_some():
-                heard += data
+                received += data
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
         nursery.cancel_scope.cancel()
     stream.close()
-    return heard
+    return received
 
 
 @FEW
 @given(pieces=_pieces, end=st.sampled_from(["eof", "abort", "nothing"]))
 def test_whatever_is_asked_is_answered_with_a_code_of_ours_or_cut(pieces: list[bytes], end: str) -> None:
-    async def intrude(house: House) -> None:
-        heard = await throw(house, pieces, end)
-        assert not heard or heard.startswith(b"HTTP/1.1 "), heard[:60]
-        for line in heard.split(b"\r\n"):
+    async def intrude(running: RunningServer) -> None:
+        received = await throw(running, pieces, end)
+        assert not received or received.startswith(b"HTTP/1.1 "), received[:60]
+        for line in received.split(b"\r\n"):
             if line.startswith(b"HTTP/1.1 "):
                 status = int(line.split()[1])
                 assert status < 500 or status == 503, line
@@ -86,19 +86,19 @@ def test_whatever_is_asked_is_answered_with_a_code_of_ours_or_cut(pieces: list[b
 def test_the_user_is_the_tokens_whatever_the_headers_say(names: list[str], over_http: bool) -> None:
     """G3 and 10.2: there is no header in which a client could say who it is."""
 
-    async def intrude(house: House) -> None:
+    async def intrude(running: RunningServer) -> None:
         lines = [(name, "alice") for name in ["X-User-Id", *names]]
         if over_http:
             headers = "".join(f"{name}: {value}\r\n" for name, value in lines)
-            await house.ask("POST", f"/api/runs/{RUN}/collaboration/publish", _BODY, token="dev:mallory", headers=headers)
-            events = (await house.poll(token="dev:mallory", query="afterSequence=1"))["events"]
+            await running.ask("POST", f"/api/runs/{RUN}/collaboration/publish", _BODY, token="dev:mallory", headers=headers)
+            events = (await running.poll(token="dev:mallory", query="afterSequence=1"))["events"]
         else:
             headers_sent = [("Authorization", "Bearer dev:mallory"), *lines]
-            async with house.visit(headers=headers_sent) as visitor:
-                await visitor.say("hello", protocol=1, clientId="m")
-                await visitor.hear("welcome")
-                await visitor.publish(1, "x")
-                events = [event for event in await visitor.events(2) if event["sequenceNumber"] == 2]
+            async with running.connect(headers=headers_sent) as client:
+                await client.send("hello", protocol=1, clientId="m")
+                await client.receive("welcome")
+                await client.publish(1, "x")
+                events = [event for event in await client.events(2) if event["sequenceNumber"] == 2]
         assert [event["userId"] for event in events] == ["mallory"]
 
     against_a_server(intrude)
@@ -110,23 +110,23 @@ def test_a_request_in_pieces_is_the_same_request_or_is_too_slow(cuts: list[int],
     wire = request_bytes("POST", f"/api/runs/{RUN}/collaboration/publish", _BODY, token="dev:mallory")
     places = sorted({0, len(wire), *(min(cut, len(wire)) for cut in cuts)})
 
-    async def intrude(house: House) -> None:
-        stream = house.server.connect()
+    async def intrude(running: RunningServer) -> None:
+        stream = running.server.connect()
         try:
             for start, end in pairwise(places):
                 await stream.send_all(wire[start:end])
                 await trio.sleep(pause_s)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
-        heard = b""
+        received = b""
         try:
-            while b"results" not in heard and (data := await stream.receive_some()):
-                heard += data
+            while b"results" not in received and (data := await stream.receive_some()):
+                received += data
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
         stream.abort()
-        assert heard[:12] in (b"HTTP/1.1 200", b"HTTP/1.1 408", b""), heard[:80]
+        assert received[:12] in (b"HTTP/1.1 200", b"HTTP/1.1 408", b""), received[:80]
         if pause_s == 0.0:
-            assert b'"accepted"' in heard
+            assert b'"accepted"' in received
 
     against_a_server(intrude)

@@ -8,9 +8,9 @@ from itertools import chain, islice, repeat
 import pytest
 import trio
 
-from tests.server.visitors import RUN, House, request_bytes
+from tests.server.running_server import RUN, RunningServer, request_bytes
 
-from .house import against_a_server
+from .guarded_server import against_a_server
 
 OFFERED_BYTES = 4 * 2**20
 HELD_BYTES_MAX = 3 * 2**19
@@ -56,9 +56,9 @@ FLOODS: dict[str, Callable[[], Iterator[bytes]]] = {
 }
 
 
-async def flood(house: House, pieces: Iterator[bytes]) -> None:
+async def flood(running: RunningServer, pieces: Iterator[bytes]) -> None:
     """Offer it all on one connection and read nothing; until everything is taken, or nothing more is."""
-    stream = house.server.connect(capacity_bytes=20_000)
+    stream = running.server.connect(capacity_bytes=20_000)
     offered = 0
     with trio.move_on_after(60):
         try:
@@ -90,8 +90,8 @@ async def held_most(work: Callable[[], object]) -> int:
 def test_g7_bounds_of_what_a_flood_makes_the_server_hold(how: str) -> None:
     held: list[int] = []
 
-    async def intrude(house: House) -> None:
-        held.append(await held_most(lambda: flood(house, FLOODS[how]())))
+    async def intrude(running: RunningServer) -> None:
+        held.append(await held_most(lambda: flood(running, FLOODS[how]())))
 
     against_a_server(intrude)
     assert held[0] < HELD_BYTES_MAX

@@ -7,20 +7,20 @@ import trio_websocket
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reference.protocol import codec
+from reference.protocol import frames
 from reference.protocol.errors import CloseCode
 from simulation.testing import client_frames, nearly, server_frames
-from tests.server.visitors import House
+from tests.server.running_server import RunningServer
 
-from .house import SMALL, against_a_server
+from .guarded_server import SMALL, against_a_server
 
 FEW = settings(max_examples=settings.default.max_examples if settings.default.max_examples > 100 else 20)
 CODES = {1000, 1002, 1003, 1007, 1009, *CloseCode}
-_valid = client_frames().map(codec.encode)
+_valid = client_frames().map(frames.encode)
 _messages = st.one_of(
     _valid,
     _valid.flatmap(nearly),
-    server_frames().map(codec.encode),
+    server_frames().map(frames.encode),
     st.text(max_size=40).map(lambda text: text.encode(errors="replace")),
     st.just(b'{"type":"publish","clientSequence":1,"eventType":"CHAT","data":{"x":"' + b"x" * 5000 + b'"}}'),
     st.just(b"[" * 3000),
@@ -32,21 +32,21 @@ _messages = st.one_of(
 def test_an_intruder_is_closed_with_a_code_of_ours_and_alone(
     messages: list[bytes], greets: bool, as_binary: bool, reads: bool
 ) -> None:
-    async def intrude(house: House) -> None:
-        async with house.visit(capacity_bytes=20_000) as visitor:
+    async def intrude(running: RunningServer) -> None:
+        async with running.connect(capacity_bytes=20_000) as client:
             if greets:
-                await visitor.hello("mallory")
+                await client.hello("mallory")
             try:
                 for number, message in enumerate(messages):
                     is_binary = as_binary and number == len(messages) - 1
-                    await visitor.socket.send_message(message if is_binary else message.decode(errors="replace"))
+                    await client.socket.send_message(message if is_binary else message.decode(errors="replace"))
                     await trio.sleep(0.01)
             except trio_websocket.ConnectionClosed:
                 pass
             if not reads:
                 return
             with trio.move_on_after(60):  # nobody sends any more: the server's own limits end it
-                code, _ = await visitor.closed()
+                code, _ = await client.closed()
                 assert code is None or code in CODES, code
                 return
             raise AssertionError("a silent connection stands for ever")
@@ -59,15 +59,15 @@ def test_an_intruder_is_closed_with_a_code_of_ours_and_alone(
 def test_another_users_client_id_is_of_no_use(client_id: str, number: int, generation: int) -> None:
     """10.3: a connection with alice's client id is closed (4403); her session goes on, and no such event is in her log."""
 
-    async def intrude(house: House) -> None:
-        async with house.visit() as visitor:
-            await visitor.say("hello", protocol=1, clientId=client_id, token="dev:mallory", generation=generation)
+    async def intrude(running: RunningServer) -> None:
+        async with running.connect() as client:
+            await client.send("hello", protocol=1, clientId=client_id, token="dev:mallory", generation=generation)
             if client_id == "alice":
-                assert (await visitor.closed())[0] == CloseCode.FORBIDDEN
+                assert (await client.closed())[0] == CloseCode.FORBIDDEN
                 return
-            await visitor.hear("welcome")
+            await client.receive("welcome")
             for sequence in range(1, number + 1):
-                assert (await visitor.publish(sequence))["type"] == "accepted"
+                assert (await client.publish(sequence))["type"] == "accepted"
 
     against_a_server(intrude)
 
@@ -77,15 +77,15 @@ def test_another_users_client_id_is_of_no_use(client_id: str, number: int, gener
 def test_g7_bounds_of_what_an_intruder_makes_the_server_keep(count: int, size: int) -> None:
     """Who publishes and never reads costs the server no more than its limits say, and is cut; the others read on."""
 
-    async def intrude(house: House) -> None:
-        async with house.visit(capacity_bytes=2000) as visitor:
-            await visitor.hello("mallory")
+    async def intrude(running: RunningServer) -> None:
+        async with running.connect(capacity_bytes=2000) as client:
+            await client.hello("mallory")
             stream_full = False
             for number in range(1, count + 1):
                 with trio.move_on_after(1.0) as patience:
                     message = {"type": "publish", "clientSequence": number, "eventType": "CHAT", "data": {"text": "y" * size}}
                     try:
-                        await visitor.socket.send_message(json.dumps(message))
+                        await client.socket.send_message(json.dumps(message))
                     except trio_websocket.ConnectionClosed:
                         break
                 stream_full = stream_full or patience.cancelled_caught

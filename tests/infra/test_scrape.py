@@ -1,7 +1,7 @@
-"""A real Prometheus scrapes a real server while clients use failing lines; then every expression of the dashboard is queried.
+"""A real Prometheus scrapes a real server while clients use failing links; then every expression of the dashboard is queried.
 
 Real processes, sockets and seconds: about twenty. Times are shortened as in the demo, so that everything that the dashboard
-shows happens within them: a reset, a half-open line, a ban on WebSocket, a publish that is refused.
+shows happens within them: a reset, a half-open connection, a ban on WebSocket, a publish that is refused.
 """
 
 import json
@@ -94,7 +94,7 @@ def wait_until_ready(address: str) -> None:
 
 
 async def clients_at_work(url: str, look: Callable[[], None]) -> None:
-    """Eight clients for sixteen seconds, on lines that fail; then somebody looks at the dashboard, while they go on."""
+    """Eight clients for sixteen seconds, on links that fail; then somebody looks at the dashboard, while they go on."""
     run_id = await create_run(url, token="dev:ada")
     where = urlsplit(url)
     assert where.hostname is not None
@@ -121,8 +121,8 @@ async def clients_at_work(url: str, look: Callable[[], None]) -> None:
 
     async with open_emulator(where.hostname, where.port, seed=1) as emulator, trio.open_nursery() as nursery:
         for number in range(CLIENTS):
-            line = await emulator.add_line(f"u{number}", NetworkPath(latency_s=0.01 + 0.005 * number, jitter_s=0.005))
-            nursery.start_soon(work, f"u{number}", line.port)
+            link = await emulator.add_link(f"u{number}", NetworkPath(latency_s=0.01 + 0.005 * number, jitter_s=0.005))
+            nursery.start_soon(work, f"u{number}", link.port)
         faults = (
             Reset(at_s=3, clients=("u1", "u2")),
             HalfOpen(at_s=4, clients=("u3",)),

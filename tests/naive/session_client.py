@@ -2,7 +2,7 @@
 
 import msgspec
 
-from reference.protocol import codec, frames
+from reference.protocol import frames
 from reference.protocol.actions import ClientAction, Open
 from reference.protocol.client.driver import ClientDriver
 from reference.protocol.client.outcomes import Outcome
@@ -47,7 +47,7 @@ class SessionClient:
         return sent
 
     def receive(self, connection: int, text: str) -> None:
-        self._driver.receive(connection, (codec.decode_server_frame(text),), self._now)
+        self._driver.receive(connection, (frames.decode_server_frame(text),), self._now)
 
     def lost(self, connection: int, code: int | None) -> None:
         if self.is_forgetful:
@@ -71,7 +71,7 @@ class SessionClient:
         self._wishes.append(action.connection_id)
 
     def send(self, connection_id: int, frame: frames.Frame) -> None:
-        self._sent.append((connection_id, codec.encode(frame).decode()))
+        self._sent.append((connection_id, frames.encode(frame).decode()))
 
     def close(self, connection_id: int, code: int | None, message: str) -> None:
         pass
@@ -124,7 +124,7 @@ class PollingSessionClient(SessionClient):
         if request in self._requests:
             polling, frame = self._requests.pop(request)
             try:
-                answer: frames.Frame = codec.decode_answer(frame, text.encode())
+                answer: frames.Frame = frames.decode_answer(frame, text.encode())
             except RemoteError:
                 problem = msgspec.json.decode(text, type=HttpProblem)
                 answer = self._failure(frame, problem.code, problem.retry_after_ms)
@@ -147,7 +147,7 @@ class PollingSessionClient(SessionClient):
         if isinstance(frame, frames.PollRequest | frames.PublishRequest):
             self._last_request += 1
             self._requests[self._last_request] = connection_id, frame
-            self._asked.append((self._last_request, codec.encode(frame).decode()))
+            self._asked.append((self._last_request, frames.encode(frame).decode()))
         else:
             super().send(connection_id, frame)
 

@@ -41,8 +41,8 @@ def in_virtual_time(main: Callable[[], Awaitable[Trace]]) -> Trace:
     return trio.run(main, clock=MockClock(autojump_threshold=0))
 
 
-async def a_cut_line() -> Trace:
-    """Two clients publish every 0.1 s for 8 s; after 2 s one line goes down for 3 s."""
+async def a_cut_link() -> Trace:
+    """Two clients publish every 0.1 s for 8 s; after 2 s one link goes down for 3 s."""
     run_id, store = str(uuid.UUID(int=1)), MemoryStore()
     recording = LiveRecording(SCENARIO, run_id)
     settings = ServerSettings(protocol=SCENARIO.server.config)
@@ -53,11 +53,11 @@ async def a_cut_line() -> Trace:
             clients = []
             for group in SCENARIO.groups:
                 name = group.client_names[0]
-                line = await emulator.add_line(name, group.path)
+                link = await emulator.add_link(name, group.path)
 
-                async def open_stream(*_: object, line=line) -> trio.abc.Stream:
+                async def open_stream(*_: object, link=link) -> trio.abc.Stream:
                     ours, theirs = memory_pair()
-                    nursery.start_soon(line.serve, theirs)
+                    nursery.start_soon(link.serve, theirs)
                     return ours
 
                 options = {
@@ -104,7 +104,7 @@ async def drain(client: object) -> None:
 
 @pytest.fixture(scope="module")
 def trace() -> Trace:
-    return in_virtual_time(a_cut_line)
+    return in_virtual_time(a_cut_link)
 
 
 def test_everything_is_recorded(trace: Trace) -> None:

@@ -29,7 +29,7 @@ from simulation.random import EntityRandom
 from simulation.trace.trace import ClientStarted, CursorMoved, Published, PublishRefused, ServerKilled, ServerStarted
 from simulation.trace.writer import record_actions, record_frame, record_loss, record_observations, record_outcomes
 
-from .bare_link import ARRIVAL, RESET, Agenda, Http, Line, Said, WebSocket
+from .bare_link import ARRIVAL, RESET, AccessLink, Agenda, Http, Said, WebSocket
 from .inputs import UserAction
 from .transcript import FrameSeen, Tape
 
@@ -37,12 +37,12 @@ from .transcript import FrameSeen, Tape
 class BareClient:
     """A session, its driver and its `ClientIO`: a WebSocket if it has one, and the connections of its polling transport."""
 
-    def __init__(self, name: str, session: ClientSession, agenda: Agenda, line: Line, message_log: Tape) -> None:
+    def __init__(self, name: str, session: ClientSession, agenda: Agenda, link: AccessLink, message_log: Tape) -> None:
         self.name = name
         self.session = session
         self._driver = ClientDriver(session, self)
         self._agenda = agenda
-        self._line = line
+        self._link = link
         self._message_log = message_log
         self._websocket: WebSocket | None = None
         self._polling: int | None = None
@@ -114,7 +114,7 @@ class BareClient:
 
     def open(self, action: Open) -> None:
         if action.transport is Transport.WEBSOCKET:
-            self._websocket = WebSocket(self._line, self, action.connection_id)
+            self._websocket = WebSocket(self._link, self, action.connection_id)
         else:
             self._polling = action.connection_id
 
@@ -125,7 +125,7 @@ class BareClient:
             if idle is not None:
                 idle.ask(frame)
             else:
-                self._requests.append(Http(self._line, self, frame))
+                self._requests.append(Http(self._link, self, frame))
         elif self._websocket is not None and self._websocket.client_id == connection_id:
             self._websocket.say_to_server(frame)
 
@@ -171,7 +171,7 @@ class BareServer:
         random_source: EntityRandom,
     ) -> None:
         self.is_up = False
-        self.lines: list[Line] = []
+        self.links: list[AccessLink] = []
         self._agenda = agenda
         self._message_log = message_log
         self._store = store
@@ -202,8 +202,8 @@ class BareServer:
         append, self._under_way = self._under_way, None
         if append is not None and self._random_source.uniform("crash", self._commits) < 0.5:
             self._store.append(append)
-        for line in self.lines:
-            for connection in tuple(line.connections):
+        for link in self.links:
+            for connection in tuple(link.connections):
                 if connection.server_stands:
                     connection.server_leaves(RESET)
 

@@ -3,7 +3,7 @@
     Agenda       (when, arrival or fault, what), taken in that order; of equals the one first that was entered first
     BarePipe     one direction of one connection, waiting in the agenda
     Connection   two pipes, two endpoints, and what TCP does when one of them ends: a WebSocket, or HTTP's question and answer
-    Line         all connections of one client, and the faults that lie on its access link
+    AccessLink   all connections of one client, and the faults that lie on its access link
 
 A path here is its latency and nothing else. What TCP gives up after minutes, it does not give up here.
 """
@@ -19,7 +19,7 @@ from simulation.network.delay import PathDirection, directions_of
 from simulation.network.link_state import LinkState
 from simulation.network.pipe import Pipe
 from simulation.random import RandomStreams
-from simulation.scenario.faults import BlockUpgrade, Direction, Fault, HalfOpen, LineFault, Outage, Refuse, Reset, Stall
+from simulation.scenario.faults import BlockUpgrade, Direction, Fault, HalfOpen, LinkFault, Outage, Refuse, Reset, Stall
 from simulation.scenario.paths import Path
 
 if TYPE_CHECKING:
@@ -136,8 +136,8 @@ class BarePipe:
 class Connection:
     """One TCP connection. `server_id`: what the server's run calls it, while it knows of it."""
 
-    def __init__(self, line: "Line", client: "BareClient") -> None:
-        self.line = line
+    def __init__(self, link: "AccessLink", client: "BareClient") -> None:
+        self.link = link
         self.client = client
         self.server_id: int | None = None
         self.server_stands = False
@@ -146,9 +146,9 @@ class Connection:
         self._is_silent = False
         self._is_established = False  # as the client sees it
         self._server_resets = False
-        self.up, self.down = line.new_pipe(self._reset_lost, is_up=True), line.new_pipe(self._reset_lost, is_up=False)
-        line.connections.append(self)
-        line.state.apply_to(self)
+        self.up, self.down = link.new_pipe(self._reset_lost, is_up=True), link.new_pipe(self._reset_lost, is_up=False)
+        link.connections.append(self)
+        link.state.apply_to(self)
         self.up.dial(self._syn_arrives)
 
     # Faults, as `LinkState` calls them.
@@ -178,13 +178,13 @@ class Connection:
 
     def cut(self) -> None:
         """Both endpoints are notified now; a half-open connection has nobody who could."""
-        if not self._is_silent and self in self.line.connections:
+        if not self._is_silent and self in self.link.connections:
             self._end_at_server()
             self._end_at_client(RESET)
 
     def cut_at_box(self) -> None:
         """A proxy resets both endpoints; an outage keeps that from the client."""
-        if self.down.is_down and not self._is_silent and self in self.line.connections:
+        if self.down.is_down and not self._is_silent and self in self.link.connections:
             self._lose_server()
             self.server_leaves(RESET)
         else:
@@ -235,7 +235,7 @@ class Connection:
     def _lose_server(self) -> None:
         self.server_stands, known_as, self.server_id = False, self.server_id, None
         if known_as is not None:
-            self.line.server.lose(known_as)
+            self.link.server.lose(known_as)
 
     def _end_at_client(self, said: Said) -> None:
         self._drop()
@@ -247,14 +247,14 @@ class Connection:
         self.server_stands = False
         self.up.close()
         self.down.close()
-        if self in self.line.connections:
-            self.line.connections.remove(self)
+        if self in self.link.connections:
+            self.link.connections.remove(self)
 
     # The handshake.
 
     def _syn_arrives(self) -> None:
         self._has_crossed = True
-        if self.line.state.refusals or not self.line.server.is_up:
+        if self.link.state.refusals or not self.link.server.is_up:
             self.down.send_reset(lambda: self._end_at_client(REFUSED))
         else:
             self.server_stands = True
@@ -274,11 +274,11 @@ class Connection:
 class WebSocket(Connection):
     """Asks to be upgraded as soon as it stands."""
 
-    def __init__(self, line: "Line", client: "BareClient", client_id: int) -> None:
+    def __init__(self, link: "AccessLink", client: "BareClient", client_id: int) -> None:
         self.client_id = client_id
         self.is_upgraded = False
         self._read: list[frames.Frame] = []  # has arrived at this instant, with more to come
-        super().__init__(line, client)
+        super().__init__(link, client)
 
     def cut_if_websocket(self) -> None:
         if self.is_upgraded:
@@ -295,7 +295,7 @@ class WebSocket(Connection):
             self.up.send(self._upgrade_at_server)
 
     def _upgrade_at_server(self) -> None:
-        match self.line.state.upgrades:
+        match self.link.state.upgrades:
             case "block" | "strip":
                 self.server_leaves((None, "refused", None))
                 return
@@ -305,7 +305,7 @@ class WebSocket(Connection):
         self.is_upgraded = True
         if self._server_hears():
             self.down.send(lambda: self.client_stands and self.client.opened(self.client_id))
-            self.line.server.open(self)
+            self.link.server.open(self)
 
     def _frame_at_server(self, frame: frames.Frame) -> None:
         if not self._server_hears() or self.server_id is None:
@@ -314,7 +314,7 @@ class WebSocket(Connection):
         following = self.up.next_arrived()
         if not (isinstance(following, partial) and following.func == self._frame_at_server):
             read, self._read = self._read, []
-            self.line.server.receive(self.server_id, read)
+            self.link.server.receive(self.server_id, read)
 
     def _notify_client_of_end(self, said: Said) -> None:
         self.client.lose(self.client_id, said)
@@ -323,9 +323,9 @@ class WebSocket(Connection):
 class Http(Connection):
     """Kept alive: one request at a time, each with one answer. `request`: the one under way."""
 
-    def __init__(self, line: "Line", client: "BareClient", request: frames.RequestFrame) -> None:
+    def __init__(self, link: "AccessLink", client: "BareClient", request: frames.RequestFrame) -> None:
         self.request: frames.RequestFrame | None = request
-        super().__init__(line, client)
+        super().__init__(link, client)
 
     def ask(self, request: frames.RequestFrame) -> None:
         self.request = request
@@ -346,7 +346,7 @@ class Http(Connection):
 
     def _request_at_server(self, request: frames.RequestFrame) -> None:
         if self._server_hears():
-            self.line.server.serve(self, request)
+            self.link.server.serve(self, request)
 
     def _answer_at_client(self, frame: frames.Frame) -> None:
         self.request = None
@@ -358,7 +358,7 @@ class Http(Connection):
         self.client.lose_request_connection(self, None if request is None else failure_of(request, said))
 
 
-class Line:
+class AccessLink:
     """The connections of one client, and the faults that lie on its access link."""
 
     def __init__(self, agenda: Agenda, path: Path, server: "BareServer") -> None:
@@ -380,7 +380,7 @@ class Line:
             case _:
                 raise ValueError(f"the bare world does not know {fault}")
 
-    def end(self, fault: LineFault) -> None:
+    def end(self, fault: LinkFault) -> None:
         self.state.end_fault(fault, tuple(self.connections))
 
 

@@ -4,9 +4,9 @@
                             the same faults
 
 It is the shortest driver that could be right, so it says what the other two are to tell. Every fault that they are compared on
-has a meaning here (outages, stalls, resets, half-open lines, refusals, blocked upgrades, kills of the server, in the middle of a
-commit too); what is not there is what only bytes have: bandwidth, jitter, loss, full buffers. Where a scenario asks for one of
-these, ValueError is raised.
+has a meaning here (outages, stalls, resets, half-open connections, refusals, blocked upgrades, kills of the server, in the middle
+of a commit too); what is not there is what only bytes have: bandwidth, jitter, loss, full buffers. Where a scenario asks for one
+of these, ValueError is raised.
 
 Of what happens at one instant, arrivals are first, then faults, then alarms, as in the simulator: a frame that arrives at the
 very moment of a timeout has arrived. With `alarms_first` it has not, as on trio, where a frame has more tasks to pass than an
@@ -23,7 +23,7 @@ from simulation.trace.trace import FaultHappened, FaultOver
 from simulation.trace.writer import record_stored
 
 from .bare_ends import BareClient, BareServer
-from .bare_link import ARRIVAL, FAULT, Agenda, Line
+from .bare_link import ARRIVAL, FAULT, AccessLink, Agenda
 from .inputs import Part, limits_of, parts_of
 from .transcript import Tape, Transcript
 
@@ -49,7 +49,7 @@ class _World:
         limits, commit_time, random_source = limits_of(scenario), ns(server.commit_time_s), self._random_source.of("store")
         self._server = BareServer(self._agenda, self._message_log, self._store, server.config, limits, commit_time, random_source)
         self._restarts_under_way = 0
-        self._lines: dict[str, Line] = {}
+        self._links: dict[str, AccessLink] = {}
         self._clients: list[BareClient] = []
         for part in parts_of(scenario):
             self._add_client(part)
@@ -82,8 +82,8 @@ class _World:
 
     def _add_client(self, part: Part) -> None:
         scenario, name = self._scenario, part.name
-        line = self._lines[name] = Line(self._agenda, part.path, self._server)
-        self._server.lines.append(line)
+        link = self._links[name] = AccessLink(self._agenda, part.path, self._server)
+        self._server.links.append(link)
         behaves = scenario.client
         session = ClientSession(
             name,
@@ -93,7 +93,7 @@ class _World:
             heartbeat=behaves.heartbeat,
             random_source=self._random_source.of(name),
         )
-        client = BareClient(name, session, self._agenda, line, self._message_log)
+        client = BareClient(name, session, self._agenda, link, self._message_log)
         self._clients.append(client)
         self._agenda.enter(part.arrives_at, ARRIVAL, client.start)
         for action in part.steps_taken:
@@ -108,8 +108,8 @@ class _World:
             if self._restarts_under_way == 1:
                 self._server.kill()
         else:
-            for line in self._hit_by(fault):
-                line.begin(fault)
+            for link in self._hit_by(fault):
+                link.begin(fault)
         if hasattr(fault, "duration_s"):
             self._agenda.enter(ns(fault.end_s), FAULT, lambda: self._end(fault))
 
@@ -119,9 +119,9 @@ class _World:
             if self._restarts_under_way == 0:
                 self._server.start()
         else:
-            for line in self._hit_by(fault):
-                line.end(fault)
+            for link in self._hit_by(fault):
+                link.end(fault)
         self._message_log.add(FaultOver(at=self._agenda.now, fault=fault))
 
-    def _hit_by(self, fault: Fault) -> list[Line]:
-        return [line for name, line in self._lines.items() if fault.hits(name)]
+    def _hit_by(self, fault: Fault) -> list[AccessLink]:
+        return [link for name, link in self._links.items() if fault.hits(name)]

@@ -1,6 +1,6 @@
 """The scenario on trio: the shipped server and the shipped clients, over memory streams, in virtual time.
 
-    client shell -- memory stream -- emulator's line -- memory stream -- server shell -- disk
+    client shell -- memory stream -- emulator's link -- memory stream -- server shell -- disk
 
 Real handshakes of trio-websocket, real requests of httpcore, the emulator's real pipes; only sockets and the wall clock are
 missing. Under trio's MockClock time stands still while anything is left to do.
@@ -8,7 +8,7 @@ missing. Under trio's MockClock time stands still while anything is left to do.
 A server restart kills the process as a power failure does: the operating system resets its connections (here: the ends that the
 emulator holds are aborted), nothing that it would have liked to say is heard, a commit under way arrives or not as the disk's
 draw has it, and until the next process is there a SYN is answered by a reset. A refusal is a kernel's answer to a SYN as well,
-and memory streams have no kernel; so that fault is answered here, at the moment when a SYN would arrive, and not by the line.
+and memory streams have no kernel; so that fault is answered here, at the moment when a SYN would arrive, and not by the link.
 """
 
 import heapq
@@ -95,7 +95,7 @@ class _World:
         parts = parts_of(scenario)
         self._disk = Disk(scenario.server.commit_time_s, self._random_source.of("store"), self._look_at_server)
         await self._disk.create_run(self._run_id, self._epoch)
-        self._lines = {
+        self._links = {
             part.name: EmulatedAccessLink(part.name, part.path, partial(self._connect, part.name), self._random_source)
             for part in parts
         }
@@ -187,7 +187,7 @@ class _World:
 
     async def _open_stream(self, client: str, host: str, port: int, tls: bool) -> MemoryPushStream:
         near, far = memory_pair()
-        self._nursery.start_soon(self._lines[client].serve, far)
+        self._nursery.start_soon(self._links[client].serve, far)
         return near
 
     async def _connect(self, client: str) -> MemoryPushStream:
@@ -220,12 +220,12 @@ class _World:
             if self._restarts_under_way == 1:
                 await self._kill_server()
             return
-        for client, line in self._lines.items():
+        for client, link in self._links.items():
             if fault.hits(client):
                 if isinstance(fault, Refuse):
                     self._refusals[client] += 1
                 else:
-                    line.begin(fault)
+                    link.begin(fault)
 
     async def _end(self, fault: Fault) -> None:
         if isinstance(fault, ServerRestart):
@@ -233,12 +233,12 @@ class _World:
             if self._restarts_under_way == 0:
                 await self._start_server()
             return
-        for client, line in self._lines.items():
+        for client, link in self._links.items():
             if fault.hits(client):
                 if isinstance(fault, Refuse):
                     self._refusals[client] -= 1
                 else:
-                    line.end(fault)
+                    link.end(fault)
 
     # A client.
 

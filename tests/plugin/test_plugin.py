@@ -116,7 +116,7 @@ def test_a_world_in_virtual_time_repeats(virtual_time):
         async with virtual_time.open_world(seed=7) as world, world.connect("ada") as ada, world.connect("grace") as grace:
             await ada.publish("CHAT", {"text": "hello"})
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(world.line("ada").outage, 60.0)
+                nursery.start_soon(world.link("ada").outage, 60.0)
                 await trio.sleep(1)
                 await ada.publish("CHAT", {"text": "after the outage"})
             times = []
@@ -155,7 +155,7 @@ async def test_the_server_under_pytest_trio(steadywire_server, bad_network):
 
 async def test_a_world_under_pytest_trio(virtual_time, autojump_clock):
     async with virtual_time.open_world() as world, world.connect("ada") as client:
-        await world.line("ada").outage(300.0)
+        await world.link("ada").outage(300.0)
         assert await client.publish("CHAT", {"text": "hello"}) == 1
     assert trio.current_time() > 300
 """

@@ -54,15 +54,15 @@ BUGS: tuple[Bug, ...] = (
     Bug('a wait that was asked for is ignored', 'protocol.policies.reconnect:Reconnector.asked_to_wait', 'max(self.not_before, now + retry_after_ms * NS_PER_MS)', 'self.not_before'),
     Bug('everyone waits equally long', 'protocol.policies.reconnect:FullJitter.wait_s', 'attempt.uniform(0.0, capped(self.base_s, self.factor, attempt.failures - 1, self.cap_s))', '5.0', net='backoff', design=True),
     Bug('waits do not grow', 'protocol.policies.reconnect:capped', 'return min(cap_s, base_s * factor**exponent)', 'return min(cap_s, base_s)', net='backoff'),
-    Bug('a dead line is never noticed', 'protocol.client.keepalive:Keepalive.is_dead', 'return self._has_come(due.dead_s) or self._arm(due, now)', 'return False'),
+    Bug('a dead connection is never noticed', 'protocol.client.keepalive:Keepalive.is_dead', 'return self._has_come(due.dead_s) or self._arm(due, now)', 'return False'),
     Bug('latency is the difference of two clocks', 'protocol.client.session:ClientSession._receive_on_websocket', 'self._keepalive.pong(frame.nonce, now)', 'self._keepalive.pong(frame.nonce, frame.server_time * 1_000_000)', net="keepalive", design=True),
     # Health.
     Bug('failures do not count in the delivery rate', 'protocol.client.health:HealthRecord.report', 'self.accepted / (self.accepted + self.failed)', 'self.accepted / max(1, self.accepted)', net='health'),
     Bug('a percentile is rounded up', 'protocol.client.health:percentile', 'low = math.floor(place)', 'low = math.ceil(place)', net='health'),
     Bug('the score counts latency less', 'protocol.client.health:quality_score', '0.4 * latency', '0.3 * latency', net='health'),
     # The codec.
-    Bug('a frame has no limit', 'protocol.codec:_decode', 'size > bytes_max', 'False', net='codec'),
-    Bug('a frame is measured in characters', 'protocol.codec:_decode', 'len(message.encode(errors="surrogatepass"))', 'len(message)', net='codec'),
+    Bug('a frame has no limit', 'protocol.frames:_decode', 'size > bytes_max', 'False', net='codec'),
+    Bug('a frame is measured in characters', 'protocol.frames:_decode', 'len(message.encode(errors="surrogatepass"))', 'len(message)', net='codec'),
     # The stores.
     Bug("the store takes a client's number twice", 'store.position:Position.conflict_with', 'entry.client_sequence <= newest[client_id]', 'False', net='store'),
     Bug('the store takes any event number', 'store.position:Position.conflict_with', 'number != expected', 'False', net='store'),
@@ -128,7 +128,7 @@ BUGS: tuple[Bug, ...] = (
     Bug('what failed is said to have never arrived', 'protocol.client.publishing:Publishing._fail', '_may_have_arrived(message, code)', 'False'),
     Bug('the server takes more unanswered publishes than it says', 'protocol.server.sequencer:Sequencer._put_off', 'len(publisher.pending) >= config.unanswered_max', 'False'),
     Bug('a wait that the server asked for is half as long', 'protocol.policies.reconnect:Reconnector.asked_to_wait', 'now + retry_after_ms * NS_PER_MS', 'now + retry_after_ms * NS_PER_MS // 2'),
-    Bug('a roster keeps who left', 'protocol.client.delivery:Roster.presence', 'del self._users[user]', 'pass'),
+    Bug('a roster keeps who left', 'protocol.client.delivery:Roster.presence', 'self._users.pop(user, None)', 'pass'),
     Bug('a roster remembers no cursor', 'protocol.client.delivery:Roster.cursors', 'self._cursors[user] = at', 'pass'),
     Bug('rejected publishes are not reported', 'protocol.client.publishing:Publishing.receive', 'self._fail(message, result.code, result.message)', 'pass'),
     Bug('a snapshot is reported at the number before', 'protocol.client.delivery:EventDelivery._take_snapshot', 'Snapshot(frame.sequence_number, frame.state)', 'Snapshot(frame.sequence_number - 1, frame.state)'),

@@ -13,9 +13,12 @@ from simulation.adversary.settling import play
 from simulation.adversary.steps import Step
 from simulation.checks.verdicts import Verdict
 from simulation.scenario.scenario import Scenario
+from simulation.world import run
 
 FAILURES = Path(".hypothesis") / "failures"
 """Where the smallest failing example of each test is left; Hypothesis plays it last."""
+TAKE_TIME = ("G6", "G13")
+"""Guarantees within a time. On a path that loses most of its packets nothing is promised within a time."""
 
 
 def judge_link(test: str, setup: Setup, schedule: Sequence[Step]) -> None:
@@ -36,6 +39,13 @@ def judge_scenario(test: str, guarantee: str, scenario: Scenario, verdict: Verdi
         raise AssertionError(_report(test, scenario.to_toml(), verdict.violations))
     if exercises and not verdict.checked:
         raise AssertionError(f"{guarantee} is {verdict.status} by a scenario that was made for it: the test could not fail")
+
+
+def judge_simulated(test: str, scenario: Scenario, *, on_any_path: bool) -> None:
+    """Depth (b). Simulate a scenario and judge every guarantee; with `on_any_path` only those that need no time."""
+    for guarantee, verdict in run(scenario).verdicts.items():
+        if not (on_any_path and guarantee in TAKE_TIME):
+            judge_scenario(test, guarantee, scenario, verdict, exercises=False)
 
 
 def draws(few: int) -> int:

@@ -24,7 +24,7 @@ from reference.server.wire.memory_stream import MemoryPushStream
 from reference.store import MemoryStore, StoreError, StoreUnavailable
 from reference.store.kept import parsed
 from tests.protocol.machines import Halves
-from tests.server.visitors import visitor_on
+from tests.server.running_server import frame_client_on
 
 FEW = settings(max_examples=settings.default.max_examples if settings.default.max_examples > 100 else 6)
 RUN_ID = "01234567-89ab-cdef-0123-456789abcdef"
@@ -307,20 +307,20 @@ def test_g1_order_behind_answers_that_are_not_taken(pings: int, bursts: list[int
         async with (
             serve() as server,
             join(server, "ada") as ada,
-            visitor_on(server.connect(capacity_bytes=capacity_bytes), RUN_ID) as busy,
+            frame_client_on(server.connect(capacity_bytes=capacity_bytes), RUN_ID) as busy,
         ):
             await busy.hello("busy")
             published = 0
             for burst in bursts:
                 for nonce in range(pings):
-                    await busy.say("ping", nonce=nonce)
+                    await busy.send("ping", nonce=nonce)
                 await trio.sleep(0.1)
                 for _ in range(burst):
                     await ada.publish("CHAT", {"text": PAYLOAD})
                 published += burst
                 with trio.fail_after(10):
                     await busy.events(published)
-                assert busy.numbers_heard() == list(range(1, published + 1))
+                assert busy.numbers_received() == list(range(1, published + 1))
 
     in_virtual_time(play)
 
@@ -334,14 +334,14 @@ def test_g7_bounds_a_reader_that_never_reads_is_cut(burst: int, capacity_bytes: 
         async with (
             serve() as server,
             join(server, "ada") as ada,
-            visitor_on(server.connect(capacity_bytes=capacity_bytes), RUN_ID) as deaf,
+            frame_client_on(server.connect(capacity_bytes=capacity_bytes), RUN_ID) as deaf,
         ):
             await deaf.hello("deaf")
             for _ in range(burst):
                 await ada.publish("CHAT", {"text": PAYLOAD})
             assert server.statistics().websockets == 2
             for nonce in range(SLOW_READER_TIMEOUT_S):
-                await deaf.say("ping", nonce=nonce)
+                await deaf.send("ping", nonce=nonce)
                 await trio.sleep(1.0)
             await trio.sleep(1.0)
             assert server.statistics().websockets == 1, "the other one is left"

@@ -10,7 +10,7 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reference.protocol import codec, frames
+from reference.protocol import frames
 from reference.protocol.client.health import HealthRecord, Status
 from reference.protocol.config import ClientConfig
 from reference.protocol.errors import CloseCode, RemoteError
@@ -90,13 +90,13 @@ def test_health_is_what_the_brief_says(trips_ms: list[float], accepted: int, fai
 
 @given(frame=st.sampled_from(CLIENT_FRAMES).flatmap(frames_of), less=st.integers(0, 2), as_text=st.booleans())
 def test_g7_bounds_a_frame_is_measured_in_bytes(frame: frames.Frame, less: int, as_text: bool) -> None:
-    wire = codec.encode(frame)
+    wire = frames.encode(frame)
     message = wire.decode() if as_text else wire
     if less == 0:
-        assert codec.decode_client_frame(message, len(wire)) == frame
+        assert frames.decode_client_frame(message, len(wire)) == frame
     else:
         with pytest.raises(RemoteError) as error:
-            codec.decode_client_frame(message, len(wire) - less)
+            frames.decode_client_frame(message, len(wire) - less)
         assert error.value.code == CloseCode.TOO_BIG
 
 

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from reference.protocol import codec, frames
+from reference.protocol import frames
 from reference.protocol.actions import Send
 from reference.protocol.client.client_report import POLL, ClientReport
 from reference.protocol.errors import CloseCode, RemoteError
@@ -175,7 +175,7 @@ def test_a_report_stays_within_the_bounds_of_the_frame() -> None:
         client_report.recovered(outage * seconds(200_000) + seconds(100_000))
     report = client_report.report(1, 10**9)
     assert report is not None
-    codec.decode_client_frame(codec.encode(frames.Ping(1, report=report)))
+    frames.decode_client_frame(frames.encode(frames.Ping(1, report=report)))
     assert report.recoveries == (frames.Recovery(recovery_ms=frames.MILLISECONDS_MAX),) * frames.RECOVERIES_MAX
 
 
@@ -191,7 +191,7 @@ def test_a_report_stays_within_the_bounds_of_the_frame() -> None:
 )
 def test_a_report_beyond_its_bounds_is_a_bad_frame(ping: str) -> None:
     with pytest.raises(RemoteError) as caught:
-        codec.decode_client_frame(ping)
+        frames.decode_client_frame(ping)
     assert caught.value.code is CloseCode.BAD_FRAME
 
 

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reference.protocol import frames
-from reference.protocol.codec import (
+from reference.protocol.errors import CloseCode, RemoteError
+from reference.protocol.frames import (
     FRAME_BYTES_MAX,
     SERVER_FRAME_BYTES_MAX,
     decode_answer,
@@ -21,7 +22,6 @@ from reference.protocol.codec import (
     encode,
     encoded_bytes,
 )
-from reference.protocol.errors import CloseCode, RemoteError
 from simulation.testing.frames import frames_of, json_values, nearly
 
 from .machines import EXAMPLES

@@ -308,6 +308,29 @@ def test_every_join_and_leave_is_sent_once() -> None:
     assert (roster.users, roster.positions) == (("ann",), {})
 
 
+def test_a_cursor_that_is_gone_means_that_its_user_left_and_returned() -> None:
+    """8.30. An application that draws from events has no other way to learn of it."""
+    left, returned = Event("USER_LEAVE", "bob", 6, None, {}, False), joined("bob", 6)
+    for see in (
+        lambda roster: roster.full(("ann", "bob"), {}, 6),
+        lambda roster: roster.cursors(frames.Cursors(full={}, server_time=6)),
+    ):
+        roster = Roster()
+        roster.full(("ann", "bob"), {"bob": {"x": 1}}, 5)
+        assert see(roster) == [left, returned]
+        assert (roster.users, roster.positions) == (("ann", "bob"), {})
+
+
+def test_a_cursor_that_came_before_its_user_ends_with_the_leave() -> None:
+    left = Event("USER_LEAVE", "bob", 6, None, {}, False)
+    for gone in (frames.Presence(left=("bob",), server_time=6), frames.Presence(full=("ann",), server_time=6)):
+        roster = Roster()
+        roster.full(("ann",), {}, 5)
+        assert len(roster.cursors(frames.Cursors(moved={"bob": {"x": 1}}, server_time=5))) == 1
+        assert roster.presence(gone) == [left]
+        assert (roster.users, roster.positions) == (("ann",), {})
+
+
 def test_the_leave_of_a_single_user_is_sent() -> None:
     roster = Roster()
     roster.full(("ann",), {}, 0)
@@ -330,10 +353,10 @@ def test_cursors_are_sent_when_they_have_moved() -> None:
     roster.full(("ann", "bob"), {"ann": {"x": 1}}, 0)
     moved = {"ann": {"x": 1}, "bob": {"x": 2}}
     assert roster.cursors(frames.Cursors(moved=moved, server_time=3)) == [Event("CURSOR_MOVE", "bob", 3, None, {"x": 2}, False)]
-    assert roster.cursors(frames.Cursors(full={"ann": {"x": 9}}, server_time=4)) == [
+    assert roster.cursors(frames.Cursors(full={"ann": {"x": 9}, "bob": {"x": 2}}, server_time=4)) == [
         Event("CURSOR_MOVE", "ann", 4, None, {"x": 9}, False)
     ]
-    assert roster.positions == {"ann": {"x": 9}}
+    assert roster.positions == {"ann": {"x": 9}, "bob": {"x": 2}}
 
 
 def test_the_session_shows_who_is_here() -> None:

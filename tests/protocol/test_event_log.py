@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reference.protocol.codec import encoded_bytes
+from reference.protocol.frames import encoded_bytes
 from reference.protocol.records import LogEntry, RunState, Snapshot
 from reference.protocol.server.event_log import TRIM_AT, EventLog, ReadPosition
 

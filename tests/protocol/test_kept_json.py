@@ -12,10 +12,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from reference.protocol import codec, frames
+from reference.protocol import frames
 from reference.protocol.errors import InvalidEvent, RemoteError
-from reference.protocol.events import DATA_DEPTH_MAX, DEFAULT_REGISTRY, KeptData, check_data, key_of
-from reference.protocol.kept_json import _SUSPECT, check_json
+from reference.protocol.events import _SUSPECT, DATA_DEPTH_MAX, DEFAULT_REGISTRY, KeptData, check_data, check_json, key_of
 
 SCALARS = st.one_of(
     st.none(),
@@ -134,13 +133,13 @@ def test_no_short_number_that_is_in_range_is_converted(numbers: list[float], dig
 
 def test_a_publish_is_kept_as_it_came_and_read_as_it_was() -> None:
     data = b'{ "position":"p1", "n":1.0, "text":"\\u00e9" }'
-    frame = codec.decode_received(b'{"type":"publish","clientSequence":1,"eventType":"GRAFT","data":' + data + b"}")
+    frame = frames.decode_received(b'{"type":"publish","clientSequence":1,"eventType":"GRAFT","data":' + data + b"}")
     assert isinstance(frame, frames.Publish)
     assert isinstance(frame.data, KeptData)
     assert bytes(frame.data) == data
     assert key_of("GRAFT", frame.data) == "p1"
     assert DEFAULT_REGISTRY.check_publish("GRAFT", frame.data)
-    again = codec.decode_client_frame(codec.encode(frame))
+    again = frames.decode_client_frame(frames.encode(frame))
     assert again == frames.Publish(client_sequence=1, event_type="GRAFT", data={"position": "p1", "n": 1.0, "text": "é"})
 
 
@@ -163,10 +162,10 @@ def test_a_graft_without_its_key_is_refused(data: str) -> None:
 
 @pytest.mark.parametrize("data", ["[]", "1", '"x"', "null"])
 def test_data_that_is_no_object_is_a_bad_frame(data: str) -> None:
-    error = codec.decode_received('{"type":"publish","clientSequence":1,"eventType":"CHAT","data":' + data + "}")
+    error = frames.decode_received('{"type":"publish","clientSequence":1,"eventType":"CHAT","data":' + data + "}")
     assert isinstance(error, RemoteError)
     with pytest.raises(RemoteError):
-        codec.decode_received_request(
+        frames.decode_received_request(
             f'{{"clientId":"c","messages":[{{"clientSequence":1,"eventType":"CHAT","data":{data}}}]}}'.encode(), 1000
         )
 
@@ -175,14 +174,14 @@ def test_data_that_is_no_object_is_a_bad_frame(data: str) -> None:
 def test_a_request_is_read_as_it_was(cursor: dict[str, int] | None) -> None:
     message = frames.Message(client_sequence=2, after=0, event_type="CHAT", data={"n": 1})
     request = frames.PublishRequest(client_id="c", generation=3, messages=(message,), cursor=cursor)
-    kept = codec.decode_received_request(codec.encode(request), 1000)
+    kept = frames.decode_received_request(frames.encode(request), 1000)
     assert isinstance(kept.messages[0].data, KeptData)
-    assert codec.decode_publish_request(codec.encode(kept), 1000) == request
+    assert frames.decode_publish_request(frames.encode(kept), 1000) == request
 
 
 def test_a_cursor_that_is_too_large_is_not_parsed() -> None:
-    assert codec.decode_received('{"type":"cursor","data":{"line":1}}') == frames.Cursor({"line": 1})
-    error = codec.decode_received('{"type":"cursor","data":{"x":"' + "x" * 5000 + '"}}')
+    assert frames.decode_received('{"type":"cursor","data":{"line":1}}') == frames.Cursor({"line": 1})
+    error = frames.decode_received('{"type":"cursor","data":{"x":"' + "x" * 5000 + '"}}')
     assert isinstance(error, RemoteError)
     assert "the limit is 512" in error.message
 
@@ -244,8 +243,8 @@ def test_what_is_no_key_is_not_read(number: Callable[[int], str]) -> None:
 def test_a_cursor_of_numbers_costs_no_more_than_others() -> None:
     """4 KiB that are read only to be refused: 5 ms for numbers near the largest float."""
     many, numbers = b'{"type":"cursor","data":{"x":%s}}', filled(lambda n: "1.1e308", 4_000)
-    others_s = min(_seconds(lambda: codec.decode_received(many % filled(lambda n: "1.10001", 4_000))) for _ in range(9))
-    assert min(_seconds(lambda: codec.decode_received(many % numbers)) for _ in range(9)) < 4 * others_s
+    others_s = min(_seconds(lambda: frames.decode_received(many % filled(lambda n: "1.10001", 4_000))) for _ in range(9))
+    assert min(_seconds(lambda: frames.decode_received(many % numbers)) for _ in range(9)) < 4 * others_s
 
 
 def _seconds(work: Any) -> float:

@@ -32,6 +32,26 @@ def test_a_user_who_left_and_came_back_is_reported_as_present() -> None:
     assert attendance.take_presence(1) == Presence(joined=("ann",), server_time=1)
 
 
+def test_a_user_who_left_and_came_back_has_no_cursor() -> None:
+    """8.30. A new cursor replaces the one that readers know; without one they have to be told."""
+    attendance = Attendance(10)
+    for user in ("ann", "bob", "cem"):
+        attendance.arrive(user)
+        attendance.move_cursor(user, {"x": 1})
+    attendance.take_presence(0)
+    attendance.take_cursors(0)
+    for user in ("ann", "bob", "cem"):
+        attendance.leave(user)
+    for user in ("ann", "bob"):
+        attendance.arrive(user)
+    attendance.move_cursor("bob", {"x": 2})
+    assert attendance.take_returned(1) == Presence(left=("ann",), server_time=1)
+    assert attendance.take_presence(1) == Presence(joined=("ann", "bob"), left=("cem",), server_time=1)
+    attendance.leave("ann")
+    attendance.arrive("ann")
+    assert attendance.take_returned(2) is None, "nobody knows a cursor"
+
+
 def test_a_user_who_joined_and_left_at_once_is_reported_as_left() -> None:
     attendance = Attendance(10)
     attendance.arrive("ann")
@@ -130,12 +150,14 @@ def test_every_roster_agrees_with_the_attendance_once_it_was_sent(steps: list[tu
         elif step == "welcome":  # one reader is welcomed anew, perhaps between a change and its telling
             late.full(attendance.users, attendance.cursors, at)
         elif step == "tell":
-            presence, cursors = attendance.take_presence(at), attendance.take_cursors(at)
+            returned, presence, cursors = attendance.take_returned(at), attendance.take_presence(at), attendance.take_cursors(at)
             for roster in (early, late):
-                if presence is not None:
-                    roster.presence(presence)
+                for frame in (returned, presence):
+                    if frame is not None:
+                        roster.presence(frame)
                 if cursors is not None:
                     roster.cursors(cursors)
             assert early.users == late.users == attendance.users
+            assert early.positions == late.positions == attendance.cursors
         assert attendance.users == tuple(user for user, count in sessions.items() if count)
         assert set(attendance.cursors) <= set(attendance.users)

@@ -7,8 +7,8 @@ import pytest
 
 from reference.protocol import frames
 from reference.protocol.client.outcomes import PublishAccepted, PublishFailed
-from reference.protocol.codec import FRAME_BYTES_MAX
 from reference.protocol.errors import InvalidEvent, RejectCode
+from reference.protocol.frames import FRAME_BYTES_MAX
 from reference.protocol.states import ClientState
 
 from .machines import EPOCH, EXAMPLES, Client, client_in, come_back, seconds, sent

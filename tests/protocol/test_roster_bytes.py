@@ -2,10 +2,9 @@
 
 import pytest
 
-from reference.protocol import codec
 from reference.protocol.config import ServerConfig
 from reference.protocol.errors import ConfigError
-from reference.protocol.frames import Cursors, Presence
+from reference.protocol.frames import Cursors, Presence, encode
 from reference.protocol.server.sessions import CURSORS_BYTES_MAX, NAMES_BYTES_MAX, Attendance
 
 
@@ -20,8 +19,8 @@ def test_names_and_cursors_take_a_limited_part_of_a_frame(name: str) -> None:
     presence, cursors = attendance.full(0)
     assert isinstance(presence, Presence)
     assert isinstance(cursors, Cursors)
-    assert NAMES_BYTES_MAX * 0.7 < len(codec.encode(presence)) < NAMES_BYTES_MAX + 1000
-    assert CURSORS_BYTES_MAX * 0.9 < len(codec.encode(cursors)) < CURSORS_BYTES_MAX + 1000
+    assert NAMES_BYTES_MAX * 0.7 < len(encode(presence)) < NAMES_BYTES_MAX + 1000
+    assert CURSORS_BYTES_MAX * 0.9 < len(encode(cursors)) < CURSORS_BYTES_MAX + 1000
 
 
 def test_who_leaves_makes_room_for_names_and_cursors() -> None:

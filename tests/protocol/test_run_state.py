@@ -5,8 +5,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reference.protocol.codec import encoded_bytes
 from reference.protocol.events import Event
+from reference.protocol.frames import encoded_bytes
 from reference.protocol.records import RunState, Snapshot
 from reference.protocol.server.sequencer import Fold
 
@@ -82,6 +82,20 @@ def test_a_full_state_can_be_made_smaller() -> None:
     for bytes_max in (state.size_bytes, state.size_bytes // 2):  # full, and fuller than the limit is now
         assert state.has_room("GRAFT", {"position": "a", "text": "x" * 500}, 4, bytes_max)
         assert not state.has_room("GRAFT", {"position": "a", "text": "x" * 1001}, 4, bytes_max)
+
+
+@given(st.lists(PAYLOADS, max_size=25))
+def test_what_fits_exactly_has_room_and_one_byte_more_has_not(payloads: list[tuple[str, dict[str, Any]]]) -> None:
+    """1.8: the limit is the largest size that is allowed."""
+    state = Fold(RunState())
+    for event_type, data in payloads:
+        before, after = state.size_bytes, Fold(state.state())
+        after.apply(event_type, data)
+        size_bytes = encoded_bytes(after.state())
+        assert state.has_room(event_type, data, 100, size_bytes)
+        if size_bytes > before:
+            assert not state.has_room(event_type, data, 100, size_bytes - 1)
+        state = after
 
 
 def test_a_frozen_state_does_not_follow_the_fold() -> None:

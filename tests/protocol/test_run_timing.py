@@ -113,6 +113,23 @@ def test_presence_is_sent_at_once_and_then_collected() -> None:
     assert sent(run.take_actions(), 1) == [frames.Presence(joined=("cem", "dan"), server_time=10_250)]
 
 
+def test_a_user_who_leaves_and_returns_between_two_frames_has_no_cursor() -> None:
+    run = run_of("ann", "bob", presence_interval_s=0.25)
+    run.receive_frame(2, frames.Cursor({"x": 1}), seconds(10))
+    run.handle_timeout(seconds(10.1))
+    go_live(run, 3, "client-3", "cem", seconds(11))
+    run.take_actions()
+    run.receive_frame(2, frames.Bye(), seconds(11.1))
+    go_live(run, 4, "client-4", "bob", seconds(11.2))
+    run.take_actions()
+    run.handle_timeout(seconds(11.25))
+    assert sent(run.take_actions(), 1) == [
+        frames.Presence(left=("bob",), server_time=11_250),
+        frames.Presence(joined=("bob",), server_time=11_250),
+    ]
+    assert run.cursors == {}
+
+
 def test_cursors_are_sent_at_once_and_then_collected() -> None:
     run = run_of("ann", "bob", cursor_interval_s=0.1)
     run.receive_frame(2, frames.Cursor({"x": 1}), seconds(10))

@@ -5,13 +5,19 @@ import pytest
 
 from reference.protocol import frames
 from reference.protocol.client.client_report import ClientReport
-from reference.protocol.codec import decode_answer, decode_client_frame, decode_publish_request, encode
 from reference.protocol.config import ServerConfig
 from reference.protocol.errors import CloseCode, ConfigError, InvalidEvent, Reaction, RejectCode, RemoteError, reaction_to
 from reference.protocol.events import DEFAULT_REGISTRY, EventClass, EventRegistry
+from reference.protocol.frames import decode_answer, decode_client_frame, decode_publish_request, encode
 from reference.protocol.limits import Limit
-from reference.protocol.rate_limit import PublishRate, TokenBucket
-from reference.protocol.server.connection import USER_ID_CHARACTERS_MAX, Connection, Identity, too_many_frames
+from reference.protocol.server.connection import (
+    USER_ID_CHARACTERS_MAX,
+    Connection,
+    Identity,
+    PublishRate,
+    TokenBucket,
+    too_many_frames,
+)
 from reference.protocol.server.context import RunContext
 from reference.protocol.server.observations import Answered, LimitReached
 from reference.protocol.server.sessions import Attendance, Sessions

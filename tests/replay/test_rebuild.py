@@ -1,10 +1,14 @@
 """What a scenario takes over from a trace, and what a live recording is judged by."""
 
+from pathlib import Path
+
+import msgspec
+
 from reference.protocol.config import ClientConfig, ServerConfig
 from reference.protocol.policies.fallback import AfterSeconds, Fallback
-from reference.protocol.policies.keepalive import MissesInARow
+from reference.protocol.policies.keepalive import Heartbeat, MissesInARow
 from reference.protocol.policies.reconnect import FullJitter
-from reference.protocol.session_trace import trace_started
+from reference.protocol.session_trace import encode_record, trace_started
 from simulation.processes.recorder import Recorder
 from simulation.processes.run_plan import Parameters
 from simulation.replay.live import LiveRecording
@@ -13,7 +17,7 @@ from simulation.trace.trace import ClientStarted, Trace, TraceStarted
 from tests.simulation.worlds import calm
 
 
-def recorded(fallback: Fallback | None) -> Trace:
+def recorded(fallback: Fallback | None, heartbeat: Heartbeat | None = None) -> Trace:
     trace = Trace(
         [
             trace_started(
@@ -25,6 +29,7 @@ def recorded(fallback: Fallback | None) -> Trace:
                 wait_max_s=30.0,
                 round_trip_max_s=1.0,
                 fallback=fallback,
+                heartbeat=heartbeat,
             )
         ]
     )
@@ -40,6 +45,27 @@ def test_the_configs_own_fallback_can_be_varied() -> None:
     client = scenario_of(recorded(None)).replace({"client.config.fallback_after_failures": 2}).client
     assert client.fallback is None
     assert client.config.fallback_after_failures == 2
+
+
+def test_a_heartbeat_policy_is_played_too() -> None:
+    heartbeat = MissesInARow(15.0, 3, 15.0)
+    assert scenario_of(recorded(None, heartbeat)).client.heartbeat == heartbeat
+
+
+def test_the_configs_own_heartbeat_can_be_varied() -> None:
+    client = scenario_of(recorded(None)).replace({"client.config.ping_interval_s": 5.0}).client
+    assert client.heartbeat is None
+    assert client.config.ping_interval_s == 5.0
+
+
+def test_a_recording_from_before_the_heartbeat_was_recorded_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "old.jsonl"
+    records = list(recorded(AfterSeconds(7.0), MissesInARow(15.0, 3, 15.0)))
+    first = msgspec.json.decode(encode_record(records[0]))
+    del first["heartbeat"]
+    path.write_bytes(msgspec.json.encode(first) + b"\n" + b"".join(map(encode_record, records[1:])))
+    client = scenario_of(Trace.read(path)).client
+    assert (client.fallback, client.heartbeat) == (AfterSeconds(7.0), None)
 
 
 def test_a_live_recording_is_judged_by_its_clients_heartbeat() -> None:

@@ -11,14 +11,14 @@ from reference.protocol.errors import RemoteError
 from reference.server.access.auth import DevelopmentAuthenticator, Holder
 from reference.server.access.users import REFUSED_USERS_MAX, Refusal, RefusedUsers, RefusingAuthenticator
 
-from .streets import street
-from .visitors import OTHER_RUN, RUN, House, open_house
+from .running_server import OTHER_RUN, RUN, RunningServer, running_server
+from .two_servers import two_servers
 
 BASE = "/api/admin/websocket"
 
 
-async def act(house: House, method: str, path: str, status: int = 200, *, token: str | None = "dev-admin:root") -> Any:
-    answer = await house.ask(method, BASE + path, token=token)
+async def act(running: RunningServer, method: str, path: str, status: int = 200, *, token: str | None = "dev-admin:root") -> Any:
+    answer = await running.ask(method, BASE + path, token=token)
     assert answer.status == status, answer
     return json.loads(answer.body)
 
@@ -35,23 +35,23 @@ async def act(house: House, method: str, path: str, status: int = 200, *, token:
     ],
 )
 async def test_only_admins_may_act(method: str, path: str, autojump_clock: MockClock) -> None:
-    async with open_house() as house, house.guest("bob") as bob:
-        await act(house, method, path, 403, token="dev:alice")
-        await act(house, method, path, 401, token=None)
-        foreign = await house.ask(method, BASE + path, token="dev-admin:root", headers="Origin: https://evil.example\r\n")
+    async with running_server() as running, running.join("bob") as bob:
+        await act(running, method, path, 403, token="dev:alice")
+        await act(running, method, path, 401, token=None)
+        foreign = await running.ask(method, BASE + path, token="dev-admin:root", headers="Origin: https://evil.example\r\n")
         assert foreign.status == 403
         assert (await bob.publish(1))["type"] == "accepted", "nothing has happened"
 
 
 async def test_a_closed_session_comes_back_or_not(autojump_clock: MockClock, capsys: pytest.CaptureFixture[str]) -> None:
-    async with open_house() as house, house.guest("alice") as alice, house.guest("bob") as bob:
-        for visitor, parameters in ((alice, ""), (bob, "?isFinal=true")):
-            closing = await act(house, "POST", f"/sessions/{visitor.heard[0]['sessionId']}/close{parameters}")
+    async with running_server() as running, running.join("alice") as alice, running.join("bob") as bob:
+        for client, parameters in ((alice, ""), (bob, "?isFinal=true")):
+            closing = await act(running, "POST", f"/sessions/{client.received[0]['sessionId']}/close{parameters}")
             assert closing == {"closed": 1}
-        assert (await alice.hear("goaway"))["code"] == 4001
+        assert (await alice.receive("goaway"))["code"] == 4001
         assert (await alice.closed())[0] == 4001
         assert await bob.closed() == (4403, "an operator has ended this session")
-        async with house.guest("alice", generation=2), house.guest("carol") as carol:
+        async with running.join("alice", generation=2), running.join("carol") as carol:
             assert carol.present() == ["alice", "bob", "carol"], "a closed session keeps its grace"
         reported = capsys.readouterr().out
         assert reported.count("admin closed session") == 2
@@ -59,72 +59,76 @@ async def test_a_closed_session_comes_back_or_not(autojump_clock: MockClock, cap
 
 
 async def test_a_session_that_cannot_be_closed(autojump_clock: MockClock) -> None:
-    async with open_house() as house:
-        polled = await house.poll("clientId=dave&afterSequence=0", token="dev:dave")
-        assert "refuse the user" in (await act(house, "POST", f"/sessions/{polled['sessionId']}/close", 409))["message"]
-        await act(house, "POST", "/sessions/nobody/close", 404)
-        async with house.guest("alice", sessionId="same"), house.guest("bob", sessionId="same") as bob:
-            assert "clientId" in (await act(house, "POST", "/sessions/same/close", 409))["message"]
-            await act(house, "POST", f"/sessions/same/close?runId={RUN}&clientId=bob&isFinal=true")
+    async with running_server() as running:
+        polled = await running.poll("clientId=dave&afterSequence=0", token="dev:dave")
+        assert "refuse the user" in (await act(running, "POST", f"/sessions/{polled['sessionId']}/close", 409))["message"]
+        await act(running, "POST", "/sessions/nobody/close", 404)
+        async with running.join("alice", sessionId="same"), running.join("bob", sessionId="same") as bob:
+            assert "clientId" in (await act(running, "POST", "/sessions/same/close", 409))["message"]
+            await act(running, "POST", f"/sessions/same/close?runId={RUN}&clientId=bob&isFinal=true")
             assert (await bob.closed())[0] == 4403
 
 
 async def test_a_run_that_is_sent_away_comes_back_to_what_it_had(autojump_clock: MockClock) -> None:
-    async with open_house(runs=(RUN, OTHER_RUN)) as house:
-        async with house.guest("alice") as alice, house.guest("bob") as bob, house.guest("carol", OTHER_RUN) as carol:
+    async with running_server(runs=(RUN, OTHER_RUN)) as running:
+        async with running.join("alice") as alice, running.join("bob") as bob, running.join("carol", OTHER_RUN) as carol:
             await alice.publish(1, "before")
-            away = await act(house, "POST", f"/runs/{RUN.upper()}/send-away?retryAfterMs=7000&spreadMs=900")
+            away = await act(running, "POST", f"/runs/{RUN.upper()}/send-away?retryAfterMs=7000&spreadMs=900")
             assert away == {"closed": 2}
-            for visitor in (alice, bob):
-                goaway = await visitor.hear("goaway")
+            for client in (alice, bob):
+                goaway = await client.receive("goaway")
                 assert (goaway["code"], goaway["retryAfterMs"], goaway["spreadMs"]) == (4001, 7000, 900)
-                assert (await visitor.closed())[0] == 4001
+                assert (await client.closed())[0] == 4001
             assert (await carol.publish(1))["type"] == "accepted"
-        async with house.guest("alice", generation=2, epoch=alice.heard[0]["epoch"], afterSequence=0) as again:
-            assert again.heard[0]["outcome"] == "resumed"
+        async with running.join("alice", generation=2, epoch=alice.received[0]["epoch"], afterSequence=0) as again:
+            assert again.received[0]["outcome"] == "resumed"
             assert [event["data"]["text"] for event in await again.events(1)] == ["before"]
-        assert await act(house, "POST", "/runs/22222222-2222-2222-2222-222222222222/send-away") == {"closed": 0}
-        await act(house, "POST", "/runs/no-run/send-away", 404)
-        await act(house, "POST", f"/runs/{RUN}/send-away?spreadMs=-1", 400)
+        assert await act(running, "POST", "/runs/22222222-2222-2222-2222-222222222222/send-away") == {"closed": 0}
+        await act(running, "POST", "/runs/no-run/send-away", 404)
+        await act(running, "POST", f"/runs/{RUN}/send-away?spreadMs=-1", 400)
 
 
 async def test_a_refused_user_is_out_everywhere_until_it_is_over(autojump_clock: MockClock) -> None:
-    async with open_house(runs=(RUN, OTHER_RUN)) as house:
-        async with house.guest("mallory") as here, house.guest("mallory", OTHER_RUN) as there, house.guest("alice") as alice:
-            assert await act(house, "PUT", "/refused-users?userId=mallory&forMs=60000") == {"closed": 2}
+    async with running_server(runs=(RUN, OTHER_RUN)) as running:
+        async with running.join("mallory") as here, running.join("mallory", OTHER_RUN) as there, running.join("alice") as alice:
+            assert await act(running, "PUT", "/refused-users?userId=mallory&forMs=60000") == {"closed": 2}
             assert (await here.closed())[0] == (await there.closed())[0] == 4403
-            (refused,) = (await act(house, "GET", "/refused-users"))["users"]
+            (refused,) = (await act(running, "GET", "/refused-users"))["users"]
             assert (refused["userId"], refused["refusedBy"]) == ("mallory", "root")
-            async with house.visit() as again:
-                await again.say("hello", protocol=1, clientId="m2", token="dev:mallory")
+            async with running.connect() as again:
+                await again.send("hello", protocol=1, clientId="m2", token="dev:mallory")
                 assert (await again.closed())[0] == 4403
-            polled = await house.ask("GET", f"/api/runs/{RUN}/collaboration/poll", token="dev:mallory")
+            polled = await running.ask("GET", f"/api/runs/{RUN}/collaboration/poll", token="dev:mallory")
             assert (polled.status, polled.problem["code"]) == (403, 4403)
-            async with house.guest("dan") as dan:
-                await dan.say("auth", token="dev:mallory")
+            async with running.join("dan") as dan:
+                await dan.send("auth", token="dev:mallory")
                 assert (await dan.closed())[0] == 4403
             assert (await alice.publish(1))["type"] == "accepted"
             await trio.sleep(61)
-        await house.poll(token="dev:mallory")
-        assert (await act(house, "GET", "/refused-users"))["users"] == []
+        await running.poll(token="dev:mallory")
+        assert (await act(running, "GET", "/refused-users"))["users"] == []
 
 
 async def test_a_refused_user_is_closed_even_if_there_is_no_room_for_a_session_record(autojump_clock: MockClock) -> None:
-    async with open_house(session_records_max=1) as house, house.guest("alice") as alice, house.guest("mallory") as mallory:
-        assert await act(house, "PUT", "/refused-users?userId=mallory") == {"closed": 1}
+    async with (
+        running_server(session_records_max=1) as running,
+        running.join("alice") as alice,
+        running.join("mallory") as mallory,
+    ):
+        assert await act(running, "PUT", "/refused-users?userId=mallory") == {"closed": 1}
         assert (await mallory.closed())[0] == 4403
         assert (await alice.publish(1))["type"] == "accepted"
 
 
 async def test_a_refusal_can_be_taken_back_and_does_not_lock_out_an_admin(autojump_clock: MockClock) -> None:
-    async with open_house() as house:
-        await act(house, "PUT", "/refused-users?userId=root")
-        await act(house, "PUT", "/refused-users?userId=eve/../%2Fx")
-        assert await act(house, "DELETE", "/refused-users?userId=eve/../%2Fx") == {"wasRefused": True}
-        assert await act(house, "DELETE", "/refused-users?userId=root") == {"wasRefused": True}
-        assert await act(house, "DELETE", "/refused-users?userId=root") == {"wasRefused": False}
-        await act(house, "PUT", "/refused-users", 400)
-        await act(house, "PUT", f"/refused-users?userId={'x' * 129}", 400)
+    async with running_server() as running:
+        await act(running, "PUT", "/refused-users?userId=root")
+        await act(running, "PUT", "/refused-users?userId=eve/../%2Fx")
+        assert await act(running, "DELETE", "/refused-users?userId=eve/../%2Fx") == {"wasRefused": True}
+        assert await act(running, "DELETE", "/refused-users?userId=root") == {"wasRefused": True}
+        assert await act(running, "DELETE", "/refused-users?userId=root") == {"wasRefused": False}
+        await act(running, "PUT", "/refused-users", 400)
+        await act(running, "PUT", f"/refused-users?userId={'x' * 129}", 400)
 
 
 def test_the_table_of_refused_users_is_bounded() -> None:
@@ -143,25 +147,25 @@ def test_the_table_of_refused_users_is_bounded() -> None:
 
 
 async def test_a_deleted_run_is_gone_for_everyone(autojump_clock: MockClock) -> None:
-    async with open_house(runs=(RUN, OTHER_RUN)) as house:
-        async with house.guest("alice") as alice, house.guest("bob") as bob:
+    async with running_server(runs=(RUN, OTHER_RUN)) as running:
+        async with running.join("alice") as alice, running.join("bob") as bob:
             await alice.publish(1)
-            assert await act(house, "DELETE", f"/runs/{RUN}") == {"closed": 2}
+            assert await act(running, "DELETE", f"/runs/{RUN}") == {"closed": 2}
             assert await alice.closed() == await bob.closed() == (4404, "this run has been deleted")
-        await act(house, "DELETE", f"/runs/{RUN}", 404)
-        assert (await house.ask("GET", f"/api/runs/{RUN}/collaboration/poll")).status == 404
-        assert (await house.ask("PUT", f"/api/runs/{RUN}")).status == 201
-        async with house.guest("alice", epoch=alice.heard[0]["epoch"], afterSequence=1) as again:
-            assert (again.heard[0]["outcome"], again.heard[0]["head"]) == ("reset", 0)
-        assert (await house.ask("GET", f"/api/runs/{OTHER_RUN}/collaboration/poll")).status == 200
+        await act(running, "DELETE", f"/runs/{RUN}", 404)
+        assert (await running.ask("GET", f"/api/runs/{RUN}/collaboration/poll")).status == 404
+        assert (await running.ask("PUT", f"/api/runs/{RUN}")).status == 201
+        async with running.join("alice", epoch=alice.received[0]["epoch"], afterSequence=1) as again:
+            assert (again.received[0]["outcome"], again.received[0]["head"]) == ("reset", 0)
+        assert (await running.ask("GET", f"/api/runs/{OTHER_RUN}/collaboration/poll")).status == 200
 
 
 async def test_any_process_acts_for_all(postgres_url: str) -> None:
     with trio.fail_after(60):
-        async with street(postgres_url) as (one, two):
+        async with two_servers(postgres_url) as (one, two):
             await two.server.create_run(OTHER_RUN)
-            async with one.guest("ada") as ada, two.guest("bob", OTHER_RUN) as bob, two.guest("carol") as carol:
-                session = bob.heard[0]["sessionId"]
+            async with one.join("ada") as ada, two.join("bob", OTHER_RUN) as bob, two.join("carol") as carol:
+                session = bob.received[0]["sessionId"]
                 assert (await act(one, "POST", f"/sessions/{session}/close?isFinal=true"))["closed"] == 1
                 assert (await bob.closed())[0] == 4403
                 await act(one, "POST", "/sessions/nobody/close", 404)
@@ -170,7 +174,7 @@ async def test_any_process_acts_for_all(postgres_url: str) -> None:
                 assert (await act(two, "DELETE", "/refused-users?userId=bob"))["wasRefused"]
                 assert (await two.ask("GET", f"/api/runs/{OTHER_RUN}/collaboration/poll", token="dev:bob")).status == 200
                 assert (await act(two, "POST", f"/runs/{RUN}/send-away"))["closed"] == 2
-                for visitor in (ada, carol):
-                    assert (await visitor.closed())[0] == 4001
+                for client in (ada, carol):
+                    assert (await client.closed())[0] == 4001
             assert await act(one, "DELETE", f"/runs/{OTHER_RUN}") == {"closed": 0}
             assert (await two.ask("GET", f"/api/runs/{OTHER_RUN}/collaboration/poll")).status == 404

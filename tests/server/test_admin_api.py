@@ -9,21 +9,21 @@ from trio.testing import MockClock
 
 from reference.protocol.config import ServerConfig
 
+from .running_server import OTHER_RUN, RUN, RunningServer, running_server
 from .test_store_failures import MoodyStore
-from .visitors import OTHER_RUN, RUN, House, open_house
 
 BASE = "/api/admin/websocket"
 ADMIN = "dev-admin:root"
 
 
-async def look(house: House, path: str, status: int = 200, *, method: str = "GET") -> Any:
-    answer = await house.ask(method, BASE + path, token=ADMIN)
+async def look(running: RunningServer, path: str, status: int = 200, *, method: str = "GET") -> Any:
+    answer = await running.ask(method, BASE + path, token=ADMIN)
     assert answer.status == status, answer
     return json.loads(answer.body)
 
 
 async def test_only_admins_may_look(autojump_clock: MockClock) -> None:
-    async with open_house() as house:
+    async with running_server() as running:
         for method, path in (
             ("GET", "/connections"),
             ("GET", f"/connections/{RUN}"),
@@ -32,17 +32,17 @@ async def test_only_admins_may_look(autojump_clock: MockClock) -> None:
             ("GET", "/health"),
             ("POST", "/cleanup-stale"),
         ):
-            assert (await house.ask(method, BASE + path, token="dev:alice")).status == 403
-            assert (await house.ask(method, BASE + path, token=None)).status == 401
-            foreign = await house.ask(method, BASE + path, token=ADMIN, headers="Origin: https://evil.example\r\n")
+            assert (await running.ask(method, BASE + path, token="dev:alice")).status == 403
+            assert (await running.ask(method, BASE + path, token=None)).status == 401
+            foreign = await running.ask(method, BASE + path, token=ADMIN, headers="Origin: https://evil.example\r\n")
             assert foreign.status == 403
 
 
 async def test_connections_are_those_that_stand(autojump_clock: MockClock) -> None:
-    async with open_house(runs=(RUN, OTHER_RUN)) as house:
-        async with house.guest("alice"), house.guest("bob"), house.guest("carol", OTHER_RUN):
-            await house.poll("clientId=dave&afterSequence=0", token="dev:dave")
-            seen = await look(house, "/connections")
+    async with running_server(runs=(RUN, OTHER_RUN)) as running:
+        async with running.join("alice"), running.join("bob"), running.join("carol", OTHER_RUN):
+            await running.poll("clientId=dave&afterSequence=0", token="dev:dave")
+            seen = await look(running, "/connections")
             assert (seen["totalConnections"], seen["totalPolling"], seen["hasMore"]) == (3, 1, False)
             assert seen["connectionsPerRun"] == {RUN: 2, OTHER_RUN: 1}
             assert {(one["userId"], one["transport"], one["status"]) for one in seen["connections"]} == {
@@ -51,120 +51,120 @@ async def test_connections_are_those_that_stand(autojump_clock: MockClock) -> No
                 ("carol", "websocket", "Connected"),
                 ("dave", "polling", "HTTP Polling"),
             }
-            of_run = await look(house, f"/connections/{RUN.upper()}")
+            of_run = await look(running, f"/connections/{RUN.upper()}")
             assert (of_run["runId"], of_run["totalConnections"], of_run["totalPolling"]) == (RUN, 2, 1)
             assert of_run["activeUsers"] == ["alice", "bob", "dave"]
             assert [one["lagEvents"] for one in of_run["connections"]] == [0, 0, None]
         await trio.sleep(0.1)
-        seen = await look(house, "/connections")
+        seen = await look(running, "/connections")
         assert (seen["totalConnections"], seen["connectionsPerRun"]) == (0, {}), "a dropped session is no connection"
         await trio.sleep(60)
-        assert (await look(house, "/connections"))["totalPolling"] == 0, "nor is one that stopped polling"
+        assert (await look(running, "/connections"))["totalPolling"] == 0, "nor is one that stopped polling"
 
 
 async def test_a_run_without_clients(autojump_clock: MockClock) -> None:
-    async with open_house() as house:
-        seen = await look(house, f"/connections/{OTHER_RUN}")
+    async with running_server() as running:
+        seen = await look(running, f"/connections/{OTHER_RUN}")
         assert (seen["totalConnections"], seen["connections"], seen["head"]) == (0, [], None)
-        await look(house, "/connections/not-a-run", 404)
+        await look(running, "/connections/not-a-run", 404)
 
 
 async def test_pages(autojump_clock: MockClock) -> None:
-    async with open_house() as house, trio.open_nursery() as nursery:
+    async with running_server() as running, trio.open_nursery() as nursery:
         for index in range(7):
-            nursery.start_soon(_stay, house, f"user-{index}")
+            nursery.start_soon(_stay, running, f"user-{index}")
         await trio.sleep(1)
         users = []
         for offset in range(0, 9, 3):
-            page = await look(house, f"/connections?limit=3&offset={offset}")
+            page = await look(running, f"/connections?limit=3&offset={offset}")
             assert page["totalConnections"] == 7
             assert page["hasMore"] is (offset < 6)
             users += [one["userId"] for one in page["connections"]]
         assert sorted(users) == [f"user-{index}" for index in range(7)]
         for query in ("limit=0", "limit=1001", "offset=-1", "limit=x", "limit=1&limit=2"):
-            assert "parameter" in (await look(house, f"/connections?{query}", 400))["message"]
+            assert "parameter" in (await look(running, f"/connections?{query}", 400))["message"]
         nursery.cancel_scope.cancel()
 
 
-async def _stay(house: House, name: str) -> None:
-    async with house.guest(name) as guest:
+async def _stay(running: RunningServer, name: str) -> None:
+    async with running.join(name) as guest:
         await guest.closed()
 
 
 async def test_the_figures_of_one_session(autojump_clock: MockClock) -> None:
-    async with open_house() as house, house.guest("alice") as alice:
-        session_id = alice.heard[0]["sessionId"]
+    async with running_server() as running, running.join("alice") as alice:
+        session_id = alice.received[0]["sessionId"]
         for number in range(1, 4):
             await alice.publish(number)
         await alice.publish(4, eventType="NO_SUCH")
         for nonce, trip in enumerate((10, 20, 30, 40)):
             await trio.sleep(1)
-            await alice.say("ping", nonce=nonce, roundTripMs=trip)
-            await alice.hear("pong")
-        seen = await look(house, f"/metrics/{session_id}")
+            await alice.send("ping", nonce=nonce, roundTripMs=trip)
+            await alice.receive("pong")
+        seen = await look(running, f"/metrics/{session_id}")
         assert (seen["publishesAccepted"], seen["messageFailures"], seen["deliveryRate"]) == (3, 1, 0.75)
         assert seen["roundTrip"] == {"samples": 4, "meanMs": 25, "p50Ms": 25, "p95Ms": 38.5, "p99Ms": pytest.approx(39.7)}
         assert (seen["roundTripMaxMs"], seen["quality"], seen["qualityScore"]) == (40, "HEALTHY", 92.5)
         assert seen["messagesReceived"] == 9  # hello, 4 publishes, 4 pings
-        assert seen["messagesSent"] == len(alice.heard)
+        assert seen["messagesSent"] == len(alice.received)
         assert seen["lastActivityAt"] - seen["joinedAt"] == 4000
         assert (seen["isConnected"], seen["closeCode"], seen["disconnectedAt"]) == (True, None, None)
-        assert (await look(house, "/metrics/unknown", 404))["code"] == 4404
+        assert (await look(running, "/metrics/unknown", 404))["code"] == 4404
 
 
 async def test_who_is_gone_is_shown_until_it_expires(autojump_clock: MockClock) -> None:
-    async with open_house(session_age_max_s=600) as house, house.guest("bob"):
-        async with house.guest("alice") as alice:
-            await alice.say("bye")
+    async with running_server(session_age_max_s=600) as running, running.join("bob"):
+        async with running.join("alice") as alice:
+            await alice.send("bye")
             await alice.closed()
-        seen = await look(house, "/metrics?userId=alice")
+        seen = await look(running, "/metrics?userId=alice")
         assert seen["totalSessions"] == 1
         gone = seen["sessions"][0]
         assert (gone["isConnected"], gone["status"], gone["closeCode"]) == (False, "Disconnected", 1000)
-        assert (await look(house, "/metrics?connectedOnly=true"))["totalSessions"] == 1
-        assert (await look(house, f"/metrics?runId={OTHER_RUN}"))["totalSessions"] == 0
-        assert (await look(house, f"/metrics?runId={RUN}"))["totalSessions"] == 2
+        assert (await look(running, "/metrics?connectedOnly=true"))["totalSessions"] == 1
+        assert (await look(running, f"/metrics?runId={OTHER_RUN}"))["totalSessions"] == 0
+        assert (await look(running, f"/metrics?runId={RUN}"))["totalSessions"] == 2
         await trio.sleep(599)
-        assert (await look(house, "/metrics?userId=alice"))["totalSessions"] == 1
+        assert (await look(running, "/metrics?userId=alice"))["totalSessions"] == 1
         await trio.sleep(2)
-        assert (await look(house, "/metrics?userId=alice"))["totalSessions"] == 0
-        assert (await look(house, "/health"))["sessionsRemembered"] == 1, "bob was silent and is gone, but not for long"
+        assert (await look(running, "/metrics?userId=alice"))["totalSessions"] == 0
+        assert (await look(running, "/health"))["sessionsRemembered"] == 1, "bob was silent and is gone, but not for long"
 
 
 async def test_cleaning_up_forgets_disconnected_clients_and_no_others(autojump_clock: MockClock) -> None:
     config = ServerConfig(silence_max_s=86_400)
-    async with open_house(protocol=config) as house, house.guest("bob"):
-        async with house.guest("alice") as alice:
-            await alice.say("bye")
+    async with running_server(protocol=config) as running, running.join("bob"):
+        async with running.join("alice") as alice:
+            await alice.send("bye")
             await alice.closed()
         await trio.sleep(100)
-        assert await look(house, "/cleanup-stale?maxAgeMs=100001", method="POST") == {"removed": 0, "remaining": 2}
-        assert await look(house, "/cleanup-stale?maxAgeMs=99000", method="POST") == {"removed": 1, "remaining": 1}
-        assert await look(house, "/cleanup-stale?maxAgeMs=0", method="POST") == {"removed": 0, "remaining": 1}
-        await look(house, "/cleanup-stale?maxAgeMs=-1", 400, method="POST")
+        assert await look(running, "/cleanup-stale?maxAgeMs=100001", method="POST") == {"removed": 0, "remaining": 2}
+        assert await look(running, "/cleanup-stale?maxAgeMs=99000", method="POST") == {"removed": 1, "remaining": 1}
+        assert await look(running, "/cleanup-stale?maxAgeMs=0", method="POST") == {"removed": 0, "remaining": 1}
+        await look(running, "/cleanup-stale?maxAgeMs=-1", 400, method="POST")
 
 
 async def test_a_session_id_used_by_two_clients_is_distinguished(autojump_clock: MockClock) -> None:
-    async with open_house() as house, house.guest("alice", sessionId="s-1"), house.guest("mallory", sessionId="s-1"):
-        assert "2 sessions" in (await look(house, "/metrics/s-1", 409))["message"]
-        assert (await look(house, f"/metrics/s-1?runId={RUN}&clientId=alice"))["userId"] == "alice"
+    async with running_server() as running, running.join("alice", sessionId="s-1"), running.join("mallory", sessionId="s-1"):
+        assert "2 sessions" in (await look(running, "/metrics/s-1", 409))["message"]
+        assert (await look(running, f"/metrics/s-1?runId={RUN}&clientId=alice"))["userId"] == "alice"
 
 
 async def test_health(autojump_clock: MockClock) -> None:
     store = MoodyStore()
-    async with open_house(store=store) as house:
-        assert (await look(house, "/health"))["status"] == "UNKNOWN"
-        async with house.guest("alice") as alice, house.guest("bob") as bob:
+    async with running_server(store=store) as running:
+        assert (await look(running, "/health"))["status"] == "UNKNOWN"
+        async with running.join("alice") as alice, running.join("bob") as bob:
             await alice.publish(1)
-            await alice.say("ping", nonce=1, roundTripMs=10)
-            await bob.say("ping", nonce=1, roundTripMs=2000)
-            await alice.hear("pong")
-            await bob.hear("pong")
-            seen = await look(house, "/health")
+            await alice.send("ping", nonce=1, roundTripMs=10)
+            await bob.send("ping", nonce=1, roundTripMs=2000)
+            await alice.receive("pong")
+            await bob.receive("pong")
+            seen = await look(running, "/health")
             assert (seen["status"], seen["qualityScore"]) == ("HEALTHY", 82)  # 100 and 64
             assert seen["sessionsByQuality"] == {"HEALTHY": 1, "DEGRADED": 1, "UNHEALTHY": 0, "UNKNOWN": 0}
             assert (seen["totalConnections"], seen["runsLoaded"], seen["deliveryRate"]) == (2, 1, 1)
             assert seen["roundTrip"]["meanMs"] == 1005
             store.is_full = True
-            seen = await look(house, "/health")
+            seen = await look(running, "/health")
             assert (seen["status"], seen["isStoreWritable"]) == ("UNHEALTHY", False)

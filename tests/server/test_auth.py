@@ -30,7 +30,7 @@ from reference.server.access.origins import OriginPolicy
 from reference.server.clock import ServerClock
 from reference.server.settings import ServerSettings
 
-from .visitors import ORIGIN_NS, OTHER_RUN, RUN, open_house
+from .running_server import ORIGIN_NS, OTHER_RUN, RUN, running_server
 
 SECRET = b"0123456789abcdef0123456789abcdef"
 NOW_S = ORIGIN_NS // 10**9
@@ -119,26 +119,26 @@ def test_the_authorization_header() -> None:
 async def test_two_authorization_headers_are_refused(autojump_clock: MockClock) -> None:
     """A proxy and the server might each believe another one."""
     twice = "Authorization: Bearer dev:alice\r\nAuthorization: Bearer dev:mallory\r\n"
-    async with open_house() as house:
-        answer = await house.ask("GET", f"/api/runs/{RUN}/collaboration/poll", token=None, headers=twice)
+    async with running_server() as running:
+        answer = await running.ask("GET", f"/api/runs/{RUN}/collaboration/poll", token=None, headers=twice)
     assert (answer.status, answer.problem["code"]) == (401, 4401)
 
 
 async def test_a_token_ends_and_is_refreshed_in_band(autojump_clock: MockClock) -> None:
-    async with open_house(secret=SECRET) as house:
-        async with house.visit() as visitor:
-            await visitor.hello("c", token=token(exp=NOW_S + 20))
-            assert (await visitor.hear("expiring"))["inMs"] == 4000
+    async with running_server(secret=SECRET) as running:
+        async with running.connect() as client:
+            await client.hello("c", token=token(exp=NOW_S + 20))
+            assert (await client.receive("expiring"))["inMs"] == 4000
             assert trio.current_time() == pytest.approx(16)
-            await visitor.say("auth", token=token(exp=NOW_S + 40))
-            assert (await visitor.hear("expiring"))["inMs"] > 0
-            await visitor.say("ping", nonce=1)
-            code, _ = await visitor.closed()
+            await client.send("auth", token=token(exp=NOW_S + 40))
+            assert (await client.receive("expiring"))["inMs"] > 0
+            await client.send("ping", nonce=1)
+            code, _ = await client.closed()
             assert code == 4401
             assert trio.current_time() == pytest.approx(40 + 30)  # its end, and the grace
-        async with house.visit() as visitor:
-            await visitor.say("hello", protocol=1, clientId="c", token=token(exp=NOW_S + 600, runs=[OTHER_RUN]))
-            assert (await visitor.closed())[0] == 4403
+        async with running.connect() as client:
+            await client.send("hello", protocol=1, clientId="c", token=token(exp=NOW_S + 600, runs=[OTHER_RUN]))
+            assert (await client.closed())[0] == 4403
 
 
 @pytest.mark.parametrize(
@@ -307,14 +307,14 @@ def test_roles_of_development_tokens() -> None:
 
 
 async def test_a_refresh_may_not_change_the_user_nor_lose_the_run(autojump_clock: MockClock) -> None:
-    async with open_house(secret=SECRET) as house:
+    async with running_server(secret=SECRET) as running:
         for claims, code in (({"sub": "bob"}, 4403), ({"runs": [OTHER_RUN]}, 4403), ({"exp": NOW_S - 1}, 4401)):
-            async with house.visit() as visitor:
-                await visitor.hello("c", token=token(exp=NOW_S + 600, runs=[RUN]))
-                await visitor.say("auth", token=token(**{"exp": NOW_S + 700} | claims))
-                assert (await visitor.closed())[0] == code
-        async with house.visit() as visitor:
-            await visitor.hello("c", token=token(exp=NOW_S + 600, runs=[RUN]))
-            await visitor.say("auth", token=token(exp=NOW_S + 700, runs=[RUN, OTHER_RUN]))
-            await visitor.say("ping", nonce=1)
-            await visitor.hear("pong")
+            async with running.connect() as client:
+                await client.hello("c", token=token(exp=NOW_S + 600, runs=[RUN]))
+                await client.send("auth", token=token(**{"exp": NOW_S + 700} | claims))
+                assert (await client.closed())[0] == code
+        async with running.connect() as client:
+            await client.hello("c", token=token(exp=NOW_S + 600, runs=[RUN]))
+            await client.send("auth", token=token(exp=NOW_S + 700, runs=[RUN, OTHER_RUN]))
+            await client.send("ping", nonce=1)
+            await client.receive("pong")

@@ -9,7 +9,7 @@ from trio.testing import MockClock
 
 from reference.protocol.metrics import PROBLEMS
 
-from .visitors import OTHER_RUN, RUN, Message, Visitor, open_house, request_bytes
+from .running_server import OTHER_RUN, RUN, FrameClient, Message, request_bytes, running_server
 from .wire.helpers import client_frame, read_answer, read_close, read_until
 
 HELLO: dict[str, Any] = {"type": "hello", "protocol": 1, "clientId": "mallory", "token": "dev:mallory"}
@@ -45,28 +45,28 @@ REJECTED = [
 ]
 
 
-async def close_of(visitor: Visitor) -> tuple[int | None, int | None]:
+async def close_of(client: FrameClient) -> tuple[int | None, int | None]:
     """The code in the error frame, and in the close."""
-    code, _ = await visitor.closed()
-    errors = [frame["code"] for frame in visitor.heard if frame["type"] == "error"]
+    code, _ = await client.closed()
+    errors = [frame["code"] for frame in client.received if frame["type"] == "error"]
     return (errors[0] if errors else None), code
 
 
 @pytest.mark.parametrize(("what", "message", "code"), BEFORE_WELCOME)
 async def test_a_bad_beginning_ends_that_connection_only(what: str, message: str, code: int, autojump_clock: MockClock) -> None:
-    async with open_house() as house, house.guest("bob") as bob:
-        async with house.visit() as visitor:
-            await visitor.socket.send_message(message)
-            assert await close_of(visitor) == (code, code)
+    async with running_server() as running, running.join("bob") as bob:
+        async with running.connect() as client:
+            await client.socket.send_message(message)
+            assert await close_of(client) == (code, code)
         assert (await bob.publish(1))["type"] == "accepted"
 
 
 @pytest.mark.parametrize(("what", "message", "code"), AFTER_WELCOME)
 async def test_a_bad_frame_later_ends_that_connection_only(what: str, message: str, code: int, autojump_clock: MockClock) -> None:
-    async with open_house() as house, house.guest("bob") as bob:
-        async with house.guest("mallory") as visitor:
-            await visitor.socket.send_message(message)
-            assert await close_of(visitor) == (code, code)
+    async with running_server() as running, running.join("bob") as bob:
+        async with running.join("mallory") as client:
+            await client.socket.send_message(message)
+            assert await close_of(client) == (code, code)
         assert (await bob.publish(1))["type"] == "accepted"
 
 
@@ -74,51 +74,51 @@ async def test_a_bad_frame_later_ends_that_connection_only(what: str, message: s
 async def test_a_bad_event_is_rejected_and_the_connection_stays(
     what: str, fields: dict[str, Any], code: str, retryable: bool, autojump_clock: MockClock
 ) -> None:
-    async with open_house() as house, house.guest("mallory") as visitor:
+    async with running_server() as running, running.join("mallory") as client:
         number = fields.get("clientSequence", 1)
-        answer = await visitor.publish(number, **fields)
+        answer = await client.publish(number, **fields)
         assert (answer["type"], answer["code"], answer.get("retryable", False)) == ("rejected", code, retryable)
         following = 1 if retryable else 2
-        assert (await visitor.publish(following))["type"] == "accepted"
+        assert (await client.publish(following))["type"] == "accepted"
 
 
 async def test_an_unknown_run_is_reported_with_a_reason_and_closed(autojump_clock: MockClock) -> None:
-    async with open_house() as house, house.guest("bob") as bob:
-        async with house.visit(OTHER_RUN) as visitor:
-            await visitor.socket.send_message(json.dumps(HELLO))
-            assert await close_of(visitor) == (4404, 4404)
+    async with running_server() as running, running.join("bob") as bob:
+        async with running.connect(OTHER_RUN) as client:
+            await client.socket.send_message(json.dumps(HELLO))
+            assert await close_of(client) == (4404, 4404)
         for run_id in ("garbage", RUN + "0"):
-            async with house.visit(run_id) as visitor:
-                assert await close_of(visitor) == (4404, 4404)
+            async with running.connect(run_id) as client:
+                assert await close_of(client) == (4404, 4404)
         assert (await bob.publish(1))["type"] == "accepted"
 
 
 async def test_without_the_subprotocol_the_version_is_wrong(autojump_clock: MockClock) -> None:
-    async with open_house() as house:
+    async with running_server() as running:
         for subprotocols in ((), ("collab.v2.json",)):
-            async with house.visit(subprotocols=subprotocols) as visitor:
-                assert await close_of(visitor) == (4406, 4406)
+            async with running.connect(subprotocols=subprotocols) as client:
+                assert await close_of(client) == (4406, 4406)
 
 
 async def test_a_bad_authorization_header_is_reported_at_once(autojump_clock: MockClock) -> None:
-    async with open_house() as house:
+    async with running_server() as running:
         for value in ("Basic YTpi", "Bearer", "Bearer garbage"):
-            async with house.visit(headers=[("Authorization", value)]) as visitor:
-                assert await close_of(visitor) == (4401, 4401)
+            async with running.connect(headers=[("Authorization", value)]) as client:
+                assert await close_of(client) == (4401, 4401)
 
 
 async def test_a_token_in_the_upgrade_needs_none_in_hello(autojump_clock: MockClock) -> None:
-    async with open_house() as house, house.visit(headers=[("Authorization", "Bearer dev:alice")]) as visitor:
-        await visitor.say("hello", protocol=1, clientId="c")
-        assert (await visitor.hear("welcome"))["activeUsers"] == ["alice"]
+    async with running_server() as running, running.connect(headers=[("Authorization", "Bearer dev:alice")]) as client:
+        await client.send("hello", protocol=1, clientId="c")
+        assert (await client.receive("welcome"))["activeUsers"] == ["alice"]
 
 
 async def test_binary_messages_and_a_broken_frame_end_one_connection(autojump_clock: MockClock) -> None:
-    async with open_house() as house, house.guest("bob") as bob:
-        async with house.visit() as visitor:
-            await visitor.socket.send_message(b"{}")
-            assert (await visitor.closed())[0] == 4400
-        stream = house.server.connect()
+    async with running_server() as running, running.join("bob") as bob:
+        async with running.connect() as client:
+            await client.socket.send_message(b"{}")
+            assert (await client.closed())[0] == 4400
+        stream = running.server.connect()
         await stream.send_all(_upgrade(f"/ws/runs/{RUN}/collaboration"))
         await read_until(stream, b"\r\n\r\n")
         await stream.send_all(client_frame(0x1, b"\xff\xfe"))
@@ -137,16 +137,16 @@ async def test_binary_messages_and_a_broken_frame_end_one_connection(autojump_cl
 async def test_what_is_no_client_of_this_protocol_is_refused_in_http(
     path: str, headers: str, status: int, code: int, autojump_clock: MockClock
 ) -> None:
-    async with open_house() as house:
-        stream = house.server.connect()
+    async with running_server() as running:
+        stream = running.server.connect()
         await stream.send_all(_upgrade(path, headers))
         answer = await read_answer(stream)
         assert (answer.status, answer.problem["code"]) == (status, code)
 
 
 async def test_a_development_server_does_not_answer_to_a_name_of_the_internet(autojump_clock: MockClock) -> None:
-    async with open_house() as house:
-        stream = house.server.connect()
+    async with running_server() as running:
+        stream = running.server.connect()
         request = request_bytes("GET", f"/api/runs/{RUN}/collaboration/poll", token="dev:alice")
         await stream.send_all(request.replace(b"Host: 127.0.0.1", b"Host: evil.example:8765"))
         answer = await read_answer(stream)
@@ -154,9 +154,9 @@ async def test_a_development_server_does_not_answer_to_a_name_of_the_internet(au
 
 
 async def test_more_publishes_than_allowed_are_put_off_not_lost(autojump_clock: MockClock) -> None:
-    async with open_house() as house, house.guest("alice") as alice:
+    async with running_server() as running, running.join("alice") as alice:
         for number in range(1, 601):
-            await alice.say("publish", clientSequence=number, eventType="CHAT", data={})
+            await alice.send("publish", clientSequence=number, eventType="CHAT", data={})
         answers: list[Message] = []
         while len(answers) < 600:
             frame = await alice.next()
@@ -180,13 +180,13 @@ def _upgrade(path: str, headers: str = "") -> bytes:
 
 async def test_an_upload_that_is_broken_off_is_the_clients(autojump_clock: MockClock) -> None:
     """It was logged with a traceback and counted as a fault of the server, which an alert is for."""
-    async with open_house() as house:
+    async with running_server() as running:
         for body in (b"", b'{"clientId":'):
-            stream = house.server.connect()
+            stream = running.server.connect()
             head = f"POST /api/runs/{RUN}/collaboration/publish HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n"
             await stream.send_all(f"{head}Authorization: Bearer dev:alice\r\n\r\n".encode() + body)
             await trio.testing.wait_all_tasks_blocked()
             stream.abort()
             await trio.testing.wait_all_tasks_blocked()
-        await house.ask("POST", f"/api/runs/{RUN}/collaboration/publish", b"garbage")
-        assert house.server.monitor.metrics.value(PROBLEMS) == 0
+        await running.ask("POST", f"/api/runs/{RUN}/collaboration/publish", b"garbage")
+        assert running.server.monitor.metrics.value(PROBLEMS) == 0

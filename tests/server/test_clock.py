@@ -8,7 +8,7 @@ from reference.protocol.config import ServerConfig
 from reference.server import clock as server_clock
 from reference.server.clock import ServerClock
 
-from .visitors import open_house
+from .running_server import running_server
 
 HOUR_NS = 3600 * 10**9
 
@@ -29,9 +29,9 @@ async def test_a_client_that_was_silent_over_a_suspend_is_closed_soon(
     monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
 ) -> None:
     """Trio's clock stands still meanwhile, so it had its whole time to be silent once more."""
-    async with open_house(protocol=ServerConfig(silence_max_s=35)) as house, trio.open_nursery() as nursery:
-        nursery.start_soon(house.server.watch_suspends)
-        async with house.guest("alice") as alice:
+    async with running_server(protocol=ServerConfig(silence_max_s=35)) as running, trio.open_nursery() as nursery:
+        nursery.start_soon(running.server.watch_suspends)
+        async with running.join("alice") as alice:
             before = server_clock.suspended_ns()
             monkeypatch.setattr(server_clock, "suspended_ns", lambda: before + HOUR_NS)
             began_at = trio.current_time()

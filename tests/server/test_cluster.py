@@ -21,9 +21,9 @@ from reference.store.base import ProcessAddress
 from reference.store.ownership import SEEN_INTERVAL_S, Ownership
 
 from .processes import serving
-from .streets import house_in, street
+from .running_server import OTHER_RUN, RUN, request_bytes
 from .test_http import POLL, PUBLISH, chat
-from .visitors import OTHER_RUN, RUN, request_bytes
+from .two_servers import running_server_on, two_servers
 from .wire.helpers import client_frame, read_answer, read_frame, read_until, text
 
 CONNECTIONS = 10
@@ -95,29 +95,29 @@ async def test_the_place_of_a_run_is_asked_once_and_remembered_until_a_process_r
 
     monkeypatch.setattr(Ownership, "claim", counted)
     with trio.fail_after(60):
-        async with street(postgres_url) as (one, two), house_in(postgres_url) as three:
-            async with one.guest("ada") as ada:
+        async with two_servers(postgres_url) as (one, two), running_server_on(postgres_url) as three:
+            async with one.join("ada") as ada:
                 await ada.publish(1)
                 for _ in range(10):
                     assert (await two.poll("afterSequence=0"))["head"] == 1
-                async with two.guest("bob"):
+                async with two.join("bob"):
                     pass
                 assert claims == [RUN] * 2  # the owner, and the other one once
-                await ada.say("bye")
+                await ada.send("bye")
             # the run moves to the third process, and the first still listens
             await on_database(postgres_url, "DELETE FROM collaboration_owners")
-            async with three.guest("cem") as cem:
+            async with three.join("cem") as cem:
                 assert (await cem.publish(1))["sequenceNumber"] == 2
                 one.server._parts.runs.runs[0].end()
                 await until_gone(one)
                 assert (await two.poll("afterSequence=0"))["head"] == 2
-                async with two.guest("dan") as dan:
+                async with two.join("dan") as dan:
                     assert (await dan.publish(1))["sequenceNumber"] == 3
                     assert await cem.events(3)
 
 
-async def until_gone(house: Any) -> None:
-    while house.server.statistics().runs_loaded:
+async def until_gone(running: Any) -> None:
+    while running.server.statistics().runs_loaded:
         await trio.lowlevel.checkpoint()
 
 
@@ -146,17 +146,17 @@ async def test_an_upgrade_without_a_good_token_asks_nothing_of_the_database(
 
     config = ServerConfig(hello_timeout_s=0.3)
     with trio.fail_after(60):
-        async with street(postgres_url, protocol=config) as (one, two), one.guest("ada"):
+        async with two_servers(postgres_url, protocol=config) as (one, two), one.join("ada"):
             monkeypatch.setattr(Ownership, "claim", counted(Ownership.claim))
             monkeypatch.setattr(Ownership, "find", counted(Ownership.find))
-            heard = []
+            received = []
             for run_id in (RUN, OTHER_RUN):
-                async with two.visit(run_id) as visitor:
+                async with two.connect(run_id) as frame_client:
                     if said is not None:
-                        await visitor.say(**said)
-                    heard.append((await visitor.closed(), visitor.heard))
-            assert heard[0] == heard[1]
-            assert heard[0][0][0] in (4003, 4400, 4401)
+                        await frame_client.send(**said)
+                    received.append((await frame_client.closed(), frame_client.received))
+            assert received[0] == received[1]
+            assert received[0][0][0] in (4003, 4400, 4401)
             assert asked_for == []
             assert two.server.statistics().runs_loaded == 0
 
@@ -171,10 +171,10 @@ async def test_what_was_sent_with_hello_reaches_the_owner_too(postgres_url: str)
     publish = text(json.dumps({"type": "publish", "clientSequence": 1, "eventType": "CHAT", "data": {"text": "x" * 60_000}}))
     kinds: list[str | int] = []
     with trio.fail_after(60):
-        async with street(postgres_url) as (one, two), one.guest("ada") as ada:
+        async with two_servers(postgres_url) as (one, two), one.join("ada") as ada:
             stream = two.server.connect()
 
-            async def hear(kind: str) -> None:
+            async def receive(kind: str) -> None:
                 while not kinds or kinds[-1] != kind:
                     opcode, payload = await read_frame(stream)
                     kinds.append(json.loads(payload)["type"] if opcode == 0x1 else opcode)
@@ -182,10 +182,10 @@ async def test_what_was_sent_with_hello_reaches_the_owner_too(postgres_url: str)
             head = request_bytes("GET", f"/ws/runs/{RUN}/collaboration", headers=upgrade)
             await stream.send_all(head + client_frame(0x9, b"early") + text(hello) + publish[:30_000])
             assert (await read_until(stream, b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
-            await hear("welcome")
+            await receive("welcome")
             assert kinds == [0xA, 0xA, "welcome"]  # both have answered the early ping
             await stream.send_all(publish[30_000:])
-            await hear("accepted")
+            await receive("accepted")
             assert [event["data"]["text"] for event in await ada.events(1)] == ["x" * 60_000]
             await stream.aclose()
 
@@ -195,7 +195,7 @@ async def test_polls_that_wait_keep_no_publish_from_its_way(postgres_url: str, m
     monkeypatch.setattr(request_relay, "CONNECTIONS_MAX", 2)
     monkeypatch.setattr(request_relay, "POOL_S_MAX", 2.0)
     with trio.fail_after(60):
-        async with street(postgres_url) as (one, two), one.guest("ada") as ada:
+        async with two_servers(postgres_url) as (one, two), one.join("ada") as ada:
             await ada.publish(1)
             answers: list[dict[str, Any]] = []
 
@@ -215,13 +215,13 @@ async def test_polls_that_wait_keep_no_publish_from_its_way(postgres_url: str, m
 
 
 async def test_a_process_that_stops_stays_away(postgres_url: str) -> None:
-    async with house_in(postgres_url, stop_timeout_s=SEEN_INTERVAL_S + 1.5) as house:
-        await house.server.create_run(RUN)
+    async with running_server_on(postgres_url, stop_timeout_s=SEEN_INTERVAL_S + 1.5) as running:
+        await running.server.create_run(RUN)
         # a WebSocket whose peer is gone without a word keeps the server until its time is over
-        async with house.visit():
+        async with running.connect():
             joined: list[int] = []
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(house.server.stop)
+                nursery.start_soon(running.server.stop)
                 with trio.move_on_after(SEEN_INTERVAL_S + 1):
                     while True:
                         joined.append(len(await on_database(postgres_url, "SELECT * FROM collaboration_processes")))

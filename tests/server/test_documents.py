@@ -15,7 +15,7 @@ from reference.server.http.operator_api import OperatorApi
 from reference.server.http.pages import DocsApi
 from reference.server.http.run_api import RunApi
 
-from .visitors import OTHER_RUN, RUN, open_house, request_bytes
+from .running_server import OTHER_RUN, RUN, request_bytes, running_server
 from .wire.helpers import read_to_end
 
 OPERATIONS = operations_in((RunApi, AdminApi, AdminActions, OperatorApi, DocsApi))
@@ -33,35 +33,35 @@ BRIEF = (
 
 
 async def test_every_address_of_the_document_answers(autojump_clock: MockClock) -> None:
-    async with open_house() as house, house.guest("alice") as alice:
-        served = msgspec.json.decode((await house.ask("GET", "/openapi.json", token=None)).body)
+    async with running_server() as running, running.join("alice") as alice:
+        served = msgspec.json.decode((await running.ask("GET", "/openapi.json", token=None)).body)
         assert served["openapi"] == "3.1.0"
         for path, operations in served["paths"].items():
             for method in operations:
                 body = b'{"clientId":"c","messages":[]}' if path.endswith("/publish") else b""
-                address = path.replace("{runId}", RUN).replace("{sessionId}", str(alice.heard[0]["sessionId"]))
+                address = path.replace("{runId}", RUN).replace("{sessionId}", str(alice.received[0]["sessionId"]))
                 address += "?userId=mallory" if path.endswith("/refused-users") else ""
-                answer = await house.ask(method.upper(), address, body, token="dev-admin:ada")
+                answer = await running.ask(method.upper(), address, body, token="dev-admin:ada")
                 assert answer.status in (200, 201), (method, path)
                 assert str(answer.status) in operations[method]["responses"]
 
 
 async def test_every_get_of_the_document_answers_head(autojump_clock: MockClock) -> None:
     """Monitors and load balancers ask for health with HEAD; 405 takes a healthy server out."""
-    async with open_house() as house, house.guest("alice") as alice:
+    async with running_server() as running, running.join("alice") as alice:
         for path in (operation.path for operation in OPERATIONS if operation.method == "get" and operation.is_listed):
-            address = path.replace("{runId}", RUN).replace("{sessionId}", str(alice.heard[0]["sessionId"]))
-            stream = house.server.connect()
+            address = path.replace("{runId}", RUN).replace("{sessionId}", str(alice.received[0]["sessionId"]))
+            stream = running.server.connect()
             await stream.send_all(request_bytes("HEAD", address, token="dev-admin:ada", headers="Connection: close\r\n"))
             head, _, body = (await read_to_end(stream)).partition(b"\r\n\r\n")
             assert (head.split(b" ", 2)[1], body) == (b"200", b""), path
 
 
 async def test_an_address_is_counted_under_its_template_whatever_the_status(autojump_clock: MockClock) -> None:
-    async with open_house() as house:
+    async with running_server() as running:
         for path in (f"/api/runs/{OTHER_RUN}/collaboration/poll", "//metrics", "/metrics/", "/healthz"):
-            await house.ask("GET", path)
-        count = house.server.monitor.metrics.value
+            await running.ask("GET", path)
+        count = running.server.monitor.metrics.value
         assert count(HTTP_REQUESTS, operation="/api/runs/{runId}/collaboration/poll", status="404") == 1
         assert count(HTTP_REQUESTS, operation="none", status="404") == 2
         assert count(HTTP_REQUESTS, operation="/healthz", status="200") == 1
@@ -102,13 +102,13 @@ def test_every_code_has_a_status() -> None:
 
 
 async def test_the_metrics_are_those_of_the_table_and_of_the_brief(autojump_clock: MockClock) -> None:
-    async with open_house() as house:
-        async with house.guest("alice") as alice:
+    async with running_server() as running:
+        async with running.join("alice") as alice:
             await alice.publish(1)
-            await alice.say("ping", nonce=1, roundTripMs=3.5)
-            await alice.hear("pong")
-        async with house.guest("alice", generation=2, sessionId=alice.heard[0]["sessionId"]):
-            text = (await house.ask("GET", "/metrics", token=None)).body.decode()
+            await alice.send("ping", nonce=1, roundTripMs=3.5)
+            await alice.receive("pong")
+        async with running.join("alice", generation=2, sessionId=alice.received[0]["sessionId"]):
+            text = (await running.ask("GET", "/metrics", token=None)).body.decode()
     families = {family.name: family for family in text_string_to_metric_families(text)}
     names = {name + "_total" if family.type == "counter" else name for name, family in families.items()}
     assert names == {metric.name for metric in METRICS}
@@ -126,6 +126,6 @@ async def test_the_metrics_are_those_of_the_table_and_of_the_brief(autojump_cloc
 
 
 async def test_two_servers_do_not_count_into_each_other(autojump_clock: MockClock) -> None:
-    async with open_house() as one, open_house() as two, one.guest("alice"):
+    async with running_server() as one, running_server() as two, one.join("alice"):
         assert b"connections_active 1.0" in (await one.ask("GET", "/metrics")).body
         assert b"connections_active 0.0" in (await two.ask("GET", "/metrics")).body

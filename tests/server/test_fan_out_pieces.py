@@ -16,7 +16,7 @@ from reference.server.wire.memory_stream import MemoryPushStream
 from reference.server.wire.push_stream import Buffer
 from reference.store import MemoryStore, StoreUnavailable
 
-from .visitors import ORIGIN_NS, RUN, House, open_house, visitor_on
+from .running_server import ORIGIN_NS, RUN, RunningServer, frame_client_on, running_server
 
 READERS = 60
 WRITE_S = 0.0004
@@ -53,9 +53,9 @@ async def watch_loop(held_s: list[float]) -> None:
 
 async def test_a_long_fan_out_lets_others_have_turns(autojump_clock: MockClock, writes: Writes) -> None:
     held_s: list[float] = []
-    async with open_house() as house, AsyncExitStack() as stack:
-        alice = await stack.enter_async_context(house.guest("alice"))
-        readers = [await stack.enter_async_context(house.guest(f"reader{number}")) for number in range(READERS)]
+    async with running_server() as running, AsyncExitStack() as stack:
+        alice = await stack.enter_async_context(running.join("alice"))
+        readers = [await stack.enter_async_context(running.join(f"reader{number}")) for number in range(READERS)]
         async with trio.open_nursery() as nursery:
             writes.are_slow = True
             nursery.start_soon(watch_loop, held_s)
@@ -65,7 +65,7 @@ async def test_a_long_fan_out_lets_others_have_turns(autojump_clock: MockClock, 
                 await reader.events(5)
             writes.are_slow = False
             nursery.cancel_scope.cancel()
-        assert all(reader.numbers_heard() == [1, 2, 3, 4, 5] for reader in readers)
+        assert all(reader.numbers_received() == [1, 2, 3, 4, 5] for reader in readers)
     assert READERS * WRITE_S > 4 * WRITING_S_MAX, "in one piece it takes longer"
     assert max(held_s) < 2 * WRITING_S_MAX + 0.004
 
@@ -77,17 +77,17 @@ async def test_a_goodbye_to_many_lets_others_have_turns(
     """2000 goodbyes in one piece took 75 ms."""
     monkeypatch.setattr(live_run, "ENDED_AT_ONCE", 8)
     held_s: list[float] = []
-    async with open_house() as house, AsyncExitStack() as stack:
-        readers = [await stack.enter_async_context(house.guest(f"reader{number}")) for number in range(READERS)]
+    async with running_server() as running, AsyncExitStack() as stack:
+        readers = [await stack.enter_async_context(running.join(f"reader{number}")) for number in range(READERS)]
         async with trio.open_nursery() as nursery:
             writes.are_slow = True
             nursery.start_soon(watch_loop, held_s)
             while not held_s:  # until the loop is watched
                 await trio.lowlevel.checkpoint()
             if why == "the server stops":
-                nursery.start_soon(house.server.stop)
+                nursery.start_soon(running.server.stop)
             else:
-                house.server._parts.runs.drop(StoreUnavailable(why))
+                running.server._parts.runs.drop(StoreUnavailable(why))
             for reader in readers:
                 assert (await reader.closed())[0] == (4001 if why == "the server stops" else 4030)
             writes.are_slow = False
@@ -114,8 +114,8 @@ async def test_the_end_of_many_sessions_after_a_failure_of_the_store_is_reported
         AsyncExitStack() as stack,
     ):
         await server.create_run(RUN)
-        house = House(server)
-        readers = [await stack.enter_async_context(house.guest(f"reader{number}")) for number in range(READERS)]
+        running = RunningServer(server)
+        readers = [await stack.enter_async_context(running.join(f"reader{number}")) for number in range(READERS)]
         async with trio.open_nursery() as nursery:
             nursery.start_soon(watch_loop, held_s)
             while not held_s:  # until the loop is watched
@@ -136,20 +136,20 @@ async def test_the_welcome_and_what_was_missed_are_one_send(autojump_clock: Mock
         writes.append(bytes(data))
         return write_now(stream, data)
 
-    async with open_house() as house, house.guest("alice") as alice:
-        epoch = house_epoch(alice.heard)
+    async with running_server() as running, running.join("alice") as alice:
+        epoch = epoch_of(alice.received)
         for number in range(1, 201):
             await alice.publish(number)
         monkeypatch.setattr(MemoryPushStream, "_write_now", note)
-        async with visitor_on(house.server.connect()) as bob:
+        async with frame_client_on(running.server.connect()) as bob:
             await bob.hello("bob", epoch=epoch, afterSequence=0)
             await bob.events(200)
-            assert bob.numbers_heard() == list(range(1, 201))
+            assert bob.numbers_received() == list(range(1, 201))
     with_welcome = [data for data in writes if b'"type":"welcome"' in data]
     assert len(with_welcome) == 1
     assert b'"sequenceNumber":200,' in with_welcome[0]
 
 
-def house_epoch(heard: list[dict[str, object]]) -> str:
+def epoch_of(received: list[dict[str, object]]) -> str:
     """As reported in the welcome."""
-    return next(str(frame["epoch"]) for frame in heard if frame["type"] == "welcome")
+    return next(str(frame["epoch"]) for frame in received if frame["type"] == "welcome")

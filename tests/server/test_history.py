@@ -11,7 +11,7 @@ from trio.testing import MockClock
 
 from reference.protocol.config import ServerConfig
 
-from .visitors import ORIGIN_NS, RUN, House, open_house
+from .running_server import ORIGIN_NS, RUN, RunningServer, running_server
 
 EVENTS = f"/api/runs/{RUN}/collaboration/events"
 REPLAY = f"/api/runs/{RUN}/collaboration/replay"
@@ -19,20 +19,20 @@ SECOND_MS = ORIGIN_NS // 10**6
 
 
 @asynccontextmanager
-async def a_house_with_events() -> AsyncIterator[House]:
+async def a_server_with_events() -> AsyncIterator[RunningServer]:
     """Thirty events, one per second: every third a FLAG, every fifth a GRAFT; alice made the even ones."""
-    async with open_house() as house:
+    async with running_server() as running:
         for number in range(1, 31):
             kind, data = ("FLAG", {}) if number % 3 == 0 else ("GRAFT", {"position": "p"}) if number % 5 == 0 else ("CHAT", {})
             user = "alice" if number % 2 == 0 else "bob"
             message = {"clientSequence": (number + 1) // 2, "eventType": kind, "data": data}
             await trio.sleep(1)
-            await house.post([message], client_id=user, token=f"dev:{user}")
-        yield house
+            await running.post([message], client_id=user, token=f"dev:{user}")
+        yield running
 
 
-async def ask(house: House, path: str, query: str, status: int = 200) -> Any:
-    answer = await house.ask("GET", f"{path}?{query}")
+async def ask(running: RunningServer, path: str, query: str, status: int = 200) -> Any:
+    answer = await running.ask("GET", f"{path}?{query}")
     assert answer.status == status, answer
     return json.loads(answer.body)
 
@@ -57,8 +57,8 @@ async def ask(house: House, path: str, query: str, status: int = 200) -> Any:
     ],
 )
 async def test_what_is_asked_for_must_all_hold(autojump_clock: MockClock, query: str, numbers: list[int]) -> None:
-    async with a_house_with_events() as house:
-        seen = await ask(house, EVENTS, query)
+    async with a_server_with_events() as running:
+        seen = await ask(running, EVENTS, query)
         assert [event["sequenceNumber"] for event in seen["events"]] == numbers
         assert (seen["totalEvents"], seen["hasMore"], seen["nextSequence"]) == (len(numbers), False, None)
         assert (seen["oldest"], seen["head"]) == (1, 30)
@@ -66,35 +66,37 @@ async def test_what_is_asked_for_must_all_hold(autojump_clock: MockClock, query:
 
 @pytest.mark.parametrize("path", [EVENTS, REPLAY])
 async def test_pages_meet_without_a_gap_and_end(autojump_clock: MockClock, path: str) -> None:
-    async with a_house_with_events() as house:
-        whole = await ask(house, path, "criticalOnly=true")
+    async with a_server_with_events() as running:
+        whole = await ask(running, path, "criticalOnly=true")
         pages, query = [], "criticalOnly=true&limit=4"
-        first = await ask(house, path, query)
+        first = await ask(running, path, query)
         assert first["totalEvents"] == 14
         page = first
         while True:
             pages += page["events"]
             if not page["hasMore"]:
                 break
-            page = await ask(house, path, f"{query}&fromSequence={page['nextSequence']}")
+            page = await ask(running, path, f"{query}&fromSequence={page['nextSequence']}")
         assert pages == whole["events"]
         assert page["nextSequence"] is None
 
 
 async def test_replay_from_a_number_may_be_of_critical_events_only(autojump_clock: MockClock) -> None:
-    async with a_house_with_events() as house:
-        assert [event["sequenceNumber"] for event in (await ask(house, REPLAY, "fromSequence=25"))["events"]] == [*range(25, 31)]
-        seen = await ask(house, REPLAY, "fromSequence=25&criticalOnly=true")
+    async with a_server_with_events() as running:
+        assert [event["sequenceNumber"] for event in (await ask(running, REPLAY, "fromSequence=25"))["events"]] == [
+            *range(25, 31)
+        ]
+        seen = await ask(running, REPLAY, "fromSequence=25&criticalOnly=true")
         assert [event["sequenceNumber"] for event in seen["events"]] == [25, 27, 30]
-        assert (await ask(house, REPLAY, "criticalOnly=false"))["totalEvents"] == 30
+        assert (await ask(running, REPLAY, "criticalOnly=false"))["totalEvents"] == 30
 
 
 async def test_history_begins_at_the_oldest_kept_event_and_reports_it(autojump_clock: MockClock) -> None:
     config = ServerConfig(events_kept_max=10, snapshot_interval_events=5, appends_pending_max=10)
-    async with open_house(protocol=config) as house:
+    async with running_server(protocol=config) as running:
         for first in range(1, 401, 10):
-            await house.post([{"clientSequence": first + n, "eventType": "CHAT", "data": {}} for n in range(10)])
-        seen = await ask(house, EVENTS, "limit=1000")
+            await running.post([{"clientSequence": first + n, "eventType": "CHAT", "data": {}} for n in range(10)])
+        seen = await ask(running, EVENTS, "limit=1000")
         assert seen["oldest"] == 391
         assert [event["sequenceNumber"] for event in seen["events"]] == list(range(391, 401))
         assert seen["totalEvents"] == 10
@@ -114,6 +116,6 @@ async def test_history_begins_at_the_oldest_kept_event_and_reports_it(autojump_c
     ],
 )
 async def test_what_cannot_be_asked_is_refused_by_name(autojump_clock: MockClock, query: str) -> None:
-    async with open_house() as house:
-        problem = await ask(house, EVENTS, query, 400)
+    async with running_server() as running:
+        problem = await ask(running, EVENTS, query, 400)
         assert problem["message"].startswith(f"parameter {query.partition('=')[0]}: ")

@@ -9,13 +9,13 @@ import trio
 from trio.testing import MockClock
 
 from reference.client.http import read_refusal
-from reference.protocol import codec, frames
+from reference.protocol import frames
 from reference.protocol.config import ServerConfig
 from reference.protocol.errors import Reaction, reaction_to
 from reference.protocol.metrics import FAILED_ATTEMPTS, FALLBACKS
 from reference.protocol.server.run import Run
 
-from .visitors import OTHER_RUN, RUN, Message, open_house, request_bytes
+from .running_server import OTHER_RUN, RUN, Message, request_bytes, running_server
 from .wire.helpers import read_answer
 
 PUBLISH = f"/api/runs/{RUN}/collaboration/publish"
@@ -32,28 +32,28 @@ def graft(number: int) -> Message:
 
 
 async def test_a_poll_brings_what_a_websocket_publishes_and_the_other_way_round(autojump_clock: MockClock) -> None:
-    async with open_house() as house, house.guest("bob") as bob:
+    async with running_server() as running, running.join("bob") as bob:
         await bob.publish(1, "over WebSocket")
-        answer = await house.poll("afterSequence=0")
+        answer = await running.poll("afterSequence=0")
         assert answer["outcome"] == "resumed"
         assert answer["events"] == await bob.events(1)
-        published = await house.post([chat(1, "over HTTP"), chat(2)])
+        published = await running.post([chat(1, "over HTTP"), chat(2)])
         assert [result["sequenceNumber"] for result in published["results"]] == [2, 3]
         assert (await bob.events(3))[1]["data"] == {"text": "over HTTP"}
 
 
 async def test_the_same_publish_over_both_transports_is_stored_once(autojump_clock: MockClock) -> None:
-    async with open_house() as house:
-        async with house.guest("alice") as alice:
+    async with running_server() as running:
+        async with running.join("alice") as alice:
             assert (await alice.publish(1))["sequenceNumber"] == 1
-        published = await house.post([chat(1), chat(2)])
+        published = await running.post([chat(1), chat(2)])
         assert published["results"] == [
             {"type": "accepted", "clientSequence": 1, "sequenceNumber": 1, "duplicate": True},
             {"type": "accepted", "clientSequence": 2, "sequenceNumber": 2},
         ]
-        async with house.guest("alice", generation=2) as alice:
+        async with running.join("alice", generation=2) as alice:
             assert (await alice.publish(2))["duplicate"] is True
-        assert (await house.poll("afterSequence=0"))["head"] == 2
+        assert (await running.poll("afterSequence=0"))["head"] == 2
 
 
 async def test_a_large_publish_is_taken_in_pieces_and_answered_as_one(
@@ -65,32 +65,32 @@ async def test_a_large_publish_is_taken_in_pieces_and_answered_as_one(
 
     def note(run: Run, connection_id: int, messages: Any, now: int, others: int = 0) -> None:
         requests = [message for message in messages if isinstance(message, frames.PublishRequest)]
-        taken_bytes.extend(sum(len(codec.encode(each)) for each in request.messages) for request in requests)
+        taken_bytes.extend(sum(len(frames.encode(each)) for each in request.messages) for request in requests)
         receive(run, connection_id, messages, now, others)
 
     monkeypatch.setattr(Run, "receive_frames", note)
-    async with open_house() as house, house.guest("alice") as alice:
+    async with running_server() as running, running.join("alice") as alice:
         messages = [chat(number, "x" * 60_000) for number in range(1, 17)]
-        answer = await house.post(messages, client_id="carol", token="dev:carol", cursor={"line": 1})
+        answer = await running.post(messages, client_id="carol", token="dev:carol", cursor={"line": 1})
         assert [(each["clientSequence"], each["sequenceNumber"]) for each in answer["results"]] == [(n, n) for n in range(1, 17)]
-        assert answer["epoch"] == alice.heard[0]["epoch"]
+        assert answer["epoch"] == alice.received[0]["epoch"]
         assert len(taken_bytes) == 4
         assert max(taken_bytes) < 300_000
         await alice.events(16)
-        assert alice.numbers_heard() == list(range(1, 17))
-        again = await house.post(messages, client_id="carol", token="dev:carol")
+        assert alice.numbers_received() == list(range(1, 17))
+        again = await running.post(messages, client_id="carol", token="dev:carol")
         assert all(each["duplicate"] for each in again["results"])
         body = json.dumps({"clientId": "carol", "messages": [*messages, chat(16)]}).encode()
-        refused = await house.ask("POST", PUBLISH, body, token="dev:carol")
+        refused = await running.ask("POST", PUBLISH, body, token="dev:carol")
         assert (refused.status, refused.problem["code"]) == (400, 4400)
 
 
 async def test_a_long_poll_is_answered_when_something_comes(autojump_clock: MockClock) -> None:
-    async with open_house() as house, house.guest("bob") as bob:
+    async with running_server() as running, running.join("bob") as bob:
         answers: list[Message] = []
 
         async def poll() -> None:
-            answers.append(await house.poll("afterSequence=0&waitMs=25000"))
+            answers.append(await running.poll("afterSequence=0&waitMs=25000"))
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(poll)
@@ -102,70 +102,70 @@ async def test_a_long_poll_is_answered_when_something_comes(autojump_clock: Mock
 
 
 async def test_a_long_poll_with_nothing_to_bring_is_answered_in_time(autojump_clock: MockClock) -> None:
-    async with open_house() as house:
-        answer = await house.poll("afterSequence=0&waitMs=20000")
+    async with running_server() as running:
+        answer = await running.poll("afterSequence=0&waitMs=20000")
         assert answer["events"] == []
         assert abs(trio.current_time() - 20) < 0.01
 
 
 async def test_a_client_that_leaves_its_long_poll_is_forgotten(autojump_clock: MockClock) -> None:
-    async with open_house(protocol=ServerConfig(run_idle_s=5)) as house:
-        stream = house.server.connect()
+    async with running_server(protocol=ServerConfig(run_idle_s=5)) as running:
+        stream = running.server.connect()
         await stream.send_all(request_bytes("GET", f"{POLL}?afterSequence=0&waitMs=25000", token="dev:alice"))
         await trio.sleep(1)
         stream.abort()
         await trio.sleep(10)
-        assert house.server.statistics().connections == 0
-        assert house.server.statistics().runs_loaded == 0
+        assert running.server.statistics().connections == 0
+        assert running.server.statistics().runs_loaded == 0
 
 
 async def test_a_polling_client_is_present_and_counted_as_fallen_back(autojump_clock: MockClock) -> None:
-    async with open_house() as house, house.guest("bob") as bob:
-        answer = await house.poll("clientId=alice&afterSequence=0")
+    async with running_server() as running, running.join("bob") as bob:
+        answer = await running.poll("clientId=alice&afterSequence=0")
         assert answer["sessionId"]
         await bob.until_present("alice", "bob")
-        assert house.server.monitor.metrics.value(FALLBACKS, reason="unknown") == 1
+        assert running.server.monitor.metrics.value(FALLBACKS, reason="unknown") == 1
 
 
 async def test_a_polling_client_reports_how_it_fares(autojump_clock: MockClock) -> None:
-    async with open_house() as house:
+    async with running_server() as running:
         report = quote('{"failedAttempts":5,"queuedMessages":2,"recoveries":[{"recoveryMs":7000,"silenceMs":4000}]}')
-        await house.poll(f"clientId=alice&report={report}")
-        record = house.server.monitor.sessions.find(RUN, "alice")
+        await running.poll(f"clientId=alice&report={report}")
+        record = running.server.monitor.sessions.find(RUN, "alice")
         assert record is not None
         assert (record.failed_attempts, record.queued) == (5, 2)
-        assert house.server.monitor.metrics.value(FAILED_ATTEMPTS) == 5
-        await house.poll("clientId=alice")
+        assert running.server.monitor.metrics.value(FAILED_ATTEMPTS) == 5
+        await running.poll("clientId=alice")
         assert (record.failed_attempts, record.queued) == (5, 0)
-        await house.poll(f"report={report}")
-        assert house.server.monitor.metrics.value(FAILED_ATTEMPTS) == 5, "who does not take part has nothing to report"
+        await running.poll(f"report={report}")
+        assert running.server.monitor.metrics.value(FAILED_ATTEMPTS) == 5, "who does not take part has nothing to report"
 
 
 async def test_replay_is_ascending_and_honest_about_its_ends(autojump_clock: MockClock) -> None:
-    async with open_house() as house:
+    async with running_server() as running:
         for first in range(1, 101, 50):
-            await house.post([graft(n) if n % 10 == 0 else chat(n) for n in range(first, first + 50)])
-        page = (await house.ask("GET", f"{REPLAY}?fromSequence=21&limit=30")).problem
+            await running.post([graft(n) if n % 10 == 0 else chat(n) for n in range(first, first + 50)])
+        page = (await running.ask("GET", f"{REPLAY}?fromSequence=21&limit=30")).problem
         assert [event["sequenceNumber"] for event in page["events"]] == list(range(21, 51))
         assert (page["totalEvents"], page["head"], page["hasMore"], page["oldest"]) == (80, 100, True, 1)
-        rest = (await house.ask("GET", f"{REPLAY}?fromSequence=51")).problem
+        rest = (await running.ask("GET", f"{REPLAY}?fromSequence=51")).problem
         assert [event["sequenceNumber"] for event in rest["events"]] == list(range(51, 101))
         assert rest["hasMore"] is False
-        critical = (await house.ask("GET", REPLAY)).problem
+        critical = (await running.ask("GET", REPLAY)).problem
         assert [event["sequenceNumber"] for event in critical["events"]] == list(range(10, 101, 10))
         assert (critical["totalEvents"], critical["hasMore"]) == (10, False)
-        some = (await house.ask("GET", f"{REPLAY}?limit=3")).problem
+        some = (await running.ask("GET", f"{REPLAY}?limit=3")).problem
         assert (len(some["events"]), some["totalEvents"], some["hasMore"]) == (3, 10, True)
-        beyond = (await house.ask("GET", f"{REPLAY}?fromSequence=5000")).problem
+        beyond = (await running.ask("GET", f"{REPLAY}?fromSequence=5000")).problem
         assert (beyond["events"], beyond["totalEvents"], beyond["hasMore"]) == ([], 0, False)
 
 
 async def test_replay_says_where_what_is_kept_begins(autojump_clock: MockClock) -> None:
     config = ServerConfig(events_kept_max=50, snapshot_interval_events=10, appends_pending_max=50)
-    async with open_house(protocol=config) as house:
+    async with running_server(protocol=config) as running:
         for first in range(1, 401, 50):
-            await house.post([chat(n) for n in range(first, first + 50)])
-        page = (await house.ask("GET", f"{REPLAY}?fromSequence=1")).problem
+            await running.post([chat(n) for n in range(first, first + 50)])
+        page = (await running.ask("GET", f"{REPLAY}?fromSequence=1")).problem
         numbers = [event["sequenceNumber"] for event in page["events"]]
         assert numbers == list(range(page["oldest"], 401))
         assert page["oldest"] == 351
@@ -173,25 +173,25 @@ async def test_replay_says_where_what_is_kept_begins(autojump_clock: MockClock) 
 
 
 async def test_a_large_replay_is_cut_and_says_so(autojump_clock: MockClock) -> None:
-    async with open_house() as house, house.guest("bob") as bob:
+    async with running_server() as running, running.join("bob") as bob:
         for number in range(1, 121):
             await bob.publish(number, "x" * 60_000)
-        first = (await house.ask("GET", f"{REPLAY}?fromSequence=1")).problem
+        first = (await running.ask("GET", f"{REPLAY}?fromSequence=1")).problem
         assert first["hasMore"] is True
         assert 60 <= len(first["events"]) < 75
         last = first["events"][-1]["sequenceNumber"]
-        second = (await house.ask("GET", f"{REPLAY}?fromSequence={last + 1}")).problem
+        second = (await running.ask("GET", f"{REPLAY}?fromSequence={last + 1}")).problem
         assert second["events"][0]["sequenceNumber"] == last + 1
         assert second["hasMore"] is False
 
 
 async def test_put_makes_a_run_once(autojump_clock: MockClock) -> None:
-    async with open_house(runs=()) as house:
-        made = await house.ask("PUT", f"/api/runs/{RUN.upper()}")
+    async with running_server(runs=()) as running:
+        made = await running.ask("PUT", f"/api/runs/{RUN.upper()}")
         assert (made.status, made.problem) == (201, {"runId": RUN})
-        again = await house.ask("PUT", f"/api/runs/{RUN}")
+        again = await running.ask("PUT", f"/api/runs/{RUN}")
         assert (again.status, again.problem) == (200, {"runId": RUN})
-        assert (await house.poll())["epoch"]
+        assert (await running.poll())["epoch"]
 
 
 BAD_REQUESTS = [
@@ -230,68 +230,68 @@ BAD_REQUESTS = [
 async def test_a_bad_request_gets_one_clear_problem_and_affects_no_other_client(
     method: str, path: str, body: bytes, status: int, code: int, names: str, autojump_clock: MockClock
 ) -> None:
-    async with open_house() as house, house.guest("bob") as bob:
-        answer = await house.ask(method, path, body)
+    async with running_server() as running, running.join("bob") as bob:
+        answer = await running.ask(method, path, body)
         assert (answer.status, answer.problem["code"]) == (status, code)
         assert names in answer.problem["message"]
         assert (await bob.publish(1))["type"] == "accepted"
 
 
 async def test_without_a_right_token_nothing_is_revealed(autojump_clock: MockClock) -> None:
-    async with open_house() as house:
+    async with running_server() as running:
         for token in (None, "garbage", "dev:"):
             for method, path in (("GET", POLL), ("GET", REPLAY), ("POST", PUBLISH), ("PUT", f"/api/runs/{OTHER_RUN}")):
-                answer = await house.ask(method, path, token=token)
+                answer = await running.ask(method, path, token=token)
                 assert (answer.status, answer.problem["code"]) == (401, 4401)
                 assert answer.headers["www-authenticate"] == "Bearer"
-        answer = await house.ask("GET", POLL, token=None, headers="Authorization: Basic YTpi\r\n")
+        answer = await running.ask("GET", POLL, token=None, headers="Authorization: Basic YTpi\r\n")
         assert (answer.status, answer.problem["code"]) == (401, 4401)
 
 
 async def test_another_users_client_id_is_forbidden(autojump_clock: MockClock) -> None:
-    async with open_house() as house:
-        await house.post([chat(1)], client_id="mine")
+    async with running_server() as running:
+        await running.post([chat(1)], client_id="mine")
         body = json.dumps({"clientId": "mine", "messages": [chat(2)]}).encode()
-        answer = await house.ask("POST", PUBLISH, body, token="dev:mallory")
+        answer = await running.ask("POST", PUBLISH, body, token="dev:mallory")
         assert (answer.status, answer.problem["code"]) == (403, 4403)
 
 
 async def test_an_older_generation_is_closed_as_superseded(autojump_clock: MockClock) -> None:
-    async with open_house() as house, house.guest("alice", generation=5):
+    async with running_server() as running, running.join("alice", generation=5):
         body = json.dumps({"clientId": "alice", "generation": 4, "messages": [chat(1)]}).encode()
-        answer = await house.ask("POST", PUBLISH, body)
+        answer = await running.ask("POST", PUBLISH, body)
         assert (answer.status, answer.problem["code"]) == (409, 4101)
 
 
 async def test_a_page_of_another_origin_is_refused(autojump_clock: MockClock) -> None:
-    async with open_house() as house:
-        answer = await house.ask("GET", POLL, headers="Origin: https://evil.example\r\n")
+    async with running_server() as running:
+        answer = await running.ask("GET", POLL, headers="Origin: https://evil.example\r\n")
         assert (answer.status, answer.problem["code"]) == (403, 4403)
-        good = await house.ask("GET", POLL, headers="Origin: http://localhost:3000\r\n")
+        good = await running.ask("GET", POLL, headers="Origin: http://localhost:3000\r\n")
         assert good.status == 200
         assert good.headers["access-control-allow-origin"] == "http://localhost:3000"
         asked = "Origin: http://localhost:3000\r\nAccess-Control-Request-Method: POST\r\n"
-        preflight = await house.ask("OPTIONS", PUBLISH, token=None, headers=asked)
+        preflight = await running.ask("OPTIONS", PUBLISH, token=None, headers=asked)
         assert preflight.status == 204
         assert "authorization" in preflight.headers["access-control-allow-headers"]
 
 
 async def test_two_requests_on_one_connection(autojump_clock: MockClock) -> None:
-    async with open_house() as house:
-        stream = house.server.connect()
+    async with running_server() as running:
+        stream = running.server.connect()
         for _ in range(2):
             await stream.send_all(request_bytes("GET", POLL, token="dev:alice"))
             assert (await read_answer(stream)).status == 200
 
 
 async def test_probes_and_metrics_need_no_token(autojump_clock: MockClock) -> None:
-    async with open_house() as house, house.guest("bob") as bob:
+    async with running_server() as running, running.join("bob") as bob:
         await bob.publish(1)
-        assert (await house.ask("GET", "/healthz", token=None)).problem == {"status": "alive"}
-        assert (await house.ask("GET", "/readyz", token=None)).problem == {"status": "ready"}
-        plain = await house.ask("GET", "/metrics", token=None)
+        assert (await running.ask("GET", "/healthz", token=None)).problem == {"status": "alive"}
+        assert (await running.ask("GET", "/readyz", token=None)).problem == {"status": "ready"}
+        plain = await running.ask("GET", "/metrics", token=None)
         assert plain.headers["content-type"].startswith("text/plain")
-        openmetrics = await house.ask("GET", "/metrics", token=None, headers="Accept: application/openmetrics-text\r\n")
+        openmetrics = await running.ask("GET", "/metrics", token=None, headers="Accept: application/openmetrics-text\r\n")
         assert openmetrics.headers["content-type"].startswith("application/openmetrics-text")
         assert openmetrics.body.endswith(b"# EOF\n")
         assert b"orchestrator_websocket_connections_total 1.0" in plain.body
@@ -305,8 +305,8 @@ async def test_probes_and_metrics_need_no_token(autojump_clock: MockClock) -> No
 )
 async def test_an_upgrade_that_a_proxy_has_spoilt_does_not_end_the_session(headers: str, autojump_clock: MockClock) -> None:
     """It was answered with 4404, or 4400, which mean: never come back. So behind such a proxy nobody fell back to polling."""
-    async with open_house() as house:
-        answer = await house.ask("GET", f"/ws/runs/{RUN}/collaboration", headers=headers)
+    async with running_server() as running:
+        answer = await running.ask("GET", f"/ws/runs/{RUN}/collaboration", headers=headers)
     assert (answer.status, answer.problem["code"], answer.headers["upgrade"]) == (426, 1002, "websocket")
     refusal = read_refusal(answer.status, (), answer.body)
     assert reaction_to(refusal.code) is Reaction.RESUME

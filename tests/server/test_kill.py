@@ -15,7 +15,7 @@ import pytest
 import trio
 import trio_websocket
 
-from .visitors import RUN, Message, Visitor, request_bytes, visitor_on
+from .running_server import RUN, FrameClient, Message, frame_client_on, request_bytes
 from .wire.helpers import Answer, read_answer
 
 PUBLISHERS = 4
@@ -40,17 +40,17 @@ class Publisher:
     """The sequence numbers of the events that it was shown."""
     generation: int = 0
 
-    async def converse(self, visitor: Visitor, enough: trio.Event, wanted: int) -> None:
+    async def converse(self, client: FrameClient, enough: trio.Event, wanted: int) -> None:
         self.generation += 1
-        welcome = await visitor.hello(self.name, generation=self.generation, **self.position(visitor))
+        welcome = await client.hello(self.name, generation=self.generation, **self.position(client))
         self.epoch = welcome["epoch"]
         self.seen = self.seen if welcome["outcome"] == "resumed" or not self.seen else []
         sent = len(self.accepted)
         while True:
             while sent < len(self.accepted) + 16:
                 sent += 1
-                await visitor.say("publish", clientSequence=sent, eventType="CHAT", data={"by": f"{self.name}/{sent}"})
-            frame = await visitor.next()
+                await client.send("publish", clientSequence=sent, eventType="CHAT", data={"by": f"{self.name}/{sent}"})
+            frame = await client.next()
             if frame["type"] == "events":
                 self.seen += [event["sequenceNumber"] for event in frame["events"]]
             elif frame["type"] == "accepted":
@@ -61,7 +61,7 @@ class Publisher:
                 assert frame["retryable"], frame
                 sent = len(self.accepted)
 
-    def position(self, visitor: Visitor) -> Message:
+    def position(self, client: FrameClient) -> Message:
         return {"epoch": self.epoch, "afterSequence": self.seen[-1]} if self.seen else {"start": "oldest"}
 
     epoch: str = ""
@@ -101,8 +101,8 @@ async def attend(port: int, publisher: Publisher, enough: trio.Event, wanted: in
     """Be connected until the server dies."""
     try:
         stream = await trio.open_tcp_stream("127.0.0.1", port)
-        async with visitor_on(stream) as visitor:
-            await publisher.converse(visitor, enough, wanted)
+        async with frame_client_on(stream) as client:
+            await publisher.converse(client, enough, wanted)
     except* (trio_websocket.ConnectionClosed, trio_websocket.HandshakeError, OSError):
         pass
 

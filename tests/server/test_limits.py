@@ -20,148 +20,153 @@ from reference.protocol.limits import Limit
 from reference.server.settings import ServerSettings
 from reference.server.wire.limits import DoorLimits
 
+from .running_server import OTHER_RUN, RUN, FrameClient, Message, RunningServer, running_server
 from .test_store_failures import MoodyStore
-from .visitors import OTHER_RUN, RUN, House, Message, Visitor, open_house
 
 POLL = f"/api/runs/{RUN}/collaboration/poll"
 PUBLISH = f"/api/runs/{RUN}/collaboration/publish"
 
 
 @asynccontextmanager
-async def a_house(**settings: Any) -> AsyncIterator[tuple[House, Visitor]]:
+async def a_server(**settings: Any) -> AsyncIterator[tuple[RunningServer, FrameClient]]:
     """A server, and bob, who must not notice anything."""
-    async with open_house(**settings) as house, house.guest("bob") as bob:
-        yield house, bob
-        await bob.say("ping", nonce=99)
-        assert (await bob.hear("pong"))["nonce"] == 99
+    async with running_server(**settings) as running, running.join("bob") as bob:
+        yield running, bob
+        await bob.send("ping", nonce=99)
+        assert (await bob.receive("pong"))["nonce"] == 99
         assert (await bob.publish(1))["type"] == "accepted"
 
 
-def reached(house: House, limit: Limit) -> float:
-    return house.server.monitor.metrics.value(metrics.LIMITS, limit=limit.value)
+def reached(running: RunningServer, limit: Limit) -> float:
+    return running.server.monitor.metrics.value(metrics.LIMITS, limit=limit.value)
 
 
-async def refused(house: House, method: str, path: str, body: bytes = b"", *, token: str = "dev:alice") -> tuple[int, int, int]:
+async def refused(
+    running: RunningServer, method: str, path: str, body: bytes = b"", *, token: str = "dev:alice"
+) -> tuple[int, int, int]:
     """Status, code, and the seconds of Retry-After."""
-    answer = await house.ask(method, path, body, token=token)
+    answer = await running.ask(method, path, body, token=token)
     return answer.status, answer.problem["code"], int(answer.headers["retry-after"])
 
 
 async def test_connections_of_one_user(autojump_clock: MockClock) -> None:
-    async with a_house(connections_per_user_max=2, runs=(RUN, OTHER_RUN)) as (house, _):
+    async with a_server(connections_per_user_max=2, runs=(RUN, OTHER_RUN)) as (running, _):
         async with AsyncExitStack() as stack:
             for index, run_id in enumerate((RUN, OTHER_RUN)):
-                alice = await stack.enter_async_context(house.visit(run_id))
+                alice = await stack.enter_async_context(running.connect(run_id))
                 await alice.hello(f"a{index}", token="dev:alice")
             for headers in ([], [("Authorization", "Bearer dev:alice")]):
-                third = await stack.enter_async_context(house.visit(headers=headers))
+                third = await stack.enter_async_context(running.connect(headers=headers))
                 with contextlib.suppress(trio_websocket.ConnectionClosed):  # with a token in the upgrade hello is not waited for
-                    await third.say("hello", protocol=1, clientId="a3", token="dev:alice")
+                    await third.send("hello", protocol=1, clientId="a3", token="dev:alice")
                 assert (await third.closed())[0] == 4030
-            assert reached(house, Limit.USER_CONNECTIONS) == 2
-        async with house.visit() as again:
+            assert reached(running, Limit.USER_CONNECTIONS) == 2
+        async with running.connect() as again:
             await again.hello("a1", token="dev:alice", generation=9)
 
 
 async def test_a_refreshed_token_is_no_second_connection(autojump_clock: MockClock) -> None:
-    async with a_house(connections_per_user_max=1) as (house, _), house.guest("alice") as alice:
+    async with a_server(connections_per_user_max=1) as (running, _), running.join("alice") as alice:
         for _ in range(3):
-            await alice.say("auth", token="dev:alice")
-        await alice.say("ping", nonce=1)
-        await alice.hear("pong")
+            await alice.send("auth", token="dev:alice")
+        await alice.send("ping", nonce=1)
+        await alice.receive("pong")
 
 
 async def test_connections_and_sessions_of_a_run(autojump_clock: MockClock) -> None:
     for setting, limit in (("connections_per_run_max", Limit.RUN_CONNECTIONS), ("sessions_per_run_max", Limit.RUN_SESSIONS)):
-        async with a_house(protocol=ServerConfig(**{setting: 1})) as (house, _):
-            async with house.visit() as alice:
+        async with a_server(protocol=ServerConfig(**{setting: 1})) as (running, _):
+            async with running.connect() as alice:
                 with contextlib.suppress(trio_websocket.ConnectionClosed):  # a full run does not wait for hello
-                    await alice.say("hello", protocol=1, clientId="a", token="dev:alice")
+                    await alice.send("hello", protocol=1, clientId="a", token="dev:alice")
                 assert (await alice.closed())[0] == 4030
-            assert (await refused(house, "GET", f"{POLL}?clientId=a"))[:2] == (503, 4030)
-            assert reached(house, limit) == 2
+            assert (await refused(running, "GET", f"{POLL}?clientId=a"))[:2] == (503, 4030)
+            assert reached(running, limit) == 2
 
 
 async def test_runs_that_one_user_makes(autojump_clock: MockClock) -> None:
-    async with a_house(runs_per_user_per_minute_max=3) as (house, _):
-        statuses = [(await house.ask("PUT", f"/api/runs/{n:08}-0000-0000-0000-000000000000")).status for n in range(3)]
+    async with a_server(runs_per_user_per_minute_max=3) as (running, _):
+        statuses = [(await running.ask("PUT", f"/api/runs/{n:08}-0000-0000-0000-000000000000")).status for n in range(3)]
         assert statuses == [201, 201, 201]
         again = "/api/runs/00000009-0000-0000-0000-000000000000"
-        status, code, wait_s = await refused(house, "PUT", again)
+        status, code, wait_s = await refused(running, "PUT", again)
         assert (status, code) == (429, 4029)
-        assert (await house.ask("PUT", again, token="dev:carol")).status == 201, "another user has a rate of their own"
-        assert reached(house, Limit.RUN_CREATIONS) == 1
+        assert (await running.ask("PUT", again, token="dev:carol")).status == 201, "another user has a rate of their own"
+        assert reached(running, Limit.RUN_CREATIONS) == 1
         await trio.sleep(wait_s)
-        assert (await house.ask("PUT", again)).status == 200
+        assert (await running.ask("PUT", again)).status == 200
 
 
 async def test_requests_of_one_user(autojump_clock: MockClock) -> None:
-    async with a_house(requests_per_user_per_s_max=5) as (house, _):
-        statuses = [(await house.ask("GET", POLL)).status for _ in range(10)]
+    async with a_server(requests_per_user_per_s_max=5) as (running, _):
+        statuses = [(await running.ask("GET", POLL)).status for _ in range(10)]
         assert statuses == [200] * 10
-        assert await refused(house, "GET", POLL) == (429, 4029, 1)
-        assert (await house.ask("GET", POLL, token="dev:carol")).status == 200
-        assert reached(house, Limit.REQUEST_RATE) == 1
+        assert await refused(running, "GET", POLL) == (429, 4029, 1)
+        assert (await running.ask("GET", POLL, token="dev:carol")).status == 200
+        assert reached(running, Limit.REQUEST_RATE) == 1
         await trio.sleep(1)
-        assert (await house.ask("GET", POLL)).status == 200
+        assert (await running.ask("GET", POLL)).status == 200
 
 
 async def test_publishes_per_second(autojump_clock: MockClock) -> None:
-    async with a_house(protocol=ServerConfig(publishes_per_s=2, publish_burst=4)) as (house, _), house.guest("alice") as alice:
+    async with (
+        a_server(protocol=ServerConfig(publishes_per_s=2, publish_burst=4)) as (running, _),
+        running.join("alice") as alice,
+    ):
         answers = [await alice.publish(number) for number in range(1, 7)]
         assert [answer["type"] for answer in answers] == ["accepted"] * 4 + ["rejected"] * 2
         assert (answers[4]["code"], answers[4]["retryAfterMs"]) == ("rate", 500)
         await trio.sleep(0.5)
         assert (await alice.publish(5))["type"] == "accepted"
-        assert reached(house, Limit.PUBLISH_RATE) == 1
+        assert reached(running, Limit.PUBLISH_RATE) == 1
 
 
 async def test_unanswered_publishes_and_events_that_wait_for_the_store(autojump_clock: MockClock) -> None:
     config = ServerConfig(unanswered_max=4, appends_pending_max=6)
     store = MoodyStore()
-    async with a_house(protocol=config, store=store) as (house, _):
+    async with a_server(protocol=config, store=store) as (running, _):
         store.may_append = trio.Event()
-        async with house.guest("alice") as alice, house.guest("carol") as carol:
+        async with running.join("alice") as alice, running.join("carol") as carol:
             for number in range(1, 6):
-                await alice.say("publish", clientSequence=number, eventType="CHAT", data={})
-            assert (await alice.hear("rejected"))["code"] == "too_many_unanswered"
+                await alice.send("publish", clientSequence=number, eventType="CHAT", data={})
+            assert (await alice.receive("rejected"))["code"] == "too_many_unanswered"
             for number in range(1, 4):
-                await carol.say("publish", clientSequence=number, eventType="CHAT", data={})
-            rejected = await carol.hear("rejected")
+                await carol.send("publish", clientSequence=number, eventType="CHAT", data={})
+            rejected = await carol.receive("rejected")
             assert (rejected["code"], rejected["clientSequence"], rejected["retryAfterMs"]) == ("overloaded", 3, 1000)
             store.may_append.set()
             await carol.events(6)
-        assert (reached(house, Limit.UNANSWERED), reached(house, Limit.APPENDS_PENDING)) == (1, 1)
+        assert (reached(running, Limit.UNANSWERED), reached(running, Limit.APPENDS_PENDING)) == (1, 1)
 
 
 async def test_clients_and_state_of_a_run(autojump_clock: MockClock) -> None:
     config = ServerConfig(clients_per_user_max=1, state_entries_max=2)
-    async with a_house(protocol=config) as (house, _), house.guest("alice") as alice:
+    async with a_server(protocol=config) as (running, _), running.join("alice") as alice:
         for number, step in enumerate("ab", 1):
             assert (await alice.publish(number, eventType="PRUNE", data={"step": step}))["type"] == "accepted"
         full = await alice.publish(3, eventType="PRUNE", data={"step": "c"})
         assert (full["code"], full.get("retryable", False)) == ("state_full", False)
-        answer = await house.post([{"clientSequence": 1, "eventType": "CHAT", "data": {}}], client_id="alice-2")
+        answer = await running.post([{"clientSequence": 1, "eventType": "CHAT", "data": {}}], client_id="alice-2")
         assert answer["results"][0]["code"] == "too_many_clients"
-        assert (reached(house, Limit.STATE), reached(house, Limit.CLIENTS)) == (1, 1)
+        assert (reached(running, Limit.STATE), reached(running, Limit.CLIENTS)) == (1, 1)
 
 
 async def test_bodies_and_heads(autojump_clock: MockClock) -> None:
-    async with a_house(door=DoorLimits(body_bytes_max=1000, head_bytes_max=2000)) as (house, _):
-        assert (await house.ask("POST", PUBLISH, b"x" * 1001)).status == 413
-        assert (await house.ask("GET", POLL, headers=f"X: {'x' * 3000}\r\n")).status == 431
-        assert (reached(house, Limit.BODY_BYTES), reached(house, Limit.HEAD_BYTES)) == (1, 1)
+    async with a_server(door=DoorLimits(body_bytes_max=1000, head_bytes_max=2000)) as (running, _):
+        assert (await running.ask("POST", PUBLISH, b"x" * 1001)).status == 413
+        assert (await running.ask("GET", POLL, headers=f"X: {'x' * 3000}\r\n")).status == 431
+        assert (reached(running, Limit.BODY_BYTES), reached(running, Limit.HEAD_BYTES)) == (1, 1)
 
 
 async def test_an_answer_that_takes_too_long(autojump_clock: MockClock) -> None:
     store = MoodyStore()
-    async with a_house(store=store, door=DoorLimits(request_timeout_s=3)) as (house, _):
+    async with a_server(store=store, door=DoorLimits(request_timeout_s=3)) as (running, _):
         store.may_append = trio.Event()
         message: Message = {"clientSequence": 1, "eventType": "CHAT", "data": {}}
         body = json.dumps({"clientId": "a", "messages": [message]}).encode()
-        assert await refused(house, "POST", PUBLISH, body) == (503, 4030, 5)
+        assert await refused(running, "POST", PUBLISH, body) == (503, 4030, 5)
         assert trio.current_time() == pytest.approx(3, abs=0.1)
-        assert reached(house, Limit.REQUEST_TIME) == 1
+        assert reached(running, Limit.REQUEST_TIME) == 1
         store.may_append.set()
 
 

@@ -12,7 +12,7 @@ from reference.protocol.server.connection import Identity
 from reference.protocol.server.run import Run
 from reference.server.clock import ServerClock
 
-from .visitors import ORIGIN_NS, OTHER_RUN, RUN, open_house
+from .running_server import ORIGIN_NS, OTHER_RUN, RUN, running_server
 
 
 async def test_a_fault_in_one_run_costs_that_run_only(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -24,13 +24,13 @@ async def test_a_fault_in_one_run_costs_that_run_only(autojump_clock: MockClock,
         receive(run, connection_id, messages, now, others)
 
     monkeypatch.setattr(Run, "receive_frames", explode)
-    async with open_house(runs=(RUN, OTHER_RUN)) as house, house.guest("alice") as alice:
-        async with house.guest("mallory", OTHER_RUN) as mallory:
+    async with running_server(runs=(RUN, OTHER_RUN)) as running, running.join("alice") as alice:
+        async with running.join("mallory", OTHER_RUN) as mallory:
             await mallory.publish(1)
-            await mallory.say("ping", nonce=1)
+            await mallory.send("ping", nonce=1)
             assert (await mallory.closed())[0] == 1011
         assert (await alice.publish(1))["type"] == "accepted"
-        async with house.guest("mallory", OTHER_RUN, generation=2) as mallory:
+        async with running.join("mallory", OTHER_RUN, generation=2) as mallory:
             assert (await mallory.publish(1))["duplicate"] is True
 
 
@@ -40,22 +40,22 @@ async def test_a_fault_while_a_poll_waits_is_answered_with_500(
     def explode(run: Run, now: int) -> None:
         raise RuntimeError("a fault of ours")
 
-    async with open_house() as house:
-        await house.poll()
+    async with running_server() as running:
+        await running.poll()
         monkeypatch.setattr(Run, "handle_timeout", explode)
-        answer = await house.ask("GET", f"/api/runs/{RUN}/collaboration/poll?afterSequence=0&waitMs=20000")
+        answer = await running.ask("GET", f"/api/runs/{RUN}/collaboration/poll?afterSequence=0&waitMs=20000")
         assert (answer.status, answer.problem) == (500, {"code": 1011, "message": "internal error"})
 
 
 async def test_a_run_that_has_ended_asks_a_client_to_retry(autojump_clock: MockClock) -> None:
-    async with open_house() as house:
-        await house.poll()
-        (live,) = house.server._parts.runs.runs
+    async with running_server() as running:
+        await running.poll()
+        (live,) = running.server._parts.runs.runs
         live.end()
         with pytest.raises(RemoteError) as refused:
             live.request(PollRequest(), Identity("alice"))
         assert refused.value.code is CloseCode.OVERLOADED
-        await house.poll()
+        await running.poll()
 
 
 async def test_the_clock_follows_trios_and_never_goes_back(autojump_clock: MockClock) -> None:

@@ -24,8 +24,8 @@ from reference.server.wire.front_door import Problem
 from reference.store import MemoryStore
 
 from .processes import serving
+from .running_server import ORIGIN_NS, RUN, RunningServer, frame_client_on, request_bytes
 from .test_store_failures import MoodyStore
-from .visitors import ORIGIN_NS, RUN, House, request_bytes, visitor_on
 from .wire.helpers import read_answer
 
 MARKER = "the-secret-that-nobody-may-log"
@@ -36,18 +36,18 @@ async def test_one_line_for_each_event_of_a_session(autojump_clock: MockClock) -
     with structlog.testing.capture_logs() as lines:
         async with open_server(settings, store=MemoryStore(), origin_ns=ORIGIN_NS, listening=False, log_sessions=True) as server:
             await server.create_run(RUN)
-            house = House(server)
-            async with house.guest("alice") as alice:
-                session_id = alice.heard[0]["sessionId"]
-                await alice.say("bye")
+            running = RunningServer(server)
+            async with running.join("alice") as alice:
+                session_id = alice.received[0]["sessionId"]
+                await alice.send("bye")
                 await alice.closed()
-            async with house.visit() as stranger:
-                await stranger.say("hello", protocol=2, clientId="x", token="dev:x")
+            async with running.connect() as stranger:
+                await stranger.send("hello", protocol=2, clientId="x", token="dev:x")
                 await stranger.closed()
-            async with house.guest("bob") as bob:
+            async with running.join("bob") as bob:
                 await bob.socket.send_message("garbage")
                 await bob.closed()
-            await house.poll("clientId=carol&afterSequence=0", token="dev:carol")
+            await running.poll("clientId=carol&afterSequence=0", token="dev:carol")
     shown = [{name: value for name, value in line.items() if name not in ("log_level", "run", "connection")} for line in lines]
     sessions = [line for line in shown if line.get("client") == "alice"]
     who = {"client": "alice", "session": session_id}
@@ -77,7 +77,7 @@ def test_a_limit_that_is_reached_all_the_time_is_written_once_in_a_while() -> No
     ]
 
 
-async def say_secrets(port: int, token: str, client: str) -> None:
+async def send_secrets(port: int, token: str, client: str) -> None:
     """Everything that could find its way into a log, said over both transports, rightly and wrongly."""
     body = json.dumps({"clientId": client, "messages": [{"clientSequence": 1, "eventType": "CHAT", "data": {MARKER: MARKER}}]})
     for method, path, data, given in (
@@ -98,13 +98,13 @@ async def say_secrets(port: int, token: str, client: str) -> None:
         {"type": "cursor", "data": {"at": MARKER}},
         {"type": "auth", "token": MARKER},
     ):
-        async with visitor_on(await trio.open_tcp_stream("127.0.0.1", port)) as visitor:
+        async with frame_client_on(await trio.open_tcp_stream("127.0.0.1", port)) as frame_client:
             with contextlib.suppress(trio_websocket.ConnectionClosed):  # a server whose store has failed lets nobody in
-                await visitor.hello(client + "-2", token=token, generation=2)
-                await visitor.socket.send_message(json.dumps(message))
-                await visitor.say("ping", nonce=1)
-                await visitor.socket.send_message(f'{{"type":"{MARKER}"}}')
-            await visitor.closed()
+                await frame_client.hello(client + "-2", token=token, generation=2)
+                await frame_client.socket.send_message(json.dumps(message))
+                await frame_client.send("ping", nonce=1)
+                await frame_client.socket.send_message(f'{{"type":"{MARKER}"}}')
+            await frame_client.closed()
 
 
 @pytest.mark.slow
@@ -112,11 +112,11 @@ async def test_no_token_and_no_message_is_ever_logged(tmp_path: Path) -> None:
     """A real process, logging as it does when nobody watches."""
     log = tmp_path / "log"
     with serving("--store", f"sqlite:///{tmp_path}/events.sqlite3", log=log) as server:
-        await say_secrets(int(server.url.rpartition(":")[2]), "dev:ada", "one")
+        await send_secrets(int(server.url.rpartition(":")[2]), "dev:ada", "one")
         with contextlib.closing(sqlite3.connect(tmp_path / "events.sqlite3")) as database:
             database.execute("DROP TABLE persisted_collaboration_messages")  # the store fails, with all that its errors say
         with trio.move_on_after(5):
-            await say_secrets(int(server.url.rpartition(":")[2]), "dev:ada", "two")
+            await send_secrets(int(server.url.rpartition(":")[2]), "dev:ada", "two")
         server.process.send_signal(signal.SIGTERM)
         await trio.to_thread.run_sync(server.process.wait)
     text = log.read_text()
@@ -132,10 +132,10 @@ async def test_what_a_failing_store_says_is_logged_without_the_messages(autojump
     with structlog.testing.capture_logs() as lines:
         async with open_server(ServerSettings(), store=store, origin_ns=ORIGIN_NS, listening=False) as server:
             await server.create_run(RUN)
-            house = House(server)
-            async with house.guest("alice") as alice:
+            running = RunningServer(server)
+            async with running.join("alice") as alice:
                 store.is_full = True
-                await alice.say("publish", clientSequence=1, eventType="CHAT", data={"text": MARKER})
+                await alice.send("publish", clientSequence=1, eventType="CHAT", data={"text": MARKER})
                 await alice.closed()
     shown: Any = [str(line) for line in lines]
     assert any("the store did not confirm" in line for line in shown)
@@ -197,6 +197,6 @@ async def test_a_page_that_is_refused_is_logged(autojump_clock: MockClock) -> No
         async with open_server(settings, store=MemoryStore(), origin_ns=ORIGIN_NS, listening=False, log_sessions=True) as server:
             for _ in range(3):
                 headers = "Origin: https://other.example.org\r\n"
-                await House(server).ask("GET", f"/api/runs/{RUN}/collaboration/poll", headers=headers)
+                await RunningServer(server).ask("GET", f"/api/runs/{RUN}/collaboration/poll", headers=headers)
     refused = [line for line in lines if line["event"] == "page refused"]
     assert [(line["origin"], line["count"]) for line in refused] == [("https://other.example.org", 1)]

@@ -19,7 +19,7 @@ from reference.protocol.states import Transport
 from reference.server.http.admin_api import metrics_of
 from reference.server.monitoring.monitor import Monitor, MonitoredSessions, Traffic
 
-from .visitors import OTHER_RUN, RUN, House, open_house, request_bytes
+from .running_server import OTHER_RUN, RUN, RunningServer, request_bytes, running_server
 from .wire.helpers import read_answer
 
 REPORT = {
@@ -32,13 +32,13 @@ REPORT = {
 }
 
 
-def value(house: House, metric: Metric, **labels: str) -> float:
-    return house.server.monitor.metrics.value(metric, **labels)
+def value(running: RunningServer, metric: Metric, **labels: str) -> float:
+    return running.server.monitor.metrics.value(metric, **labels)
 
 
-def part(house: House, metric: Metric, suffix: str) -> float:
+def part(running: RunningServer, metric: Metric, suffix: str) -> float:
     """The count or the sum of a histogram."""
-    return value(house, Metric("gauge", metric.name + suffix, metric.unit, ""))
+    return value(running, Metric("gauge", metric.name + suffix, metric.unit, ""))
 
 
 def test_the_table_names_each_metric_once_with_a_unit_and_a_meaning() -> None:
@@ -53,18 +53,18 @@ def test_the_table_names_each_metric_once_with_a_unit_and_a_meaning() -> None:
 
 
 async def test_every_label_has_a_value_from_the_table(autojump_clock: MockClock) -> None:
-    async with open_house(protocol=ServerConfig(presence_grace_s=1)) as house:
-        async with house.guest("alice", sessionId="a-session-of-before") as alice:
-            await alice.say("ping", nonce=1, roundTripMs=3.5, report=REPORT)
-            await alice.say("publish", clientSequence=1, eventType="NO_SUCH", data={})
-            await alice.hear("rejected")
+    async with running_server(protocol=ServerConfig(presence_grace_s=1)) as running:
+        async with running.join("alice", sessionId="a-session-of-before") as alice:
+            await alice.send("ping", nonce=1, roundTripMs=3.5, report=REPORT)
+            await alice.send("publish", clientSequence=1, eventType="NO_SUCH", data={})
+            await alice.receive("rejected")
             await alice.socket.aclose(4321)
-        async with house.visit() as stranger:
-            await stranger.say("ack", sequenceNumber=1)
+        async with running.connect() as stranger:
+            await stranger.send("ack", sequenceNumber=1)
             await stranger.closed()
-        await house.poll("clientId=alice&afterSequence=0&generation=9&fallback=not_welcomed")
-        await house.ask("GET", "/wherever")
-        text = (await house.ask("GET", "/metrics")).body.decode()
+        await running.poll("clientId=alice&afterSequence=0&generation=9&fallback=not_welcomed")
+        await running.ask("GET", "/wherever")
+        text = (await running.ask("GET", "/metrics")).body.decode()
     known = {metric.name: metric for metric in METRICS}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
@@ -78,20 +78,20 @@ async def test_every_label_has_a_value_from_the_table(autojump_clock: MockClock)
 
 
 async def test_what_clients_report_is_counted(autojump_clock: MockClock) -> None:
-    async with open_house() as house, house.guest("alice") as alice:
-        await alice.say("ping", nonce=1, roundTripMs=40, report=REPORT)
-        await alice.say("ping", nonce=2, roundTripMs=60)
-        await alice.hear("pong")
-        await alice.hear("pong")
-        assert value(house, metrics.FAILED_ATTEMPTS) == 2
-        assert value(house, metrics.GAPS) == 3
-        assert value(house, metrics.DUPLICATE_EVENTS) == 4
-        assert value(house, metrics.FAILURES, reason="client") == 5
-        assert (part(house, metrics.RECOVERY, "_count"), part(house, metrics.RECOVERY, "_sum")) == (2, 2.2)
-        assert (part(house, metrics.DETECTION, "_count"), part(house, metrics.DETECTION, "_sum")) == (1, 20)
-        assert (part(house, metrics.CLIENT_QUEUE, "_count"), part(house, metrics.CLIENT_QUEUE, "_sum")) == (2, 6)
-        assert (part(house, metrics.LATENCY, "_count"), part(house, metrics.LATENCY, "_sum")) == (2, 0.1)
-        record = house.server.monitor.sessions.find(RUN, "alice")
+    async with running_server() as running, running.join("alice") as alice:
+        await alice.send("ping", nonce=1, roundTripMs=40, report=REPORT)
+        await alice.send("ping", nonce=2, roundTripMs=60)
+        await alice.receive("pong")
+        await alice.receive("pong")
+        assert value(running, metrics.FAILED_ATTEMPTS) == 2
+        assert value(running, metrics.GAPS) == 3
+        assert value(running, metrics.DUPLICATE_EVENTS) == 4
+        assert value(running, metrics.FAILURES, reason="client") == 5
+        assert (part(running, metrics.RECOVERY, "_count"), part(running, metrics.RECOVERY, "_sum")) == (2, 2.2)
+        assert (part(running, metrics.DETECTION, "_count"), part(running, metrics.DETECTION, "_sum")) == (1, 20)
+        assert (part(running, metrics.CLIENT_QUEUE, "_count"), part(running, metrics.CLIENT_QUEUE, "_sum")) == (2, 6)
+        assert (part(running, metrics.LATENCY, "_count"), part(running, metrics.LATENCY, "_sum")) == (2, 0.1)
+        record = running.server.monitor.sessions.find(RUN, "alice")
         assert record is not None
         shown = metrics_of(record)
         assert (shown.gaps, shown.duplicate_events, shown.failed_attempts, shown.message_failures) == (3, 4, 2, 5)
@@ -100,82 +100,82 @@ async def test_what_clients_report_is_counted(autojump_clock: MockClock) -> None
 
 
 async def test_delivery_rate_and_quality_over_all_sessions(autojump_clock: MockClock) -> None:
-    async with open_house() as house:
-        assert math.isnan(value(house, metrics.DELIVERY_RATE))
-        assert math.isnan(value(house, metrics.QUALITY))
-        async with house.guest("alice") as alice, house.guest("bob") as bob:
+    async with running_server() as running:
+        assert math.isnan(value(running, metrics.DELIVERY_RATE))
+        assert math.isnan(value(running, metrics.QUALITY))
+        async with running.join("alice") as alice, running.join("bob") as bob:
             for number in range(1, 4):
                 await alice.publish(number)
             await alice.publish(3)  # a copy is no second delivery
             await bob.publish(1, eventType="NO_SUCH")
-            await alice.say("ping", nonce=1, roundTripMs=10)
-            await alice.hear("pong")
-            assert value(house, metrics.DELIVERY_RATE) == 0.75
-            assert (value(house, metrics.ACCEPTED), value(house, metrics.DUPLICATES)) == (3, 1)
-            assert value(house, metrics.FAILURES, reason="rejected") == 1
-            assert value(house, metrics.QUALITY) == 100
-            assert value(house, metrics.SESSIONS_BY_QUALITY, quality="HEALTHY") == 1
-            assert value(house, metrics.SESSIONS_BY_QUALITY, quality="UNKNOWN") == 1
+            await alice.send("ping", nonce=1, roundTripMs=10)
+            await alice.receive("pong")
+            assert value(running, metrics.DELIVERY_RATE) == 0.75
+            assert (value(running, metrics.ACCEPTED), value(running, metrics.DUPLICATES)) == (3, 1)
+            assert value(running, metrics.FAILURES, reason="rejected") == 1
+            assert value(running, metrics.QUALITY) == 100
+            assert value(running, metrics.SESSIONS_BY_QUALITY, quality="HEALTHY") == 1
+            assert value(running, metrics.SESSIONS_BY_QUALITY, quality="UNKNOWN") == 1
 
 
 async def test_a_dropped_session_is_not_carried_and_its_return_is_a_reconnection(autojump_clock: MockClock) -> None:
-    async with open_house() as house:
-        async with house.guest("alice") as alice:
-            session_id = alice.heard[0]["sessionId"]
+    async with running_server() as running:
+        async with running.join("alice") as alice:
+            session_id = alice.received[0]["sessionId"]
             await alice.publish(1)
-            record = house.server.monitor.sessions.find(RUN, "alice")
+            record = running.server.monitor.sessions.find(RUN, "alice")
             assert record is not None
             assert (record.is_carried, record.status) == (True, "Connected")
         await trio.sleep(0.1)
         assert (record.is_carried, record.status) == (False, "Disconnected")
-        assert value(house, metrics.SESSIONS, transport="websocket") == 0
-        async with house.guest("alice", generation=2, sessionId=session_id) as alice:
+        assert value(running, metrics.SESSIONS, transport="websocket") == 0
+        async with running.join("alice", generation=2, sessionId=session_id) as alice:
             assert (record.is_carried, record.status, record.reconnections) == (True, "Reconnected", 1)
             await alice.publish(2)
             assert metrics_of(record).messages_received == 4  # two hellos, two publishes
-            assert value(house, metrics.RECONNECTIONS) == 1
-        await house.poll("clientId=alice&afterSequence=0&generation=3&fallback=not_steady")
+            assert value(running, metrics.RECONNECTIONS) == 1
+        await running.poll("clientId=alice&afterSequence=0&generation=3&fallback=not_steady")
         assert (record.status, record.fallbacks) == ("HTTP Polling", 1)
-        assert value(house, metrics.FALLBACKS, reason="not_steady") == 1
-        assert value(house, metrics.SESSIONS, transport="polling") == 1
+        assert value(running, metrics.FALLBACKS, reason="not_steady") == 1
+        assert value(running, metrics.SESSIONS, transport="polling") == 1
         shown = metrics_of(record)
         assert shown.messages_received == 5
         await trio.sleep(40)  # the grace of a poller
         assert record.is_carried is False
-        assert house.server.monitor.sessions.carried().__next__ is not None
+        assert running.server.monitor.sessions.carried().__next__ is not None
 
 
 async def test_each_event_counts_for_each_reader(autojump_clock: MockClock) -> None:
-    async with open_house() as house, house.guest("alice") as alice, house.guest("bob") as bob:
+    async with running_server() as running, running.join("alice") as alice, running.join("bob") as bob:
         await alice.publish(1)
         await bob.events(1)
         await alice.events(1)
-        bobs = house.server.monitor.sessions.find(RUN, "bob")
+        bobs = running.server.monitor.sessions.find(RUN, "bob")
         assert bobs is not None
-        assert metrics_of(bobs).messages_sent == len([frame for frame in bob.heard if frame["type"] != "events"]) + 1
+        assert metrics_of(bobs).messages_sent == len([frame for frame in bob.received if frame["type"] != "events"]) + 1
 
 
 async def test_http_requests_are_counted_by_operation_and_status(autojump_clock: MockClock) -> None:
-    async with open_house() as house:
-        await house.poll("afterSequence=0")
-        await house.ask("GET", f"/api/runs/{OTHER_RUN}/collaboration/poll")
-        await house.ask("GET", f"/api/runs/{RUN}/collaboration/poll", token=None)
+    async with running_server() as running:
+        await running.poll("afterSequence=0")
+        await running.ask("GET", f"/api/runs/{OTHER_RUN}/collaboration/poll")
+        await running.ask("GET", f"/api/runs/{RUN}/collaboration/poll", token=None)
         for path in ("/nowhere", "/nowhere/else", "/api/runs/x/y/z"):
-            await house.ask("GET", path)
+            await running.ask("GET", path)
         poll = "/api/runs/{runId}/collaboration/poll"
         statuses = ("200", "401", "404")
-        counted = {status: value(house, metrics.HTTP_REQUESTS, operation=poll, status=status) for status in statuses}
+        counted = {status: value(running, metrics.HTTP_REQUESTS, operation=poll, status=status) for status in statuses}
         assert counted == {"200": 1, "401": 1, "404": 1}
-        assert value(house, metrics.HTTP_REQUESTS, operation="none", status="404") == 3
+        assert value(running, metrics.HTTP_REQUESTS, operation="none", status="404") == 3
 
 
 async def test_a_poll_that_brings_ten_events_counts_ten_messages(autojump_clock: MockClock) -> None:
-    async with open_house() as house:
+    async with running_server() as running:
         messages = [{"clientSequence": n, "eventType": "CHAT", "data": {}} for n in range(1, 11)]
-        await house.post(messages)
-        before = value(house, metrics.MESSAGES_OUT)
-        await house.poll("afterSequence=0")
-        assert value(house, metrics.MESSAGES_OUT) - before == 10
+        await running.post(messages)
+        before = value(running, metrics.MESSAGES_OUT)
+        await running.poll("afterSequence=0")
+        assert value(running, metrics.MESSAGES_OUT) - before == 10
 
 
 def test_a_scrape_costs_the_same_with_many_sessions() -> None:
@@ -225,24 +225,24 @@ def test_totals_are_what_the_records_say() -> None:
 
 async def test_a_limit_is_counted_by_its_kind(autojump_clock: MockClock) -> None:
     config = ServerConfig(frame_bytes_max=1024, publishes_per_s=1, publish_burst=1)
-    async with open_house(protocol=config) as house:
-        async with house.guest("alice") as alice:
+    async with running_server(protocol=config) as running:
+        async with running.join("alice") as alice:
             await alice.publish(1)
             assert (await alice.publish(2))["code"] == "rate"
-            assert value(house, metrics.LIMITS, limit="publish_rate") == 1
-            assert value(house, metrics.DEFERRED, code="rate") == 1
-            await alice.say("publish", clientSequence=2, eventType="CHAT", data={"text": "x" * 2000})
+            assert value(running, metrics.LIMITS, limit="publish_rate") == 1
+            assert value(running, metrics.DEFERRED, code="rate") == 1
+            await alice.send("publish", clientSequence=2, eventType="CHAT", data={"text": "x" * 2000})
             assert (await alice.closed())[0] == 4413
-        assert value(house, metrics.LIMITS, limit="frame_bytes") == 1
-        async with house.visit():
+        assert value(running, metrics.LIMITS, limit="frame_bytes") == 1
+        async with running.connect():
             await trio.sleep(11)
-        assert value(house, metrics.LIMITS, limit="hello_time") == 1
-        assert value(house, metrics.REFUSALS, code="4003") == 1
+        assert value(running, metrics.LIMITS, limit="hello_time") == 1
+        assert value(running, metrics.REFUSALS, code="4003") == 1
 
 
 async def test_both_formats(autojump_clock: MockClock) -> None:
-    async with open_house() as house:
-        stream = house.server.connect()
+    async with running_server() as running:
+        stream = running.server.connect()
         await stream.send_all(request_bytes("GET", "/metrics", headers="Accept: application/openmetrics-text; version=1.0.0\r\n"))
         answer = await read_answer(stream)
         assert answer.headers["content-type"].startswith("application/openmetrics-text")

@@ -11,9 +11,9 @@ from reference.protocol.config import ServerConfig
 from reference.server.cluster import upgrade_relay
 from reference.store.ownership import Ownership
 
-from .streets import house_in, street
+from .running_server import RUN, RunningServer
 from .test_http import POLL, chat
-from .visitors import RUN, House
+from .two_servers import running_server_on, two_servers
 
 pytestmark = pytest.mark.slow  # each opens two servers and waits for what only a real database does
 
@@ -32,25 +32,25 @@ async def on_database(url: str, *statements: str) -> list[tuple[object, ...]]:
     return await trio.to_thread.run_sync(execute, url, *statements)
 
 
-async def until_owner(house: House, other: House) -> None:
-    """Ask `house` for the run until it serves it itself."""
-    while house.server.statistics().runs_loaded == 0:
-        await house.ask("GET", f"{POLL}?afterSequence=0")
+async def until_owner(running: RunningServer, other: RunningServer) -> None:
+    """Ask `running` for the run until it serves it itself."""
+    while running.server.statistics().runs_loaded == 0:
+        await running.ask("GET", f"{POLL}?afterSequence=0")
     assert other.server.statistics().runs_loaded == 0
 
 
 async def test_an_owner_that_stops_closes_its_clients_and_gives_up_its_runs(postgres_url: str) -> None:
     with trio.fail_after(60):
-        async with house_in(postgres_url) as two, house_in(postgres_url) as one:
+        async with running_server_on(postgres_url) as two, running_server_on(postgres_url) as one:
             await one.server.create_run(RUN)
-            async with one.guest("ada") as ada, two.guest("bob") as bob:
+            async with one.join("ada") as ada, two.join("bob") as bob:
                 await ada.publish(1)
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(one.server.stop)
-                    for visitor in (ada, bob):
-                        assert (await visitor.hear("goaway"))["code"] == 4001
-                        assert (await visitor.closed())[0] == 4001
-            async with two.guest("ada", generation=2) as ada:
+                    for client in (ada, bob):
+                        assert (await client.receive("goaway"))["code"] == 4001
+                        assert (await client.closed())[0] == 4001
+            async with two.join("ada", generation=2) as ada:
                 assert two.server.statistics().runs_loaded == 1
                 assert (await ada.publish(1))["duplicate"] is True
                 assert (await ada.publish(2))["sequenceNumber"] == 2
@@ -58,14 +58,14 @@ async def test_an_owner_that_stops_closes_its_clients_and_gives_up_its_runs(post
 
 async def test_a_process_that_relays_and_stops_sends_its_own_clients_away_only(postgres_url: str) -> None:
     with trio.fail_after(60):
-        async with house_in(postgres_url) as one, house_in(postgres_url) as two:
+        async with running_server_on(postgres_url) as one, running_server_on(postgres_url) as two:
             await one.server.create_run(RUN)
-            async with one.guest("ada") as ada:
-                async with two.guest("bob") as bob:
+            async with one.join("ada") as ada:
+                async with two.join("bob") as bob:
                     await bob.publish(1)
                     async with trio.open_nursery() as nursery:
                         nursery.start_soon(two.server.stop)
-                        assert (await bob.hear("goaway"))["code"] == 4001
+                        assert (await bob.receive("goaway"))["code"] == 4001
                         assert (await bob.closed())[0] == 4001
                 await ada.publish(1)
                 assert [event["userId"] for event in await ada.events(2)] == ["bob", "ada"]
@@ -73,37 +73,37 @@ async def test_a_process_that_relays_and_stops_sends_its_own_clients_away_only(p
 
 async def test_an_idle_run_may_be_served_by_the_next_process_that_gets_a_request(postgres_url: str) -> None:
     with trio.fail_after(60):
-        async with street(postgres_url, protocol=ServerConfig(run_idle_s=0.05)) as (one, two):
-            async with one.guest("ada") as ada:
+        async with two_servers(postgres_url, protocol=ServerConfig(run_idle_s=0.05)) as (one, two):
+            async with one.join("ada") as ada:
                 await ada.publish(1)
-                await ada.say("bye")
+                await ada.send("bye")
             while await on_database(postgres_url, "SELECT * FROM collaboration_owners"):
                 pass
-            async with two.guest("bob") as bob:
+            async with two.join("bob") as bob:
                 assert (await bob.publish(1))["sequenceNumber"] == 2
                 assert two.server.statistics().runs_loaded == 1
 
 
 async def test_an_owner_that_is_cut_off_drops_its_runs_at_once(postgres_url: str) -> None:
     with trio.fail_after(60):
-        async with street(postgres_url) as (one, two), one.guest("ada") as ada, two.guest("bob") as bob:
+        async with two_servers(postgres_url) as (one, two), one.join("ada") as ada, two.join("bob") as bob:
             await ada.publish(1)
             assert await on_database(postgres_url, LEASES) == [(2,)]
-            for visitor in (ada, bob):
-                assert (await visitor.closed())[0] in (4030, None)
+            for client in (ada, bob):
+                assert (await client.closed())[0] in (4030, None)
             await until_owner(two, one)
-            async with one.guest("ada", generation=2) as ada:  # it is in again, and relays
+            async with one.join("ada", generation=2) as ada:  # it is in again, and relays
                 assert (await ada.publish(2))["sequenceNumber"] == 2
                 assert one.server.statistics().runs_loaded == 0
 
 
 async def test_an_owner_that_has_been_silent_for_too_long_is_given_up(postgres_url: str) -> None:
     with trio.fail_after(60):
-        async with street(postgres_url) as (one, two), one.guest("ada") as ada:
+        async with two_servers(postgres_url) as (one, two), one.join("ada") as ada:
             await ada.publish(1)
             ago = "UPDATE collaboration_processes p SET seen_at = now() - interval '1 min' FROM collaboration_owners o"
             await on_database(postgres_url, f"{ago} WHERE o.process_id = p.process_id")
-            async with two.guest("bob") as bob:
+            async with two.join("bob") as bob:
                 assert two.server.statistics().runs_loaded == 1
                 assert (await bob.publish(1))["sequenceNumber"] == 2
             assert (await ada.closed())[0] == 4030
@@ -111,15 +111,15 @@ async def test_an_owner_that_has_been_silent_for_too_long_is_given_up(postgres_u
 
 async def test_two_that_both_believe_to_be_the_owner_do_no_harm(postgres_url: str) -> None:
     with trio.fail_after(60):
-        async with street(postgres_url) as (one, two), one.guest("ada") as ada:
+        async with two_servers(postgres_url) as (one, two), one.join("ada") as ada:
             await ada.publish(1)
             await on_database(postgres_url, "DELETE FROM collaboration_owners")
-            async with two.guest("bob") as bob:
+            async with two.join("bob") as bob:
                 assert two.server.statistics().runs_loaded == 1
                 assert (await bob.publish(1))["sequenceNumber"] == 2
-                await ada.say("publish", clientSequence=2, eventType="CHAT", data={})
+                await ada.send("publish", clientSequence=2, eventType="CHAT", data={})
                 assert (await ada.closed())[0] == 4030
-                async with one.guest("ada", generation=2) as ada_again:
+                async with one.join("ada", generation=2) as ada_again:
                     assert (await ada_again.publish(2))["sequenceNumber"] == 3
                     assert [event["sequenceNumber"] for event in await bob.events(3)] == [1, 2, 3]
             assert await trio.to_thread.run_sync(numbers, postgres_url) == [1, 2, 3]
@@ -129,24 +129,24 @@ async def test_an_owner_that_cannot_be_reached(postgres_url: str, monkeypatch: p
     monkeypatch.setattr("reference.server.cluster.upgrade_relay.REACH_S_MAX", 0.1)
     monkeypatch.setattr("reference.server.cluster.request_relay.REACH_S_MAX", 0.1)
     with trio.fail_after(60):
-        async with house_in(postgres_url) as house:
-            await house.server.create_run(RUN)
+        async with running_server_on(postgres_url) as running:
+            await running.server.create_run(RUN)
             other = Ownership(make_url(postgres_url))
             try:
                 await other.join("127.0.0.1", 1)
                 assert await other.claim(RUN) is None
-                answer = await house.ask("GET", f"{POLL}?afterSequence=0")
+                answer = await running.ask("GET", f"{POLL}?afterSequence=0")
                 assert (answer.status, json.loads(answer.body)["code"]) == (503, 4030)
                 assert b"cannot be reached" in answer.body
                 assert answer.headers["access-control-allow-origin"] == "*", "or a page of another origin cannot read it"
                 sent_away = f"/api/admin/websocket/runs/{RUN}/send-away"
-                assert (await house.ask("POST", sent_away, b"{}", token="dev-admin:root")).status == 503
+                assert (await running.ask("POST", sent_away, b"{}", token="dev-admin:root")).status == 503
                 body = json.dumps({"clientId": "ada", "messages": [chat(1)]}).encode()
                 published = None
 
                 async def publish() -> None:
                     nonlocal published
-                    published = await house.ask("POST", f"/api/runs/{RUN}/collaboration/publish", body, token="dev:ada")
+                    published = await running.ask("POST", f"/api/runs/{RUN}/collaboration/publish", body, token="dev:ada")
 
                 monkeypatch.setattr("reference.server.cluster.request_relay.REACH_S_MAX", 10.0)
                 async with trio.open_nursery() as nursery:
@@ -165,19 +165,19 @@ async def test_an_owner_that_accepts_connections_and_never_answers(postgres_url:
     with trio.fail_after(60):
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
         port: int = listeners[0].socket.getsockname()[1]
-        async with house_in(postgres_url) as house:
-            await house.server.create_run(RUN)
+        async with running_server_on(postgres_url) as running:
+            await running.server.create_run(RUN)
             other = Ownership(make_url(postgres_url))
             try:
                 await other.join("127.0.0.1", port)
                 assert await other.claim(RUN) is None
                 with pytest.raises(BaseExceptionGroup) as refused:
-                    async with house.visit(headers=[("Authorization", "Bearer dev:ada")]):
+                    async with running.connect(headers=[("Authorization", "Bearer dev:ada")]):
                         pass
                 assert "503" in repr(refused.value.exceptions)
-                async with house.visit() as visitor:
-                    await visitor.say("hello", protocol=1, clientId="ada", token="dev:ada")
-                    assert (await visitor.closed())[0] == 4030
+                async with running.connect() as client:
+                    await client.send("hello", protocol=1, clientId="ada", token="dev:ada")
+                    assert (await client.closed())[0] == 4030
             finally:
                 await other.aclose()
         for listener in listeners:

@@ -9,26 +9,26 @@ import trio
 from reference.protocol.errors import ConfigError
 from reference.server.settings import ServerSettings, split_address
 
-from .streets import house_in, street
+from .running_server import RUN, RunningServer, request_bytes
 from .test_http import POLL, PUBLISH, REPLAY, chat
-from .visitors import RUN, House, request_bytes
+from .two_servers import running_server_on, two_servers
 from .wire.helpers import Answer, read_answer
 
 
 async def test_events_and_presence_cross_in_both_directions(postgres_url: str) -> None:
     with trio.fail_after(60):
-        async with street(postgres_url) as (one, two), one.guest("ada") as ada, two.guest("bob") as bob:
+        async with two_servers(postgres_url) as (one, two), one.join("ada") as ada, two.join("bob") as bob:
             assert (await ada.publish(1, "from one"))["sequenceNumber"] == 1
             assert (await bob.publish(1, "from two"))["sequenceNumber"] == 2
-            for visitor in (ada, bob):
-                assert [event["data"]["text"] for event in await visitor.events(2)] == ["from one", "from two"]
-                await visitor.until_present("ada", "bob")
+            for client in (ada, bob):
+                assert [event["data"]["text"] for event in await client.events(2)] == ["from one", "from two"]
+                await client.until_present("ada", "bob")
             assert (one.server.statistics().runs_loaded, two.server.statistics().runs_loaded) == (1, 0)
 
 
 async def test_requests_cross_too(postgres_url: str) -> None:
     with trio.fail_after(60):
-        async with street(postgres_url) as (one, two), one.guest("ada") as ada:
+        async with two_servers(postgres_url) as (one, two), one.join("ada") as ada:
             body = json.dumps({"clientId": "carol", "messages": [chat(1, "over HTTP"), chat(2)]}).encode()
             answer = await two.ask("POST", PUBLISH, body, token="dev:carol")
             assert [result["sequenceNumber"] for result in json.loads(answer.body)["results"]] == [1, 2]
@@ -43,7 +43,7 @@ async def test_requests_cross_too(postgres_url: str) -> None:
 @pytest.mark.slow
 async def test_a_long_poll_waits_at_the_owner_and_is_forgotten_when_its_client_goes(postgres_url: str) -> None:
     with trio.fail_after(60):
-        async with street(postgres_url) as (one, two), one.guest("ada") as ada:
+        async with two_servers(postgres_url) as (one, two), one.join("ada") as ada:
             answers: list[dict[str, object]] = []
 
             async def poll() -> None:
@@ -63,9 +63,13 @@ async def test_a_long_poll_waits_at_the_owner_and_is_forgotten_when_its_client_g
 
 async def test_a_process_that_stops_does_not_wait_for_polls_at_others(postgres_url: str) -> None:
     with trio.fail_after(60):
-        async with house_in(postgres_url) as one:
+        async with running_server_on(postgres_url) as one:
             await one.server.create_run(RUN)
-            async with one.guest("ada"), house_in(postgres_url, stop_timeout_s=30.0) as two, trio.open_nursery() as nursery:
+            async with (
+                one.join("ada"),
+                running_server_on(postgres_url, stop_timeout_s=30.0) as two,
+                trio.open_nursery() as nursery,
+            ):
                 answers: list[Answer] = []
 
                 async def poll() -> None:
@@ -81,14 +85,14 @@ async def test_a_process_that_stops_does_not_wait_for_polls_at_others(postgres_u
         assert "retry-after" in answers[0].headers
 
 
-async def until_connections(house: House, count: int) -> None:
-    while house.server.statistics().connections != count:  # noqa: ASYNC110 - nothing reports it
+async def until_connections(running: RunningServer, count: int) -> None:
+    while running.server.statistics().connections != count:  # noqa: ASYNC110 - nothing reports it
         await trio.sleep(0.01)
 
 
 async def test_one_connection_may_ask_for_what_is_here_and_what_is_there(postgres_url: str) -> None:
     with trio.fail_after(60):
-        async with street(postgres_url) as (one, two), one.guest("ada"):
+        async with two_servers(postgres_url) as (one, two), one.join("ada"):
             stream = two.server.connect()
             for path, status in ((f"{POLL}?afterSequence=0", 200), ("/healthz", 200), (f"{REPLAY}?limit=x", 400)):
                 await stream.send_all(request_bytes("GET", path, token="dev:carol"))
@@ -97,56 +101,56 @@ async def test_one_connection_may_ask_for_what_is_here_and_what_is_there(postgre
 
 async def test_what_the_first_process_can_refuse_never_reaches_the_second(postgres_url: str) -> None:
     with trio.fail_after(60):
-        async with street(postgres_url) as (one, two), one.guest("ada"):
+        async with two_servers(postgres_url) as (one, two), one.join("ada"):
             before = one.server.statistics().connections
             assert (await two.ask("GET", f"{POLL}?afterSequence=0", token=None)).status == 401
             assert (await two.ask("GET", POLL, headers="Origin: https://evil.example\r\n")).status == 403
-            async with two.visit(headers=[("Authorization", "Bearer garbage")]) as visitor:
-                assert (await visitor.closed())[0] == 4401
+            async with two.connect(headers=[("Authorization", "Bearer garbage")]) as client:
+                assert (await client.closed())[0] == 4401
             assert one.server.statistics().connections == before
 
 
 async def test_the_owner_judges_the_token_in_hello(postgres_url: str) -> None:
     with trio.fail_after(60):
-        async with street(postgres_url) as (one, two), one.guest("ada"), two.visit() as visitor:
-            await visitor.say("hello", protocol=1, clientId="x", token="garbage")
-            assert (await visitor.closed())[0] == 4401
+        async with two_servers(postgres_url) as (one, two), one.join("ada"), two.connect() as client:
+            await client.send("hello", protocol=1, clientId="x", token="garbage")
+            assert (await client.closed())[0] == 4401
 
 
 async def test_a_relayed_session_is_one_session(postgres_url: str) -> None:
     """Dedupe, takeover and a resume do not care over which process a client comes."""
     with trio.fail_after(60):
-        async with street(postgres_url) as (one, two), one.guest("ada") as first:
+        async with two_servers(postgres_url) as (one, two), one.join("ada") as first:
             await first.publish(1, "x")
-            session = first.heard[0]["sessionId"]
-            position = {"sessionId": session, "epoch": first.heard[0]["epoch"], "afterSequence": 0}
-            async with two.visit() as second:
+            session = first.received[0]["sessionId"]
+            position = {"sessionId": session, "epoch": first.received[0]["epoch"], "afterSequence": 0}
+            async with two.connect() as second:
                 welcome = await second.hello("ada", generation=2, **position)
                 assert welcome["outcome"] == "resumed"
                 assert welcome["sessionId"] == session
                 assert (await second.publish(1, "x"))["duplicate"] is True
                 assert (await first.closed())[0] == 4101
-                assert second.numbers_heard() == [1]
+                assert second.numbers_received() == [1]
 
 
 @pytest.mark.parametrize("secret", ["", "guessed"])
 async def test_a_secret_that_is_not_ours_opens_nothing(postgres_url: str, secret: str) -> None:
     with trio.fail_after(60):
-        async with house_in(postgres_url) as house:
-            await house.server.create_run(RUN)
+        async with running_server_on(postgres_url) as running:
+            await running.server.create_run(RUN)
             header = f"X-Steadywire-Relayed: {secret}\r\n"
-            answer = await house.ask("GET", f"{POLL}?afterSequence=0", headers=header)
+            answer = await running.ask("GET", f"{POLL}?afterSequence=0", headers=header)
             assert (answer.status, json.loads(answer.body)["code"]) == (421, 4030)
 
 
 @pytest.mark.slow
 async def test_a_run_that_was_not_created_has_no_owner(postgres_url: str) -> None:
     with trio.fail_after(60):
-        async with house_in(postgres_url) as one, house_in(postgres_url) as two:
-            for house in (one, two, one):
-                assert (await house.ask("GET", f"{POLL}?afterSequence=0")).status == 404
-                async with house.visit(headers=[("Authorization", "Bearer dev:ada")]) as visitor:
-                    assert (await visitor.closed())[0] == 4404
+        async with running_server_on(postgres_url) as one, running_server_on(postgres_url) as two:
+            for running in (one, two, one):
+                assert (await running.ask("GET", f"{POLL}?afterSequence=0")).status == 404
+                async with running.connect(headers=[("Authorization", "Bearer dev:ada")]) as client:
+                    assert (await client.closed())[0] == 4404
             await one.server.create_run(RUN)
             assert (await two.ask("GET", f"{POLL}?afterSequence=0")).status == 200
             assert two.server.statistics().runs_loaded == 1
@@ -156,7 +160,7 @@ async def test_a_run_that_was_not_created_has_no_owner(postgres_url: str) -> Non
 async def test_a_relayed_answer_is_as_long_as_it_is(postgres_url: str) -> None:
     """Many pieces, and a reader that keeps its connection for the next."""
     with trio.fail_after(60):
-        async with street(postgres_url) as (one, two), one.guest("ada") as ada:
+        async with two_servers(postgres_url) as (one, two), one.join("ada") as ada:
             for number in range(1, 61):
                 await ada.publish(number, "x" * 8000)
             async with httpcore.AsyncConnectionPool(network_backend=httpcore.TrioBackend()) as pool:

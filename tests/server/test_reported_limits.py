@@ -24,8 +24,8 @@ from reference.server.wire.limits import DoorLimits
 from reference.store import MemoryStore, StoreError
 from tests.docs import document
 
-from .test_limits import POLL, PUBLISH, a_house, reached
-from .visitors import OTHER_RUN, RUN, House, Visitor
+from .running_server import OTHER_RUN, RUN, FrameClient, RunningServer
+from .test_limits import POLL, PUBLISH, a_server, reached
 from .wire.helpers import Answer, read_answer
 
 
@@ -53,7 +53,7 @@ class Case:
     limit: Limit
     value: float
     outcome: Outcome
-    reach: Callable[[House, Visitor], Awaitable[Outcome]]
+    reach: Callable[[RunningServer, FrameClient], Awaitable[Outcome]]
     settings: dict[str, Any] = field(default_factory=dict)
 
 
@@ -67,69 +67,69 @@ def refused(answer: Answer) -> Outcome:
     return Outcome(answer.problem["code"], answer.status, None if wait is None else float(wait))
 
 
-async def a_frame_too_large(house: House, bob: Visitor) -> Outcome:
-    async with house.guest("alice") as alice:
-        await alice.say("publish", clientSequence=1, eventType="CHAT", data={"text": "x" * 4096})
+async def a_frame_too_large(running: RunningServer, bob: FrameClient) -> Outcome:
+    async with running.join("alice") as alice:
+        await alice.send("publish", clientSequence=1, eventType="CHAT", data={"text": "x" * 4096})
         return closed((await alice.closed())[0])
 
 
-async def a_body_too_large(house: House, bob: Visitor) -> Outcome:
-    return refused(await house.ask("POST", PUBLISH, b"x" * 1001))
+async def a_body_too_large(running: RunningServer, bob: FrameClient) -> Outcome:
+    return refused(await running.ask("POST", PUBLISH, b"x" * 1001))
 
 
-async def publishes_too_fast(house: House, bob: Visitor) -> Outcome:
-    async with house.guest("alice") as alice:
+async def publishes_too_fast(running: RunningServer, bob: FrameClient) -> Outcome:
+    async with running.join("alice") as alice:
         answers = [await alice.publish(number) for number in range(1, 6)]
         assert [answer["type"] for answer in answers] == ["accepted"] * 4 + ["rejected"]
         assert answers[4]["retryable"] is True
         return Outcome(answers[4]["code"], retry_after_s=answers[4]["retryAfterMs"] / 1000)
 
 
-async def publishes_without_an_answer(house: House, bob: Visitor) -> Outcome:
-    async with house.guest("alice") as alice:
+async def publishes_without_an_answer(running: RunningServer, bob: FrameClient) -> Outcome:
+    async with running.join("alice") as alice:
         for number in range(1, 6):
-            await alice.say("publish", clientSequence=number, eventType="CHAT", data={})
-        rejected = await alice.hear("rejected")
+            await alice.send("publish", clientSequence=number, eventType="CHAT", data={})
+        rejected = await alice.receive("rejected")
         assert (rejected["clientSequence"], rejected["retryable"]) == (5, True)
         await alice.events(4)
         return Outcome(rejected["code"])
 
 
-async def a_connection_of_one_user_too_many(house: House, bob: Visitor) -> Outcome:
+async def a_connection_of_one_user_too_many(running: RunningServer, bob: FrameClient) -> Outcome:
     async with AsyncExitStack() as stack:
         for number in range(2):
-            await stack.enter_async_context(house.guest(f"alice-{number}", token="dev:alice"))
-        third = await stack.enter_async_context(house.visit())
-        await third.say("hello", protocol=1, clientId="alice-3", token="dev:alice")
+            await stack.enter_async_context(running.join(f"alice-{number}", token="dev:alice"))
+        third = await stack.enter_async_context(running.connect())
+        await third.send("hello", protocol=1, clientId="alice-3", token="dev:alice")
         return closed((await third.closed())[0])
 
 
-async def a_connection_too_many(house: House, bob: Visitor) -> Outcome:
-    async with house.guest("carol"):
-        return refused(await house.ask("GET", POLL))
+async def a_connection_too_many(running: RunningServer, bob: FrameClient) -> Outcome:
+    async with running.join("carol"):
+        return refused(await running.ask("GET", POLL))
 
 
-async def a_run_in_memory_too_many(house: House, bob: Visitor) -> Outcome:
-    return refused(await house.ask("GET", f"/api/runs/{OTHER_RUN}/collaboration/poll"))
+async def a_run_in_memory_too_many(running: RunningServer, bob: FrameClient) -> Outcome:
+    return refused(await running.ask("GET", f"/api/runs/{OTHER_RUN}/collaboration/poll"))
 
 
-async def a_run_made_too_many(house: House, bob: Visitor) -> Outcome:
+async def a_run_made_too_many(running: RunningServer, bob: FrameClient) -> Outcome:
     paths = [f"/api/runs/{n:08}-0000-0000-0000-000000000000" for n in range(4)]
-    answers = [await house.ask("PUT", path) for path in paths]
+    answers = [await running.ask("PUT", path) for path in paths]
     assert [answer.status for answer in answers[:3]] == [201] * 3
     return refused(answers[3])
 
 
-async def no_first_frame(house: House, bob: Visitor) -> Outcome:
-    async with house.visit() as alice:
+async def no_first_frame(running: RunningServer, bob: FrameClient) -> Outcome:
+    async with running.connect() as alice:
         since = trio.current_time()
         outcome = closed((await alice.closed())[0])
         assert trio.current_time() - since == pytest.approx(3, abs=0.1)
         return outcome
 
 
-async def a_head_that_stands_still(house: House, bob: Visitor) -> Outcome:
-    stream = house.server.connect()
+async def a_head_that_stands_still(running: RunningServer, bob: FrameClient) -> Outcome:
+    stream = running.server.connect()
     await stream.send_all(b"GET / HTTP/1.1\r\nHost: x\r\n")
     since = trio.current_time()
     outcome = refused(await read_answer(stream))
@@ -138,48 +138,48 @@ async def a_head_that_stands_still(house: House, bob: Visitor) -> Outcome:
     return outcome
 
 
-async def a_client_that_falls_silent(house: House, bob: Visitor) -> Outcome:
-    async with house.guest("alice") as alice:
+async def a_client_that_falls_silent(running: RunningServer, bob: FrameClient) -> Outcome:
+    async with running.join("alice") as alice:
         since = trio.current_time()
         await trio.sleep(15)
-        await bob.say("ping", nonce=1)
-        await bob.hear("pong")
+        await bob.send("ping", nonce=1)
+        await bob.receive("pong")
         outcome = closed((await alice.closed())[0])
         assert trio.current_time() - since == pytest.approx(20, abs=0.1)
         return outcome
 
 
-async def a_reader_that_takes_nothing(house: House, bob: Visitor) -> Outcome:
-    async with house.guest("carol") as carol, house.visit(capacity_bytes=2048) as alice:
-        await alice.say("hello", protocol=1, clientId="alice", token="dev:alice")
+async def a_reader_that_takes_nothing(running: RunningServer, bob: FrameClient) -> Outcome:
+    async with running.join("carol") as carol, running.connect(capacity_bytes=2048) as alice:
+        await alice.send("hello", protocol=1, clientId="alice", token="dev:alice")
         await trio.sleep(0.1)
         for number in range(1, 30):
             await carol.publish(number, "x" * 1000)
         await trio.sleep(4.5)
-        assert not reached(house, Limit.SLOW_READER)
+        assert not reached(running, Limit.SLOW_READER)
         await trio.sleep(1)
-        return closed(house_closed(house))
+        return closed(connections_closed(running))
 
 
-def house_closed(house: House) -> int:
+def connections_closed(running: RunningServer) -> int:
     """The code with which the server has left the one client that it left; a client that reads nothing does not hear it."""
     left = [
-        code for code in ("4008", "4003") if house.server.monitor.metrics.value(metrics.DISCONNECTIONS, code=code, by="server")
+        code for code in ("4008", "4003") if running.server.monitor.metrics.value(metrics.DISCONNECTIONS, code=code, by="server")
     ]
     assert len(left) == 1
     return int(left[0])
 
 
-async def events_beyond_the_window(house: House, bob: Visitor) -> Outcome:
-    async with house.guest("carol") as carol:
-        async with house.visit(capacity_bytes=2048) as alice:
-            await alice.say("hello", protocol=1, clientId="alice", token="dev:alice")
+async def events_beyond_the_window(running: RunningServer, bob: FrameClient) -> Outcome:
+    async with running.join("carol") as carol:
+        async with running.connect(capacity_bytes=2048) as alice:
+            await alice.send("hello", protocol=1, clientId="alice", token="dev:alice")
             await trio.sleep(0.1)
             for number in range(1, 301):
                 await carol.publish(number, "x" * 200)
             outcome = closed((await alice.closed())[0])
-        position = {"epoch": carol.heard[0]["epoch"], "afterSequence": 1}
-        async with house.visit() as alice:
+        position = {"epoch": carol.received[0]["epoch"], "afterSequence": 1}
+        async with running.connect() as alice:
             welcome = await alice.hello("alice", generation=2, **position)
             assert (welcome["outcome"], welcome["reason"]) == ("snapshot", "expired")
         return outcome
@@ -239,10 +239,10 @@ CASES = {
 async def test_a_limit_is_reported_and_a_peer_that_reaches_it_gets_the_reason(name: str, autojump_clock: MockClock) -> None:
     case = CASES[name]
     settings = {key: value() if key == "store" else value for key, value in case.settings.items()}
-    async with a_house(**settings) as (house, bob):
-        assert bob.heard[0]["limits"][name] == case.value
-        assert await case.reach(house, bob) == case.outcome
-        assert reached(house, case.limit) == 1
+    async with a_server(**settings) as (running, bob):
+        assert bob.received[0]["limits"][name] == case.value
+        assert await case.reach(running, bob) == case.outcome
+        assert reached(running, case.limit) == 1
     (row,) = [
         row for row in document.table(document.under("Limits", document.page("operations.md"))) if row[0] == case.limit.value
     ]
@@ -265,8 +265,8 @@ def test_a_server_of_before_tells_the_first_three() -> None:
 
 async def test_a_server_as_it_is_shipped_tells_its_defaults(autojump_clock: MockClock) -> None:
     settings = ServerSettings()
-    async with a_house() as (_, bob):
-        assert bob.heard[0]["limits"] == {
+    async with a_server() as (_, bob):
+        assert bob.received[0]["limits"] == {
             "frameBytesMax": settings.protocol.frame_bytes_max,
             "unansweredMax": settings.protocol.unanswered_max,
             "publishesPerS": settings.protocol.publishes_per_s,

@@ -13,37 +13,37 @@ import trio_websocket
 from reference.store import open_store
 
 from .processes import serving
+from .running_server import RUN, FrameClient, frame_client_on
 from .test_kill import ask
-from .visitors import RUN, Visitor, visitor_on
 
 CLIENTS = 20
 STOP_TIMEOUT_S = 3
 
 
 async def publish_until_sent_away(port: int, name: str, accepted: list[int], goaways: list[dict[str, int]]) -> None:
-    async with visitor_on(await trio.open_tcp_stream("127.0.0.1", port)) as visitor:
-        await visitor.hello(name)
+    async with frame_client_on(await trio.open_tcp_stream("127.0.0.1", port)) as client:
+        await client.hello(name)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_publish, visitor)
-            code, _ = await visitor.closed()
+            nursery.start_soon(_publish, client)
+            code, _ = await client.closed()
             nursery.cancel_scope.cancel()
         assert code == 4001
-        accepted += [frame["sequenceNumber"] for frame in visitor.heard if frame["type"] == "accepted"]
-        goaways += [frame for frame in visitor.heard if frame["type"] == "goaway"]
+        accepted += [frame["sequenceNumber"] for frame in client.received if frame["type"] == "accepted"]
+        goaways += [frame for frame in client.received if frame["type"] == "goaway"]
 
 
-async def _publish(visitor: Visitor) -> None:
+async def _publish(client: FrameClient) -> None:
     with contextlib.suppress(trio_websocket.ConnectionClosed):
         for number in itertools.count(1):
-            await visitor.say("publish", clientSequence=number, eventType="CHAT", data={})
+            await client.send("publish", clientSequence=number, eventType="CHAT", data={})
             await trio.sleep(0.02)
 
 
 async def sit_still(port: int, task_status: "trio.TaskStatus[None]") -> None:
     """A client that never closes, whatever it is asked."""
     stream = await trio.open_tcp_stream("127.0.0.1", port)
-    async with visitor_on(stream) as visitor:
-        await visitor.hello("still")
+    async with frame_client_on(stream) as client:
+        await client.hello("still")
         task_status.started()
         await trio.sleep_forever()
 

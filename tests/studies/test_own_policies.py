@@ -11,6 +11,7 @@ from reference.protocol.errors import ConfigError
 from simulation import HalfOpen, PresetFallback, PresetHeartbeat, Scenario, still_world, sweep
 from simulation.cli import run
 from simulation.scenario import presets
+from simulation.studies import Experiment, Progress
 from simulation.studies.study import import_file, load_study
 from tests.simulation.worlds import calm
 
@@ -122,6 +123,19 @@ def test_they_run_from_the_command_line(own: Path, tmp_path: Path, capsys: pytes
     points = pd.read_parquet(tmp_path / "out" / "points.parquet")
     assert points["client.heartbeat"].nunique() == 4
     assert "own-4" in capsys.readouterr().out
+
+
+def test_rows_of_a_policy_whose_file_has_changed_are_not_used(own: Path, tmp_path: Path) -> None:
+    """A scenario has only the policy's name."""
+    import_file(own)
+    experiment = Experiment(dead(), [{"client.heartbeat": {"preset": "own-2"}}], ("interruption_max_s",), replications=1)
+    seen: list[Progress] = []
+    for _ in range(2):
+        experiment.run(folder=tmp_path / "rows", report=seen.append)
+    assert seen[-1].resumed == 1
+    own.write_text(OWN.replace("factor * 2.0", "factor * 3.0"))  # read again by the next process
+    experiment.run(folder=tmp_path / "rows", report=seen.append)
+    assert seen[-1].resumed == 0
 
 
 def test_a_file_that_is_missing_or_wrong_is_named(tmp_path: Path) -> None:

@@ -48,6 +48,8 @@ final_replications = 5
 final_replications_max = 5
 compare_presets = false
 """
+ONE = 'scenario = "scenario.toml"'
+NAMED_TUNED = '{ scenario = "scenario.toml", set = { name = "calm-tuned" } }'
 
 
 @pytest.fixture(scope="module")
@@ -293,6 +295,9 @@ def test_ranges_below_a_choice_exist_where_it_is_chosen() -> None:
         (("objectives = [{ figure", "objectives = [{ figures"), "figures"),
         (("client.policy.base_s", "client.policy.bas_s"), "no setting of the space makes a scenario"),
         (("trials = 10", "trials = 1"), "trials"),
+        ((ONE, 'scenarios = ["scenario.toml", "scenario.toml"]'), "two scenarios of the study have the same name"),
+        ((ONE, f'scenarios = ["scenario.toml", {NAMED_TUNED}]'), "'calm-tuned' is a scenario, and the name of 'calm' with the"),
+        ((ONE, f'{ONE}\n[set]\nname = "{"x" * 64}"'), "is too long; give the scenario another name"),
     ],
 )
 def test_a_question_that_cannot_be_asked(folder: Path, change: tuple[str, str], says: str) -> None:

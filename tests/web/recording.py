@@ -28,10 +28,9 @@ import msgspec
 import pytest
 
 from reference.protocol.client.session import ClientSession
-from reference.protocol.codec import encode
 from reference.protocol.errors import LocalError, RemoteError
 from reference.protocol.events import EventRegistry
-from reference.protocol.frames import Frame
+from reference.protocol.frames import Frame, encode
 from reference.protocol.policies.reconnect import Attempt, FullJitter
 
 Json = dict[str, Any]

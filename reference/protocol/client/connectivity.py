@@ -517,8 +517,8 @@ class Connectivity:
         self._delivery.disconnected()
 
     def _stop_reading(self, connection_id: int | None) -> None:
-        if self._context.flow is not None and connection_id is not None:
-            self._context.flow.forget(connection_id)
+        if self._delivery.flow is not None and connection_id is not None:
+            self._delivery.flow.forget(connection_id)
 
     def _close_polling(self) -> None:
         self._stop_reading(self.polling.connection_id)

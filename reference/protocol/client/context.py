@@ -5,7 +5,6 @@ import enum
 
 from reference.protocol.actions import ClientAction, Save
 from reference.protocol.client.client_report import ClientReport
-from reference.protocol.client.flow_control import FlowControl
 from reference.protocol.client.outcomes import Outcome
 from reference.protocol.config import ClientConfig
 from reference.protocol.saved_session import Change
@@ -40,12 +39,11 @@ class Timer(enum.Enum):
 class ClientContext:
     """One per session; the parts append their actions and outcomes to it."""
 
-    __slots__ = ("actions", "client_report", "config", "flow", "outcomes", "saves", "timers")
+    __slots__ = ("actions", "client_report", "config", "outcomes", "saves", "timers")
 
-    def __init__(self, config: ClientConfig, flow: FlowControl | None = None, *, saves: bool = False) -> None:
+    def __init__(self, config: ClientConfig, *, saves: bool = False) -> None:
         self.config = config
         self.saves = saves
-        self.flow = flow
         self.timers: FewTimers[Timer] = FewTimers()
         self.actions: list[ClientAction] = []
         self.outcomes: list[Outcome] = []

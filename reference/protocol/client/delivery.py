@@ -1,4 +1,4 @@
-"""Delivery from a client session to its application: events in order and once, snapshots, resets, presence and cursors.
+"""Delivery from a client session to its application: events in order and once, and no more than the application takes.
 
 `Inbox` holds the position: epoch and number of the last delivered event. The next number is delivered. A number at or below the
 position is a duplicate and is dropped. A higher number is held and means a gap, which only a reconnect with the position can
@@ -7,6 +7,8 @@ fill. Both transports feed the same inbox, even at the same time, while a WebSoc
 A snapshot moves the position forward or into another epoch, never back in the same epoch: a slower transport does no harm.
 
 `Roster` turns the server's latest values into events without a number (7.35): `USER_JOIN`, `USER_LEAVE` and `CURSOR_MOVE`.
+
+`FlowControl` limits how many events wait until the application takes them: a slow application slows the server down.
 """
 
 from collections.abc import Iterable
@@ -15,12 +17,14 @@ import msgspec
 
 from reference.protocol import frames
 from reference.protocol.client.context import ClientContext, Timer
-from reference.protocol.client.outcomes import ResetReceived, SnapshotReceived
+from reference.protocol.client.outcomes import Outcome, ResetReceived, SnapshotReceived
 from reference.protocol.errors import CloseCode, RemoteError
 from reference.protocol.events import CURSOR_MOVE, USER_JOIN, USER_LEAVE, Data, Event
 from reference.protocol.frames import Cursors, Presence
 from reference.protocol.records import Snapshot
 from reference.protocol.timers import ns
+
+_NEED_ROOM = (frames.Events, frames.SnapshotFrame, frames.PollAnswer)
 
 
 class Received(msgspec.Struct, frozen=True):
@@ -123,25 +127,28 @@ class Roster:
         joined, left = frame.joined, frame.left
         if frame.full is not None:
             now_here = frozenset(frame.full)
-            joined, left = frame.full, tuple(user for user in self._users if user not in now_here)
+            joined, left = frame.full, tuple(user for user in self._users | self._cursors if user not in now_here)
         changes = []
         for user in joined:
             if user not in self._users:
                 self._users[user] = None
                 changes.append(_unnumbered(USER_JOIN, user, {}, frame.server_time))
         for user in left:
-            if user in self._users:
-                del self._users[user]
+            if user in self._users or user in self._cursors:  # a cursor may arrive before its user's name
+                self._users.pop(user, None)
                 self._cursors.pop(user, None)
                 changes.append(_unnumbered(USER_LEAVE, user, {}, frame.server_time))
         return changes
 
     def cursors(self, frame: Cursors) -> list[Event]:
-        moved = frame.moved
-        if frame.full is not None:
-            moved = frame.full
-            self._cursors = {user: at for user, at in self._cursors.items() if user in moved}
+        moved = frame.moved if frame.full is None else frame.full
         changes = []
+        ended = [] if frame.full is None else [user for user in self._cursors if user not in moved]
+        for user in ended:  # a cursor ends only with its user's presence, so a user who is here has left and returned (8.30)
+            del self._cursors[user]
+            changes.append(_unnumbered(USER_LEAVE, user, {}, frame.server_time))
+            if user in self._users:
+                changes.append(_unnumbered(USER_JOIN, user, {}, frame.server_time))
         for user, at in moved.items():
             if self._cursors.get(user) != at:
                 self._cursors[user] = at
@@ -153,8 +160,107 @@ def _unnumbered(event_type: str, user_id: str, data: Data, timestamp: int) -> Ev
     return Event(event_type, user_id, timestamp, None, data, False)
 
 
+def is_sequenced(outcome: Outcome) -> bool:
+    """Whether an outcome counts until the application takes it: latest values and answers do not count."""
+    if type(outcome) is Event:
+        return outcome.sequence_number is not None
+    return isinstance(outcome, SnapshotReceived | ResetReceived)
+
+
+class FlowControl:
+    """Limits how many events wait until the application takes them.
+
+    A session created with `outcomes_waiting_max` counts sequenced outcomes (numbered events, snapshots, resets) that it has
+    delivered and the application has not taken yet (`ClientSession.application_took`). When the limit is reached, frames with
+    events are postponed: the session delivers as many events as there is room for and asks its driver to stop reading from that
+    connection (`PauseReading`). TCP's buffers fill, and the server sees a lagging reader. An application that takes at least one
+    event within `patience_s` is served like this for as long as it likes, at its own speed.
+
+    Pausing alone is not enough, because pongs and answers stand behind the events in the same byte stream. If nothing were read,
+    the connection would count as half-open and be closed, and so would the next one. And an application that waits for its own
+    publish inside its reading loop would wait for an answer behind events that only it can take. So when the application has
+    taken nothing for `patience_s`, the session *holds* (protocol 7.19): it reads on, answers pings, takes answers and presence,
+    but does not take the events; its position stays. When half of the room is free again, it goes on from its position with a
+    resume. Nothing is dropped; a reader that has fallen too far behind gets a snapshot in place of the events it missed.
+
+    Bounded by `outcomes_max` sequenced outcomes, and by one postponed frame for each connection that is read one frame at a time.
+
+    waiting: sequenced outcomes that the application has not taken. is_holding: the session holds because nothing was taken.
+    """
+
+    __slots__ = ("_postponed", "_worth_waiting_for", "is_holding", "outcomes_max", "paused", "waiting")
+
+    def __init__(self, outcomes_max: int) -> None:
+        self.outcomes_max = outcomes_max
+        self.waiting = 0
+        self.is_holding = False
+        self.paused: dict[int, None] = {}
+        """Connections that the driver was asked not to read."""
+        self._postponed: dict[int, list[frames.Frame]] = {}
+        self._worth_waiting_for = max(1, outcomes_max // 4)
+
+    @property
+    def room(self) -> int:
+        """How many more sequenced outcomes may be delivered now."""
+        return max(0, self.outcomes_max - self.waiting)
+
+    @property
+    def is_half_empty(self) -> bool:
+        return self.waiting <= self.outcomes_max // 2
+
+    @property
+    def postponed(self) -> int:
+        """Frames that wait for room."""
+        return sum(map(len, self._postponed.values()))
+
+    @property
+    def waits(self) -> tuple[int, ...]:
+        """Connections with postponed frames."""
+        return tuple(self._postponed)
+
+    def must_queue(self, connection_id: int, frame: frames.Frame, *, is_stream: bool) -> bool:
+        """Whether a frame must go through `postpone`: it needs room, or follows one that does on the same stream."""
+        return isinstance(frame, _NEED_ROOM) or (is_stream and connection_id in self._postponed)
+
+    def postpone(self, connection_id: int, frame: frames.Frame) -> None:
+        self._postponed.setdefault(connection_id, []).append(frame)
+
+    def forget(self, connection_id: int) -> None:
+        """The connection is gone; the next one brings again what was not taken from it."""
+        self._postponed.pop(connection_id, None)
+        self.paused.pop(connection_id, None)
+
+    def next_readable(self, *, takes_any: bool, is_patient: bool) -> tuple[int, frames.Frame] | None:
+        """The next frame, or part of one, that may be delivered now. `takes_any`: events need no room, because they are not
+        taken.
+
+        `is_patient`: wait until there is room for the whole frame or for a good part of `outcomes_max`; otherwise a reader that
+        is slightly too slow would be served event by event.
+        """
+        for connection_id, queue in self._postponed.items():
+            frame = queue[0]
+            wanted = len(frame.events) if isinstance(frame, frames.Events) else int(isinstance(frame, _NEED_ROOM))
+            least = min(wanted, self._worth_waiting_for if is_patient else 1)
+            if not takes_any and self.room < least:
+                continue
+            if takes_any or self.room >= wanted or not isinstance(frame, frames.Events):
+                del queue[0]
+                if not queue:
+                    del self._postponed[connection_id]
+                return connection_id, frame
+            room = self.room
+            queue[0] = frames.Events(frame.events[room:])
+            return connection_id, frames.Events(frame.events[:room])
+        return None
+
+    def took(self, count: int) -> None:
+        """The application has taken this many."""
+        assert count <= self.waiting, "only what was handed over is taken"
+        self.waiting -= count
+
+
 class EventDelivery:
-    """Owns the position, the roster and the acknowledgements."""
+    """Owns the position, the roster and the acknowledgements. `flow`: None if the application takes everything at once."""
 
     __slots__ = (
         "_acked",
@@ -165,12 +271,14 @@ class EventDelivery:
         "_known_head",
         "_passed_over",
         "_stream_epochs",
+        "flow",
         "inbox",
         "roster",
     )
 
-    def __init__(self, context: ClientContext) -> None:
+    def __init__(self, context: ClientContext, flow: FlowControl | None = None) -> None:
         self._context = context
+        self.flow = flow
         self.inbox = Inbox(context.config.inbox_held_max)
         self.roster = Roster()
         self._announced: frames.Welcome | None = None  # its snapshot has not arrived yet
@@ -328,8 +436,8 @@ class EventDelivery:
             return False, False
         received = self.inbox.receive(events)
         self._context.outcomes += received.deliver
-        if self._context.flow is not None:
-            self._context.flow.waiting += len(received.deliver)
+        if self.flow is not None:
+            self.flow.waiting += len(received.deliver)
         self._context.client_report.duplicates += received.duplicates
         return bool(received.deliver), received.gap
 
@@ -349,5 +457,5 @@ class EventDelivery:
         self._acked = frame.sequence_number
         kind = ResetReceived if announced.outcome == "reset" else SnapshotReceived
         self._context.outcomes.append(kind(announced.epoch, snapshot, announced.reason))
-        if self._context.flow is not None:
-            self._context.flow.waiting += 1
+        if self.flow is not None:
+            self.flow.waiting += 1

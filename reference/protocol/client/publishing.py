@@ -19,11 +19,10 @@ from reference.protocol import frames
 from reference.protocol.client.context import ClientContext, Timer
 from reference.protocol.client.health import HealthRecord
 from reference.protocol.client.outcomes import FailureCode, PublishAccepted, PublishFailed
-from reference.protocol.codec import FRAME_BYTES_MAX, encoded_bytes
 from reference.protocol.config import OutboxPolicy
 from reference.protocol.errors import InvalidEvent, OutboxFull, RejectCode
 from reference.protocol.events import KEY_FIELD, Data, EventRegistry, check_cursor
-from reference.protocol.frames import Message
+from reference.protocol.frames import FRAME_BYTES_MAX, Message, encoded_bytes
 from reference.protocol.policies.reconnect import capped
 from reference.protocol.saved_session import Change, NumberSaved, PublishForgotten, PublishSaved, SavedSession
 from reference.protocol.timers import NS_PER_MS, ns

@@ -16,8 +16,7 @@ from reference.protocol import frames
 from reference.protocol.actions import ClientAction, PauseReading, ResumeReading, Send
 from reference.protocol.client.connectivity import Connectivity
 from reference.protocol.client.context import ClientContext, Timer
-from reference.protocol.client.delivery import EventDelivery
-from reference.protocol.client.flow_control import FlowControl
+from reference.protocol.client.delivery import EventDelivery, FlowControl
 from reference.protocol.client.health import Health, HealthRecord
 from reference.protocol.client.keepalive import PINGS_REMEMBERED_MAX, Keepalive
 from reference.protocol.client.outcomes import Outcome, SessionEnded
@@ -43,7 +42,7 @@ class ClientSession:
 
     `policy` decides when to reconnect, `fallback` when polling takes over, `heartbeat` when to ping; None for the last two: as
     the config's fields say. `outcomes_waiting_max`: how many sequenced outcomes the application may leave untaken before the
-    session slows the server down (`flow_control`); the driver then reports each one that is taken. None: the application takes
+    session slows the server down (`FlowControl`); the driver then reports each one that is taken. None: the application takes
     all at once. `saves`: the driver saves the state that survives a restart of the program (`saved_session`).
     """
 
@@ -78,10 +77,10 @@ class ClientSession:
         self.config = config
         self._record = HealthRecord(config.round_trip_samples_max)
         self._flow = None if outcomes_waiting_max is None else FlowControl(outcomes_waiting_max)
-        self._context = ClientContext(config, self._flow, saves=saves)
+        self._context = ClientContext(config, saves=saves)
         self._timers = self._context.timers
         self._publishing = Publishing(self._context, registry, self._record)
-        self._delivery = EventDelivery(self._context)
+        self._delivery = EventDelivery(self._context, self._flow)
         self._keepalive = Keepalive(self._context, self._record, heartbeat or config.heartbeat_policy)
         parts = (self._context, self._publishing, self._delivery, self._keepalive, self._record)
         self._connectivity = Connectivity(client_id, *parts, policy, fallback or config.fallback_policy, random_source, token)

@@ -1,6 +1,6 @@
 """The server half of the protocol: one run. Read `run` first; it combines the other parts. Then read `driver`.
 
-handshake, connection                     how a connection joins, and which frames it may send
+handshake, connection                     how a connection joins, and what it may send
 sequencer                                 from publishes to numbered events; the state of the run
 event_log                                 the retained window; every reader is a cursor into it
 sessions                                  sessions, presence, cursors

@@ -1,7 +1,8 @@
-"""The server's half of one connection: its user, its session, its state, and which frames it may send.
+"""The server's half of one connection: its user, its session, its state, and what it may send.
 
 A WebSocket sends hello, is authenticated, and is then live; an HTTP request is one frame with one answer. `states` has the
-table; `run` decides what each frame does.
+table of the frames that are allowed; `run` decides what each frame does. How many are allowed is limited by token buckets: the
+frames of a connection (`TokenBucket`) and the publishes of a client (`PublishRate`).
 """
 
 from dataclasses import dataclass, field
@@ -9,9 +10,8 @@ from dataclasses import dataclass, field
 from reference.protocol import frames
 from reference.protocol.errors import CloseCode, RemoteError
 from reference.protocol.limits import Limit
-from reference.protocol.rate_limit import TokenBucket
-from reference.protocol.server.sequencer import Answer
 from reference.protocol.states import SERVER_MAY_RECEIVE, ConnectionState, Transport
+from reference.protocol.timers import NS_PER_S
 
 USER_ID_CHARACTERS_MAX = 128
 
@@ -27,6 +27,79 @@ class Identity:
     def __post_init__(self) -> None:
         if not 0 < len(self.user_id) <= USER_ID_CHARACTERS_MAX:
             raise RemoteError(CloseCode.FORBIDDEN, f"a user id has 1 to {USER_ID_CHARACTERS_MAX} characters")
+
+
+class TokenBucket:
+    """A rate limit: full at first, with a rate in tokens per second and a burst. Times in ns."""
+
+    __slots__ = ("_at", "_burst", "_left", "_per_s")
+
+    def __init__(self, per_s: float, burst: int) -> None:
+        self._per_s = per_s
+        self._burst = float(burst)
+        self._left = float(burst)
+        self._at: int | None = None
+
+    def spend(self, now: int, tokens: int = 1) -> int:
+        """Take that many tokens. Returns 0 if they were there; otherwise takes none and returns how long to wait for them, in
+        ms."""
+        self._refill(now)
+        wait_ms = self._wait_ms(tokens)
+        if not wait_ms:
+            self._left -= tokens
+        return wait_ms
+
+    def take(self, now: int, tokens: int) -> int:
+        """Take up to that many tokens; returns how many were taken."""
+        self._refill(now)
+        taken = tokens if self._left >= tokens else max(0, int(self._left))
+        self._left -= taken
+        return taken
+
+    def drain(self, now: int, tokens: int) -> None:
+        """Take tokens for work already done; missing tokens become a debt, at most as large as a burst."""
+        self._refill(now)
+        self._left = max(self._left - tokens, -self._burst)
+
+    def _refill(self, now: int) -> None:
+        if self._at == now:
+            return
+        if self._at is not None:
+            left = self._left + (now - self._at) / NS_PER_S * self._per_s
+            self._left = left if left < self._burst else self._burst
+        self._at = now
+
+    def _wait_ms(self, tokens: int) -> int:
+        """Until that many tokens are there; 0: they are."""
+        if self._left >= tokens:
+            return 0
+        return min(max(1, round((tokens - self._left) / self._per_s * 1000)), frames.MILLISECONDS_MAX)
+
+
+_NO_WAIT = (0, 0)
+
+
+class PublishRate:
+    """The rate limit of one client's publishes, and of their bytes (8.6): two buckets that are spent together, or not at all."""
+
+    __slots__ = ("_bytes", "_publishes")
+
+    def __init__(self, publishes: TokenBucket, data_bytes: TokenBucket) -> None:
+        self._publishes = publishes
+        self._bytes = data_bytes
+
+    def spend(self, now: int, size_bytes: int) -> tuple[int, int]:
+        """Take one publish of that size. Returns how long to wait for the first bucket and for the second, in ms; both 0: it was
+        taken."""
+        publishes, data_bytes = self._publishes, self._bytes
+        if publishes._at != now:  # one read brings many
+            publishes._refill(now)
+            data_bytes._refill(now)
+        if publishes._left >= 1 and data_bytes._left >= size_bytes:  # the usual case
+            publishes._left -= 1
+            data_bytes._left -= size_bytes
+            return _NO_WAIT
+        return publishes._wait_ms(1), data_bytes._wait_ms(size_bytes)
 
 
 @dataclass(slots=True)
@@ -59,7 +132,7 @@ class Connection:
     client_id: str = ""
     """As hello or a publish request names it; "" before."""
     session: Session | None = None
-    results: dict[int, Answer] = field(default_factory=dict)
+    results: dict[int, frames.Accepted | frames.Rejected] = field(default_factory=dict)
     """The answers to the messages of a publish request so far, by client sequence number."""
     expected: tuple[int, ...] = ()
     """The client sequence numbers of a publish request, in their order."""

@@ -20,10 +20,9 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from reference.protocol.actions import Deliver
-from reference.protocol.codec import encoded_bytes
 from reference.protocol.config import ServerConfig
 from reference.protocol.events import Event
-from reference.protocol.frames import Events, Outcome, ResetReason, SnapshotFrame, Start
+from reference.protocol.frames import Events, Outcome, ResetReason, SnapshotFrame, Start, encoded_bytes
 from reference.protocol.records import LogEntry, Snapshot, retention
 from reference.protocol.server.context import RunContext, RunTimer
 from reference.protocol.server.sessions import Attendance

@@ -9,8 +9,7 @@ from collections.abc import Callable
 from reference.protocol import frames
 from reference.protocol.actions import Authenticate
 from reference.protocol.errors import CloseCode, RemoteError
-from reference.protocol.rate_limit import TokenBucket
-from reference.protocol.server.connection import Connection, Identity, Session, session_of
+from reference.protocol.server.connection import Connection, Identity, Session, TokenBucket, session_of
 from reference.protocol.server.context import RunContext, RunTimer
 from reference.protocol.server.event_log import EventLog, FanOut, ReadPosition
 from reference.protocol.server.observations import Joined

@@ -20,18 +20,18 @@ batch, so a busy run stores, encodes and pushes larger batches without a setting
 """
 
 from collections import Counter, deque
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import msgspec
 
 from reference.protocol import events
-from reference.protocol.codec import encoded_bytes
 from reference.protocol.config import ServerConfig
 from reference.protocol.errors import InvalidEvent, RejectCode
 from reference.protocol.events import Data, Event, EventClass, EventRegistry, key_of
-from reference.protocol.frames import Accepted, Message, Publish, Rejected
-from reference.protocol.rate_limit import PublishRate, TokenBucket
+from reference.protocol.frames import Accepted, Message, Publish, Rejected, encoded_bytes
 from reference.protocol.records import ANSWERS_KEPT, Append, LogEntry, RunState, Snapshot, StoredRun, retention
+from reference.protocol.server.connection import PublishRate, TokenBucket
 from reference.protocol.statistics import Held
 from reference.protocol.timers import NS_PER_MS, ns
 
@@ -417,23 +417,28 @@ class Fold:
     def has_room(self, event_type: str, data: Data, entries_max: int, bytes_max: int) -> bool:
         """Whether the event may be applied (1.8). An event that replaces an entry needs no new one, and an event that does not
         enlarge the state always has room: so a full state can be made smaller."""
+        others: Collection[object]
         match event_type:
             case events.GRAFT:
+                others = self._grafts
                 position = key_of(event_type, data)
                 replaced_bytes = self._graft_bytes.get(position)
                 grows_bytes = _graft_bytes(position, data) - (replaced_bytes or 0)
                 is_new = replaced_bytes is None
             case events.PRUNE:
+                others = self._prunes
                 step = key_of(event_type, data)
                 is_new = step not in self._prunes
                 grows_bytes = encoded_bytes(step) if is_new else 0
             case events.FLAG:
+                others = self._flags
                 is_new, grows_bytes = True, encoded_bytes(data)
             case _:
                 return True
         if not is_new:
             return grows_bytes <= 0 or self.size_bytes + grows_bytes <= bytes_max
-        return self.entries < entries_max and self.size_bytes + grows_bytes + 1 <= bytes_max
+        comma_bytes = 1 if others else 0
+        return self.entries < entries_max and self.size_bytes + grows_bytes + comma_bytes <= bytes_max
 
     def state(self) -> RunState:
         """A frozen copy."""

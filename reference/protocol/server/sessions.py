@@ -12,10 +12,9 @@ frames.
 from bisect import bisect_left, insort
 from collections.abc import Callable, Collection
 
-from reference.protocol.codec import encoded_bytes
 from reference.protocol.errors import CloseCode, InvalidEvent, RemoteError
 from reference.protocol.events import Data, check_cursor
-from reference.protocol.frames import Cursors, Presence
+from reference.protocol.frames import Cursors, Presence, encoded_bytes
 from reference.protocol.limits import Limit
 from reference.protocol.server.connection import Session
 from reference.protocol.server.context import THE_RUN, RunContext, RunTimer
@@ -44,6 +43,7 @@ class Attendance:
         "_cursor_bytes",
         "_cursor_bytes_total",
         "_cursors",
+        "_ended",
         "_moved",
         "_name_bytes",
         "_named",
@@ -68,6 +68,7 @@ class Attendance:
         self._cursor_bytes: dict[str, int] = {}  # user -> size of their cursor and the name before it
         self._changed: dict[str, None] = {}  # users who joined or left since the last frame
         self._moved: dict[str, None] = {}
+        self._ended: dict[str, None] = {}  # users who left since the last frame and had a cursor, which readers may still show
         self.version = 0
 
     @property
@@ -104,6 +105,8 @@ class Attendance:
                 del self._named[user_id]
                 del self._names[bisect_left(self._names, user_id)]
                 self._name_bytes -= _bytes(user_id)
+                if user_id in self._cursors:
+                    self._ended[user_id] = None
                 self._forget_cursor(user_id)
                 self._moved.pop(user_id, None)
                 self._has_changed(user_id)
@@ -119,6 +122,17 @@ class Attendance:
             self._cursor_bytes_total += size
             self._cursors[user_id] = at
             self._moved[user_id] = None
+
+    def take_returned(self, server_time: int) -> Presence | None:
+        """A leave for each user who left and returned since the last frame, so that readers forget the cursor from before (8.30),
+        or None. It is sent before `take_presence`, which has their return. A new cursor replaces that cursor without it.
+        """
+        returned = tuple(user for user in self._ended if user in self._named and user not in self._cursors)
+        self._ended.clear()
+        if not returned:
+            return None
+        self.version += 1
+        return Presence(left=returned, server_time=server_time)
 
     def take_presence(self, server_time: int) -> Presence | None:
         """The state of everyone who joined or left since the last frame, or None.
@@ -273,6 +287,7 @@ class Sessions:
 
     def send_presence(self, readers: tuple[int, ...], now: int) -> None:
         self._presence_sent_at = now  # 8.29
+        self._context.send(readers, self.attendance.take_returned(now // NS_PER_MS))
         self._context.send(readers, self.attendance.take_presence(now // NS_PER_MS))
 
     def send_cursors(self, readers: tuple[int, ...], now: int) -> None:

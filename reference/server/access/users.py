@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from reference.protocol.errors import CloseCode, RemoteError
 from reference.protocol.limits import Limit
-from reference.protocol.rate_limit import TokenBucket
+from reference.protocol.server.connection import TokenBucket
 from reference.server.access.auth import Authenticator, Holder
 from reference.server.http.answers import RequestRefused
 

@@ -19,7 +19,7 @@ from functools import partial
 
 import trio
 
-from reference.protocol import codec, frames
+from reference.protocol import frames
 from reference.protocol.errors import CloseCode, RemoteError
 from reference.server.cluster.router import MISDIRECTED, RELAYED, Router, come_back, forwarded
 from reference.server.wire.http_wire import HttpWire
@@ -101,7 +101,7 @@ class UpgradeRelay:
         """Ask every relayed client to reconnect later, and close."""
         code = CloseCode.GOING_AWAY
         frame = frames.Goaway(code=code, retry_after_ms=retry_after_ms, spread_ms=spread_ms)
-        goodbye = frame_text(codec.encode(frame)) + frame_close(code, "the server is going away")
+        goodbye = frame_text(frames.encode(frame)) + frame_close(code, "the server is going away")
         for relayed in self._relayed:
             relayed.go_away(goodbye)
 

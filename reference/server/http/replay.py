@@ -10,9 +10,8 @@ from typing import Annotated
 
 import msgspec
 
-from reference.protocol.codec import encoded_bytes
 from reference.protocol.events import Event
-from reference.protocol.frames import Count, Id, TypeName
+from reference.protocol.frames import Count, Id, TypeName, encoded_bytes
 from reference.protocol.server.run import Run
 
 EVENTS_MAX = 1000

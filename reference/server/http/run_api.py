@@ -8,7 +8,7 @@ import msgspec
 import trio
 from msgspec.structs import replace
 
-from reference.protocol import codec, frames
+from reference.protocol import frames
 from reference.protocol.errors import CloseCode, RemoteError
 from reference.protocol.limits import Limit
 from reference.protocol.server.http_requests import SAME_NUMBER
@@ -143,7 +143,7 @@ def _pieces(request: frames.PublishRequest) -> list[frames.PublishRequest]:
     pieces: list[list[frames.Message]] = [[]]
     room = PIECE_BYTES_MAX
     for message in request.messages:
-        size_bytes = codec.encoded_bytes(message.data)
+        size_bytes = frames.encoded_bytes(message.data)
         if size_bytes > room and pieces[-1]:
             pieces.append([])
             room = PIECE_BYTES_MAX

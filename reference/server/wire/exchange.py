@@ -6,7 +6,8 @@ The application is trusted but may have bugs. Its faults, and what the client th
     raises, or stops short, after that                a cut, so that half an answer is not taken for a whole one
     takes longer than request_timeout_s               503 before, a cut after
 
-A client that does not read its answer within that time is cut; this is not a fault of the application.
+A client that does not read its answer within that time is cut, and one whose body has not arrived by then gets 408; neither is a
+fault of the application.
 
 To make the first case more frequent, the head of an answer is held until the first piece of its body; so most
 answers are sent in one packet.
@@ -57,6 +58,7 @@ class Exchange:
         self._refusal: HttpRefusal | None = None
         self._is_answer_bodyless = False
         self._is_body_over = False
+        self._is_body_late = False  # whether the time was over while the application waited for the body
         self._is_client_gone = False
         self._is_sending = False  # whether the client has to read before the exchange continues
 
@@ -75,7 +77,7 @@ class Exchange:
         if self._scope.cancelled_caught and self._is_sending:
             reason = f"the answer was not read within {self._limits.request_timeout_s} s"
             raise HttpRefusal(408, CloseCode.TOO_SLOW, reason, limit=Limit.SLOW_READER)
-        if fault is None and self._scope.cancelled_caught and self._refusal is None:
+        if fault is None and self._scope.cancelled_caught and self._refusal is None and not self._is_body_late:
             fault = AppFault(f"not done within {self._limits.request_timeout_s} s")
         if self._answered.is_set() or self._is_client_gone:
             if fault is not None:
@@ -83,6 +85,9 @@ class Exchange:
             return not self._is_client_gone
         if self._refusal is not None:
             refusal = self._refusal
+        elif self._scope.cancelled_caught and self._is_body_late:
+            reason = f"the body did not arrive within {self._limits.request_timeout_s} s"
+            refusal = HttpRefusal(408, CloseCode.TOO_SLOW, reason, limit=Limit.REQUEST_TIME)
         elif self._scope.cancelled_caught:
             refusal = HttpRefusal(
                 503,
@@ -104,6 +109,9 @@ class Exchange:
         if not self._is_client_gone and not self._is_body_over:
             try:
                 piece = await self._wire.read_body()
+            except trio.Cancelled:
+                self._is_body_late = self._scope.cancel_called
+                raise
             except HttpRefusal as refusal:
                 self._refusal = refusal
                 self._scope.cancel()

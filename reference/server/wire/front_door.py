@@ -113,8 +113,11 @@ class FrontDoor:
                 await self._serve_operators(stream)
             elif per_address_max is not None and address and self._by_address[address] > per_address_max:
                 self._on_limit(Limit.ADDRESS_CONNECTIONS)
-                why = f"this address has {per_address_max} connections to this server, its limit"
-                await HttpWire(stream, self._limits).refuse(self._come_back(why))
+                if self._by_address[address] > per_address_max + self._limits.refusals_max:
+                    stream.abort()  # refusals take time, and their connections count for everybody
+                else:
+                    why = f"this address has {per_address_max} connections to this server, its limit"
+                    await HttpWire(stream, self._limits).refuse(self._come_back(why))
             else:
                 websocket = await self._converse(stream)
                 if websocket is not None:

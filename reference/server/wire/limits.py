@@ -41,8 +41,8 @@ class DoorLimits(_Positive):
     connections_max: int = 10_000
     """Open connections of both kinds; above it 503."""
     refusals_max: int = 100
-    """Connections above `connections_max` that are being refused, or whose health request is answered; above it they are closed
-    by force, without an answer."""
+    """Connections above `connections_max` that are being refused, or whose health request is answered, and connections of one
+    address above `connections_per_address_max`; above it they are closed by force, without an answer."""
     connections_per_address_max: int | None = None
     """Open connections of one IP address; above it 503. None: no limit, as behind a proxy, whose one address is that of all
     clients."""

@@ -186,6 +186,7 @@ class PushStream(trio.abc.HalfCloseableStream):
             raise ValueError("max_bytes must be at least 1")
         bytes_max = min(bytes_max, RECEIVE_BYTES_MAX)
         await trio.lowlevel.checkpoint_if_cancelled()
+        has_waited = False
         while True:
             if self._is_closed:
                 raise trio.ClosedResourceError("this stream was closed")
@@ -194,10 +195,12 @@ class PushStream(trio.abc.HalfCloseableStream):
                 # The system reports a reset once; a push has received it, and now it looks like an end.
                 raise trio.BrokenResourceError("the peer is gone")
             if data is not None:
-                # Shielded: bytes that have left the socket must reach the caller, cancelled or not.
-                await trio.lowlevel.cancel_shielded_checkpoint()
+                if not has_waited:
+                    # Shielded: bytes that have left the socket must reach the caller, cancelled or not.
+                    await trio.lowlevel.cancel_shielded_checkpoint()
                 return data
             await self._wait_readable()
+            has_waited = True
 
     def put_back(self, data: bytes) -> None:
         """Let the next `receive_some` return `data` first: bytes that were read but belong to the next

@@ -12,10 +12,14 @@ not lost; it stays with the sender, which TCP slows down.
 
 Encoding (RFC 6455, section 5): a server's frames have no mask, so the bytes of a frame are the same for every reader and are
 built once. Decoding: `MessageReader` drives wsproto and returns all messages of one read at once. It checks what wsproto does
-not: the size of a message in bytes, the number of its fragments, and that it is text. After a violation it reads on only for the
-peer's close frame.
+not: the size of a message in bytes, the number of its fragments, and that it is text.
+
+A frame of six bytes costs as much to parse as a long one, so work is limited in frames: after `FRAMES_PER_TURN` the connection
+waits for `PAUSE_S`, so that one that floods leaves most of the processor to others. While a connection is closing,
+`CLOSING_FRAMES_MAX` are parsed for the peer's close frame; what follows is read and dropped.
 """
 
+import math
 import struct
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -36,6 +40,13 @@ SERVER_GOES = 1001
 """Close code: this server is going down."""
 NO_CODE = 1005
 """Stands for a close frame without a code; never sent."""
+
+FRAMES_PER_TURN = 100
+"""Frames parsed at once: about a millisecond."""
+PAUSE_S = 0.01
+"""Between two such turns, if one read brought more: ten thousand frames per second, far above any useful limit of their rate."""
+CLOSING_FRAMES_MAX = 256
+"""Frames parsed while a connection is closing: what an honest peer had sent before it read our close frame."""
 
 _FIN = 0x80
 _TEXT, _CLOSE, _PONG = 0x1, 0x8, 0xA
@@ -93,8 +104,8 @@ class Read:
     """Whole text messages, in order. An error, as the last one, stands for a message that a client must not send."""
     frames: int = 0
     """Complete frames of all kinds, which count towards the frame rate limit."""
-    pings: list[bytes] = field(default_factory=list)
-    """The payloads of pings."""
+    ping: bytes | None = None
+    """The payload of the last ping: only this one needs an answer (RFC 6455, section 5.5.3)."""
 
 
 class MessageReader:
@@ -108,13 +119,20 @@ class MessageReader:
         self._part_bytes = 0
         self._fragments = 0
         self._is_spoilt = False
+        self._frames_left = math.inf
+        self.is_behind = False
+        """Whether there is more to parse: feed b"" before the next bytes."""
         self.close: PeerClose | None = None
         """The peer's close frame, once it has arrived; everything after it is ignored."""
 
     def feed(self, data: bytes) -> Read:
-        """Take the next bytes; b"" for none."""
+        """Take the next bytes; b"" for none. Parses at most FRAMES_PER_TURN."""
         read = Read()
+        self.is_behind = False
+        if self._frames_left <= 0:
+            return read
         self._frames.receive_bytes(data)
+        frames_max = min(FRAMES_PER_TURN, self._frames_left)
         try:
             for frame in self._frames.received_frames():
                 if frame.frame_finished:
@@ -127,12 +145,21 @@ class MessageReader:
                     self.close = PeerClose(int(payload[0]), payload[1])
                     break
                 elif frame.opcode is Opcode.PING:
-                    read.pings.append(bytes(payload))
+                    read.ping = bytes(payload)
                 elif frame.opcode is Opcode.BINARY:
                     self._refuse(read, CloseCode.BAD_FRAME, "binary message; send JSON as text")
+                if read.frames >= frames_max or (self._is_spoilt and read.messages):
+                    self.is_behind = True
+                    break
         except ParseFailed as error:
             self._refuse(read, CloseCode.BAD_FRAME, f"not WebSocket: {error}")
+            self._frames_left = 0  # wsproto goes no further
+        self._frames_left -= read.frames
         return read
+
+    def end_within(self, frames: int) -> None:
+        """Parse so many frames more, for the peer's close frame, and then nothing."""
+        self._frames_left = min(self._frames_left, frames)
 
     def _take_text(self, part: str, ends_frame: bool, ends_message: bool, read: Read) -> None:
         if ends_message and not self._parts and _size(part) <= self._message_bytes_max:
@@ -251,13 +278,18 @@ class ServerWebSocket:
         return self._ended is not None or self._stream.blocked
 
     async def flush(self) -> None:
-        """Wait until all pushed bytes are with the operating system; raises WebSocketClosed."""
-        try:
-            await self._stream.flush()
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            self._has_ended(WebSocketClosed(None, "", by_peer=True))
-        if self._ended is not None:
-            raise self._ended
+        """Wait until all pushed bytes, and the answer to a ping that found no room, are with the operating system; raises
+        WebSocketClosed."""
+        while True:
+            self._answer_ping()
+            try:
+                await self._stream.flush()
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                self._has_ended(WebSocketClosed(None, "", by_peer=True))
+            if self._ended is not None:
+                raise self._ended
+            if self._pong is None:
+                return
 
     # ---- receiving ----
 
@@ -267,18 +299,19 @@ class ServerWebSocket:
         One task at a time. After an error among the messages there is nothing more to receive: `close`.
         """
         while self._ended is None:
-            try:
-                data = await self._stream.receive_some()
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
-                data = b""
-            if not data:
-                self._ended = self._ended or WebSocketClosed(None, "", by_peer=True)
-                break
-            if self._kept is not None:
-                self._kept.append(data)
-            read = self._reader.feed(data)
-            for payload in read.pings:
-                self._pong = payload
+            if self._reader.is_behind:
+                await trio.sleep(PAUSE_S)
+                read = self._reader.feed(b"")
+            else:
+                data = await self._next_bytes()
+                if not data:
+                    self._ended = self._ended or WebSocketClosed(None, "", by_peer=True)
+                    break
+                if self._kept is not None:
+                    self._kept.append(data)
+                read = self._reader.feed(data)
+            if read.ping is not None:
+                self._pong = read.ping
                 self._answer_ping()
             if self._reader.close is not None:
                 self._end_by_peer()
@@ -288,6 +321,12 @@ class ServerWebSocket:
                 return read
         assert self._ended is not None
         raise self._ended
+
+    async def _next_bytes(self) -> bytes:
+        try:
+            return await self._stream.receive_some()
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return b""
 
     def _answer_ping(self) -> None:
         if self._pong is not None and self.push_text(frame_pong(self._pong)):
@@ -390,8 +429,13 @@ class ServerWebSocket:
                 if self._owed:
                     self._stream.push(self._owed)
                     await self._stream.flush()
+                self._reader.end_within(CLOSING_FRAMES_MAX)
                 drained_bytes = 0
                 while self._reader.close is None and drained_bytes < self._limits.drain_bytes_max:
+                    if self._reader.is_behind:
+                        await trio.lowlevel.checkpoint()
+                        self._reader.feed(b"")
+                        continue
                     data = await self._stream.receive_some()
                     if not data:
                         break

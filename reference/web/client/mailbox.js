@@ -1,12 +1,13 @@
 /**
  * Mailboxes: the unread deliveries of one `for await` loop.
  *
- * Sequenced events and snapshots wait in order, and each of them counts. Presence and cursors are latest values: of each user only the
- * newest join or leave and the newest cursor wait, in the place of the one before, and they do not count. A page cannot make a WebSocket
- * wait, so when a mailbox is full the session holds (protocol 7.19) until half of it has been read.
+ * Sequenced events and snapshots wait in order, and each of them counts. Presence and cursors are latest values and do not count: of
+ * each user at most one leave, one join and one cursor wait. A cursor takes the place of the one before. A leave removes what waits of
+ * that user, and stays when the user returns: the page may know a cursor that ended with it. A page cannot make a WebSocket wait, so
+ * when a mailbox is full the session holds (protocol 7.19) until half of it has been read.
  */
 
-import { CURSOR_MOVE } from "../machine/events.js";
+import { CURSOR_MOVE, USER_JOIN, USER_LEAVE } from "../machine/events.js";
 
 /**
  * @typedef {import("../machine/events.js").RunEvent} RunEvent
@@ -62,6 +63,7 @@ export class Mailbox {
     if (reader !== undefined) reader.resolve({ done: false, value: delivery });
     else {
       const key = keyOf(delivery) ?? this.#nextKey++;
+      if (delivery.kind === "event" && delivery.event.eventType === USER_LEAVE) this.#forget(delivery.event.userId);
       this.#waiting.set(key, delivery);
       if (typeof key === "number") this.#counted += 1;
     }
@@ -90,6 +92,11 @@ export class Mailbox {
 
   [Symbol.asyncIterator]() {
     return this;
+  }
+
+  /** What waits of this user's presence is over. @param {string} user */
+  #forget(user) {
+    for (const eventType of [USER_LEAVE, USER_JOIN, CURSOR_MOVE]) this.#waiting.delete(`${eventType} ${user}`);
   }
 
   #finish() {
@@ -130,5 +137,5 @@ export async function* eventsOf(mailbox) {
  */
 function keyOf(delivery) {
   if (delivery.kind !== "event" || delivery.event.sequenceNumber !== null) return null;
-  return `${delivery.event.eventType === CURSOR_MOVE ? "cursor" : "presence"} ${delivery.event.userId}`;
+  return `${delivery.event.eventType} ${delivery.event.userId}`;
 }

@@ -119,15 +119,16 @@ export class Roster {
   presence({ full, joined, left, serverTime }) {
     const changes = [];
     const isHere = new Set(full);
-    const gone = full === null ? left : [...this.#users].filter((user) => !isHere.has(user));
+    const gone = full === null ? left : [...new Set([...this.#users, ...this.#cursors.keys()])].filter((user) => !isHere.has(user));
     for (const user of full ?? joined) {
       if (this.#users.has(user)) continue;
       this.#users.add(user);
       changes.push(unnumbered(USER_JOIN, user, {}, serverTime));
     }
     for (const user of gone) {
-      if (!this.#users.delete(user)) continue;
-      this.#cursors.delete(user);
+      const wasNamed = this.#users.delete(user);
+      const hadCursor = this.#cursors.delete(user);
+      if (!wasNamed && !hadCursor) continue; // a cursor may arrive before its user's name
       changes.push(unnumbered(USER_LEAVE, user, {}, serverTime));
     }
     return changes;
@@ -138,8 +139,13 @@ export class Roster {
    * @returns {RunEvent[]}
    */
   moved({ full, moved, serverTime }) {
-    if (full !== null) for (const user of [...this.#cursors.keys()]) if (!Object.hasOwn(full, user)) this.#cursors.delete(user);
     const changes = [];
+    const ended = full === null ? [] : [...this.#cursors.keys()].filter((user) => !Object.hasOwn(full, user));
+    for (const user of ended) {
+      this.#cursors.delete(user); // a cursor ends only with its user's presence, so a user who is here has left and returned (8.30)
+      changes.push(unnumbered(USER_LEAVE, user, {}, serverTime));
+      if (this.#users.has(user)) changes.push(unnumbered(USER_JOIN, user, {}, serverTime));
+    }
     for (const [user, at] of Object.entries(full ?? moved)) {
       if (isSameJson(this.#cursors.get(user), at)) continue;
       this.#cursors.set(user, at);

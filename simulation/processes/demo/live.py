@@ -47,7 +47,7 @@ _STATE_WORDS = {
     ClientState.CLOSED: ("ended", "dim"),
 }
 _FAULT_WORDS = {
-    Outage: "line down",
+    Outage: "link down",
     Stall: "stalled",
     Reset: "reset",
     HalfOpen: "half-open",

@@ -17,7 +17,7 @@ DELAY_MS_MAX = 250.0
 
 _NOUNS = {
     "reset": ("reset", "resets"),
-    "half_open": ("half-open line", "half-open lines"),
+    "half_open": ("half-open connection", "half-open connections"),
     "outage": ("outage", "outages"),
     "stall": ("stall", "stalls"),
     "refuse": ("refusal of new connections", "refusals of new connections"),

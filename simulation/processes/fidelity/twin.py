@@ -18,7 +18,7 @@ from simulation.processes.real_run import Played, play
 from simulation.processes.run_plan import ClientPlan, Move, Parameters, Plan
 from simulation.processes.server_process import SERVER_COMMAND
 from simulation.replay.rebuild import faults_as_they_were
-from simulation.scenario.faults import LineFault, ServerRestart
+from simulation.scenario.faults import LinkFault, ServerRestart
 from simulation.scenario.scenario import Scenario, longest_wait_s
 from simulation.trace.trace import ClientStarted, CursorMoved, Published, Trace
 from simulation.world import run
@@ -86,7 +86,7 @@ def check_playable(scenario: Scenario) -> None:
     if scenario.server.instances > 1:
         raise ConfigError("real processes play one instance of the server; set server.instances = 1")
     for fault in scenario.fault_kinds:
-        if not isinstance(fault, LineFault | ServerRestart):
+        if not isinstance(fault, LinkFault | ServerRestart):
             kind = type(fault).__struct_config__.tag
             raise ConfigError(f"a {kind} cannot be played by real processes; remove it")
 

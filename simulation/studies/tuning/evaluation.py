@@ -9,6 +9,7 @@ import pandas as pd
 
 from reference.protocol.errors import ConfigError
 from simulation.scenario.scaling import scaled
+from simulation.scenario.scenario import Scenario
 from simulation.studies.design import Point
 from simulation.studies.execution import Backend, Report, Rows
 from simulation.studies.experiment import Experiment
@@ -17,6 +18,8 @@ from simulation.studies.tuning.question import Figures, Scorer, Tune, mean_figur
 
 FRESH_SEEDS = 1_000_003
 """Added to the seed for the finals."""
+TUNED = "-tuned"
+"""Added to the name of a scenario with the chosen setting."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,8 @@ class Evaluator:
         self.names = tuple(scenario.name for scenario in self.scenarios)
         if len(set(self.names)) < len(self.names):
             raise ConfigError("two scenarios of the study have the same name; give one another with set = { name = ... }")
+        for scenario in self.scenarios:
+            _check_tuned_name(scenario, self.names)
         named = [(f"objective {each.figure}", each.scenarios) for each in self.tune.objectives]
         named += [(f"constraint {each.figure}", each.scenarios) for each in self.tune.constraints]
         for asked, names in named:
@@ -60,6 +65,8 @@ class Evaluator:
         if self.tune.full is not None and not any(self.scaled):
             raise ConfigError("tune.full confirms a scaled answer, and no scenario of this study has a scale; leave it out")
         self._workers, self._dask, self._rows = workers, dask, Rows(folder)
+        self.note = self._rows.note
+        """About runs in the folder that are not used; empty if there are none."""
 
     def check(self, point: Point) -> str | None:
         """Why a setting has no valid scenario; None if it has one."""
@@ -107,6 +114,18 @@ class Evaluator:
         means = tuple(mean_figures(runs, self.tune.figures) for runs in per_scenario)
         objectives = tuple(scorer.objective(each, means) for each in self.tune.objectives)
         return Candidate(name, dict(point), means, scorer.score(means), objectives, tuple(scorer.excesses(means)))
+
+
+def _check_tuned_name(scenario: Scenario, names: Sequence[str]) -> None:
+    """Raise ConfigError unless the scenario with the chosen setting can have a name of its own: its file is named after it."""
+    advice = "give the scenario another name with set = { name = ... }"
+    name = scenario.name + TUNED
+    if name in names:
+        raise ConfigError(f"{name!r} is a scenario, and the name of {scenario.name!r} with the chosen setting; {advice}")
+    try:
+        scenario.replace(name=name)
+    except ConfigError:
+        raise ConfigError(f"{name!r}, the name of {scenario.name!r} with the chosen setting, is too long; {advice}") from None
 
 
 def _by_point(runs: pd.DataFrame, figures: Sequence[str], points: int) -> list[list[Figures]]:

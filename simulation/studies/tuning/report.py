@@ -25,7 +25,7 @@ from simulation.scenario.presets import PresetFallback, PresetHeartbeat, PresetP
 from simulation.scenario.text import toml_of
 from simulation.studies.experiment import describe
 from simulation.studies.tuning import presets, scale_check
-from simulation.studies.tuning.evaluation import Candidate
+from simulation.studies.tuning.evaluation import TUNED, Candidate
 from simulation.studies.tuning.search import BASELINE, Tuned
 from simulation.studies.tuning.selection import Selection
 
@@ -56,7 +56,7 @@ def scenarios(tuned: Tuned) -> dict[str, str]:
     """Each scenario as it is, and with the chosen setting, as files by name: other commands run both."""
     files = {f"{scenario.name}.toml": scenario.to_toml() for scenario in tuned.scenarios}
     if tuned.best is not None and tuned.best.point:
-        named = [scenario.replace(name=f"{scenario.name}-tuned") for scenario in tuned.tuned_scenarios]
+        named = [scenario.replace(name=scenario.name + TUNED) for scenario in tuned.tuned_scenarios]
         files |= {f"{scenario.name}.toml": scenario.to_toml() for scenario in named}
     return files
 

@@ -112,6 +112,8 @@ def tune(
 ) -> Tuned:
     """Answer a study. `folder`: finished runs are kept there, and an interrupted tuning continues. Raises ConfigError."""
     evaluator = Evaluator(study, folder_of_study, workers=workers, dask=dask, folder=folder)
+    if evaluator.note:
+        say(evaluator.note)
     asked = study.tuning
     space = parameters_of(study.parameters)
     if not space:

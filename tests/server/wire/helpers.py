@@ -207,8 +207,8 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 
 
 @dataclass
-class House:
-    """A door, what it reported, and how to knock at it."""
+class RunningFrontDoor:
+    """A front door in memory, what it reported, and ways to connect to it."""
 
     door: FrontDoor
     nursery: trio.Nursery
@@ -216,12 +216,12 @@ class House:
     limits: list[Limit] = field(default_factory=list)
     """That were reached."""
 
-    def knock(self, capacity_bytes: int | None = None) -> MemoryPushStream:
+    def connect(self, capacity_bytes: int | None = None) -> MemoryPushStream:
         return connect_in_memory(self.nursery, self.door.serve, capacity_bytes=capacity_bytes)
 
-    async def knock_websocket(self, capacity_bytes: int | None = None) -> MemoryPushStream:
+    async def connect_websocket(self, capacity_bytes: int | None = None) -> MemoryPushStream:
         """A raw client after the handshake."""
-        client = self.knock(capacity_bytes)
+        client = self.connect(capacity_bytes)
         await client.send_all(UPGRADE)
         assert (await read_until(client, b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
         return client
@@ -235,7 +235,7 @@ class House:
 
     async def ask(self, request: bytes) -> Answer:
         """Send raw bytes on a connection of their own and read one answer."""
-        client = self.knock()
+        client = self.connect()
         await client.send_all(request)
         answer = await read_answer(client)
         await client.aclose()
@@ -247,12 +247,12 @@ def accept_all(handler: Handler, subprotocol: str = "collab.v1.json") -> Callabl
 
 
 @asynccontextmanager
-async def open_house(
+async def running_front_door(
     application: Any = app,
     handler: Handler = echo,
     limits: DoorLimits | None = None,
     websocket_limits: WebSocketLimits | None = None,
-) -> AsyncIterator[House]:
+) -> AsyncIterator[RunningFrontDoor]:
     """A door in memory; what it serves is cancelled at the end."""
     problems: list[Problem] = []
     reached: list[Limit] = []
@@ -265,6 +265,6 @@ async def open_house(
             on_problem=problems.append,
             on_limit=reached.append,
         )
-        yield House(door, nursery, problems, reached)
+        yield RunningFrontDoor(door, nursery, problems, reached)
         nursery.cancel_scope.cancel()
     assert door.statistics().connections == 0

@@ -7,7 +7,7 @@ from wsproto.connection import Connection, ConnectionType
 from wsproto.events import CloseConnection, TextMessage
 
 from reference.protocol.errors import CloseCode, RemoteError
-from reference.server.wire.websocket import MessageReader, PeerClose, frame_close, frame_text
+from reference.server.wire.websocket import FRAMES_PER_TURN, MessageReader, PeerClose, frame_close, frame_text
 
 from .helpers import client_frame, close_frame, text
 
@@ -44,7 +44,11 @@ def test_codes_that_are_not_ours_to_send_are_refused(code: int) -> None:
 def feed(pieces: list[bytes]) -> tuple[MessageReader, list[str | RemoteError], int]:
     """What was read, and how many frames."""
     reader = MessageReader(message_bytes_max=300, fragments_max=3)
-    reads = [reader.feed(piece) for piece in pieces]
+    reads = []
+    for piece in pieces:
+        reads.append(reader.feed(piece))
+        while reader.is_behind:
+            reads.append(reader.feed(b""))
     return reader, [message for read in reads for message in read.messages], sum(read.frames for read in reads)
 
 
@@ -94,12 +98,38 @@ def test_what_is_allowed_is_read_however_the_bytes_are_cut(data: st.DataObject, 
     assert reader.close is None
 
 
-def test_every_frame_of_a_read_is_counted_and_every_ping_is_reported() -> None:
+def test_every_frame_of_a_read_is_counted_and_the_last_ping_is_reported() -> None:
     reader = MessageReader(message_bytes_max=300, fragments_max=3)
     whole = text("a") + client_frame(0x9, b"1") + client_frame(0x1, b"b", fin=False) + client_frame(0x9, b"2") + client_frame(0x0)
     first, then = reader.feed(whole[:-3]), reader.feed(whole[-3:])
-    assert (first.messages, first.frames, first.pings) == (["a"], 4, [b"1", b"2"])
+    assert (first.messages, first.frames, first.ping) == (["a"], 4, b"2")
     assert (then.messages, then.frames) == (["b"], 1)
+
+
+def test_a_turn_parses_so_many_frames_and_the_next_turn_goes_on() -> None:
+    reader = MessageReader(message_bytes_max=300, fragments_max=3)
+    sent = [str(number) for number in range(2 * FRAMES_PER_TURN + 1)]
+    turns = [reader.feed(b"".join(map(text, sent)) + close_frame(4321))]
+    while reader.is_behind:
+        turns.append(reader.feed(b""))
+    assert [turn.frames for turn in turns] == [FRAMES_PER_TURN, FRAMES_PER_TURN, 2]
+    assert [message for turn in turns for message in turn.messages] == sent
+    assert reader.close == PeerClose(4321, "")
+
+
+def test_what_follows_a_refusal_is_not_parsed_in_the_same_turn() -> None:
+    reader = MessageReader(message_bytes_max=300, fragments_max=3)
+    read = reader.feed(client_frame(0x2, b"binary") + client_frame(0x9) * 50)
+    assert (read.frames, len(read.messages), reader.is_behind) == (1, 1, True)
+
+
+def test_a_connection_that_closes_parses_a_few_frames_more_and_then_nothing() -> None:
+    reader = MessageReader(message_bytes_max=300, fragments_max=3)
+    reader.end_within(2)
+    assert reader.feed(client_frame(0x9)).frames == 1
+    assert reader.feed(client_frame(0x9) * 3 + close_frame()).frames == 1
+    assert reader.feed(client_frame(0x9)).frames == 0
+    assert (reader.close, reader.is_behind) == (None, False)
 
 
 def test_a_message_that_is_too_long_is_refused_before_it_has_come() -> None:

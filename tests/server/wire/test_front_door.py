@@ -9,10 +9,11 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from reference.protocol.limits import Limit
 from reference.server.wire.exchange import AppFault
 from reference.server.wire.limits import DoorLimits
+from reference.server.wire.memory_stream import memory_pair
 from reference.server.wire.request_head import HttpRefusal, RequestHead
 from reference.server.wire.websocket import Accept
 
-from .helpers import KEY, UPGRADE, open_house, read_answer, read_frame, read_to_end, read_until, respond, text
+from .helpers import KEY, UPGRADE, read_answer, read_frame, read_to_end, read_until, respond, running_front_door, text
 
 LIMITS = DoorLimits(head_bytes_max=1000, body_bytes_max=2000, head_timeout_s=10, keep_alive_timeout_s=30, request_timeout_s=60)
 
@@ -29,8 +30,8 @@ def post(body: bytes, *headers: str) -> bytes:
 
 
 async def test_requests_follow_each_other_on_one_connection() -> None:
-    async with open_house() as house:
-        client = house.knock()
+    async with running_front_door() as running:
+        client = running.connect()
         for request, body in [
             (get("/a%20b?c=%20d"), b"GET /a b?c=%20d"),
             (get("http://other/absolute?q"), b"GET /absolute?q"),
@@ -42,12 +43,12 @@ async def test_requests_follow_each_other_on_one_connection() -> None:
             answer = await read_answer(client)
             assert (answer.status, answer.body) == (200, body)
             assert "date" in answer.headers
-        assert house.door.statistics().connections == 1
+        assert running.door.statistics().connections == 1
 
 
 async def test_pipelined_requests_are_answered_in_order() -> None:
-    async with open_house() as house:
-        client = house.knock()
+    async with running_front_door() as running:
+        client = running.connect()
         await client.send_all(get("/1") + post(b"2") + get("/3", "Connection: close") + get("/4"))
         bodies = [(await read_answer(client)).body for _ in range(3)]
         assert bodies == [b"GET /1?", b"2", b"GET /3?"]
@@ -56,8 +57,8 @@ async def test_pipelined_requests_are_answered_in_order() -> None:
 
 
 async def test_head_has_the_headers_of_get_and_no_body() -> None:
-    async with open_house() as house:
-        client = house.knock()
+    async with running_front_door() as running:
+        client = running.connect()
         for path in ("/x", "/chunks"):
             await client.send_all(get(path, method="HEAD"))
             answer = await read_answer(client, has_body=False)
@@ -71,24 +72,24 @@ async def test_head_has_the_headers_of_get_and_no_body() -> None:
 
 
 async def test_http_1_0_is_answered_and_closed() -> None:
-    async with open_house() as house:
-        client = house.knock()
+    async with running_front_door() as running:
+        client = running.connect()
         await client.send_all(b"GET /chunks HTTP/1.0\r\n\r\n")
         await client.send_eof()
         assert (await read_to_end(client)).endswith(b"\r\n\r\nonetwo")
 
 
 async def test_status_204_drops_the_body() -> None:
-    async with open_house() as house:
-        client = house.knock()
+    async with running_front_door() as running:
+        client = running.connect()
         await client.send_all(get("/no-content") + get("/next"))
         assert (await read_answer(client)).status == 204
         assert (await read_answer(client)).body == b"GET /next?"
 
 
 async def test_100_continue_comes_when_the_application_reads() -> None:
-    async with open_house() as house:
-        client = house.knock()
+    async with running_front_door() as running:
+        client = running.connect()
         await client.send_all(get("/echo", "Content-Length: 5", "Expect: 100-continue", method="POST"))
         assert await read_until(client, b"\r\n\r\n") == b"HTTP/1.1 100 \r\n\r\n"
         await client.send_all(b"hello")
@@ -96,16 +97,16 @@ async def test_100_continue_comes_when_the_application_reads() -> None:
 
 
 async def test_100_continue_that_nobody_asked_for_ends_the_connection(autojump_clock: MockClock) -> None:
-    async with open_house() as house:
-        client = house.knock()
+    async with running_front_door() as running:
+        client = running.connect()
         await client.send_all(get("/x", "Content-Length: 5", "Expect: 100-continue", method="POST"))
         assert (await read_answer(client)).status == 200
         assert await read_to_end(client) == b""
 
 
 async def test_a_body_that_the_application_does_not_read_is_skipped() -> None:
-    async with open_house() as house:
-        client = house.knock()
+    async with running_front_door() as running:
+        client = running.connect()
         body = b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
         await client.send_all(get("/x", f"Content-Length: {len(body)}") + body + get("/y"))
         assert (await read_answer(client)).body == b"GET /x?"
@@ -115,26 +116,26 @@ async def test_a_body_that_the_application_does_not_read_is_skipped() -> None:
 
 
 async def test_an_upgrade_may_follow_requests_on_the_same_connection(autojump_clock: MockClock) -> None:
-    async with open_house() as house:
-        client = house.knock()
+    async with running_front_door() as running:
+        client = running.connect()
         await client.send_all(get("/first") + UPGRADE + text("hello"))
         assert (await read_answer(client)).body == b"GET /first?"
         assert (await read_until(client, b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
         assert await read_frame(client) == (0x1, b"hello")
-        assert house.door.statistics().websockets == 1
+        assert running.door.statistics().websockets == 1
 
 
 async def test_an_upgrade_to_something_else_is_an_ordinary_request() -> None:
-    async with open_house() as house:
-        client = house.knock()
+    async with running_front_door() as running:
+        client = running.connect()
         await client.send_all(get("/x", "Connection: Upgrade", "Upgrade: h2c") + get("/y"))
         assert (await read_answer(client)).body == b"GET /x?"
         assert (await read_answer(client)).body == b"GET /y?"
 
 
 async def test_a_half_closed_client_is_still_answered() -> None:
-    async with open_house() as house:
-        client = house.knock()
+    async with running_front_door() as running:
+        client = running.connect()
         await client.send_all(get("/x"))
         await client.send_eof()
         assert (await read_to_end(client)).endswith(b"GET /x?")
@@ -172,28 +173,28 @@ async def test_a_half_closed_client_is_still_answered() -> None:
 async def test_a_bad_request_is_refused_with_a_code_and_the_connection_ends(
     request_bytes: bytes, status: int, code: int, autojump_clock: MockClock
 ) -> None:
-    async with open_house(limits=LIMITS) as house:
-        client = house.knock()
+    async with running_front_door(limits=LIMITS) as running:
+        client = running.connect()
         await client.send_all(request_bytes + b"more" * 20_000)  # still sending: it must read the answer even so
         answer = await read_answer(client)
         assert (answer.status, answer.problem["code"]) == (status, code)
         assert answer.headers["connection"] == "close"
         assert await read_to_end(client) == b""
-        assert house.problems == []
+        assert running.problems == []
 
 
 async def test_a_refusal_at_the_limits_exact_byte() -> None:
-    async with open_house(limits=LIMITS) as house:
+    async with running_front_door(limits=LIMITS) as running:
         fixed = len(get("/", "X: "))
-        assert (await house.ask(get("/", "X: " + "x" * (1000 - fixed)))).status == 200
-        assert (await house.ask(get("/", "X: " + "x" * (1001 - fixed)))).status == 431
-        assert (await house.ask(post(b"x" * 2000))).body == b"x" * 2000
-        assert (await house.ask(post(b"x" * 2001))).status == 413
+        assert (await running.ask(get("/", "X: " + "x" * (1000 - fixed)))).status == 200
+        assert (await running.ask(get("/", "X: " + "x" * (1001 - fixed)))).status == 431
+        assert (await running.ask(post(b"x" * 2000))).body == b"x" * 2000
+        assert (await running.ask(post(b"x" * 2001))).status == 413
 
 
 async def test_a_head_that_drips_is_timed_out_with_408(autojump_clock: MockClock) -> None:
-    async with open_house(limits=LIMITS) as house:
-        client = house.knock()
+    async with running_front_door(limits=LIMITS) as running:
+        client = running.connect()
         start = trio.current_time()
 
         async def drip() -> None:
@@ -213,11 +214,11 @@ async def test_a_head_that_drips_is_timed_out_with_408(autojump_clock: MockClock
 
 
 async def test_silent_connections_are_closed_without_an_answer(autojump_clock: MockClock) -> None:
-    async with open_house(limits=LIMITS) as house:
-        client = house.knock()
+    async with running_front_door(limits=LIMITS) as running:
+        client = running.connect()
         assert await read_to_end(client) == b""
         assert trio.current_time() == pytest.approx(LIMITS.head_timeout_s)
-        client = house.knock()
+        client = running.connect()
         await client.send_all(get("/"))
         await read_answer(client)
         start = trio.current_time()
@@ -226,12 +227,14 @@ async def test_silent_connections_are_closed_without_an_answer(autojump_clock: M
 
 
 async def test_a_body_that_never_ends_is_timed_out(autojump_clock: MockClock) -> None:
-    async with open_house(limits=LIMITS) as house:
-        client = house.knock()
+    async with running_front_door(limits=LIMITS) as running:
+        client = running.connect()
         await client.send_all(get("/echo", "Content-Length: 100", method="POST") + b"x")
         answer = await read_answer(client)
-        assert (answer.status, answer.problem["code"]) == (503, 4030)
+        assert (answer.status, answer.problem["code"]) == (408, 4008)
         assert trio.current_time() == pytest.approx(LIMITS.request_timeout_s)
+    assert running.problems == [], "it is no fault of the application's"
+    assert running.limits == [Limit.REQUEST_TIME]
 
 
 async def test_a_client_that_goes_while_its_answer_is_sent_is_no_slow_reader(autojump_clock: MockClock) -> None:
@@ -242,14 +245,14 @@ async def test_a_client_that_goes_while_its_answer_is_sent_is_no_slow_reader(aut
         await send({"type": "http.response.body", "body": b"x" * 10_000, "more_body": True})
         await trio.sleep(1000)
 
-    async with open_house(dawdling, limits=LIMITS) as house:
-        client = house.knock(capacity_bytes=3000)
+    async with running_front_door(dawdling, limits=LIMITS) as running:
+        client = running.connect(capacity_bytes=3000)
         await client.send_all(get("/"))
         await trio.sleep(1)
         client.abort()
-        await house.wait_until_empty()
-    assert house.limits == []
-    assert len(house.problems) == 1
+        await running.wait_until_empty()
+    assert running.limits == []
+    assert len(running.problems) == 1
 
 
 async def test_a_client_that_does_not_read_its_answer_is_cut_off(autojump_clock: MockClock) -> None:
@@ -258,29 +261,29 @@ async def test_a_client_that_does_not_read_its_answer_is_cut_off(autojump_clock:
         while True:
             await send({"type": "http.response.body", "body": b"x" * 1000, "more_body": True})
 
-    async with open_house(talkative, limits=LIMITS) as house:
-        client = house.knock(capacity_bytes=3000)
+    async with running_front_door(talkative, limits=LIMITS) as running:
+        client = running.connect(capacity_bytes=3000)
         await client.send_all(get("/"))
-        other = house.knock()
-        await house.wait_until_empty()
+        other = running.connect()
+        await running.wait_until_empty()
         assert trio.current_time() < 70
         with pytest.raises(trio.BrokenResourceError):
             await read_to_end(client)
         other.close()
-    assert house.problems == [], "it is no fault of the application's"
-    assert house.limits == [Limit.SLOW_READER]
+    assert running.problems == [], "it is no fault of the application's"
+    assert running.limits == [Limit.SLOW_READER]
 
 
 async def test_a_client_that_goes_in_the_middle_of_its_body() -> None:
-    async with open_house() as house:
+    async with running_front_door() as running:
         for go in ("close", "abort"):
-            client = house.knock()
+            client = running.connect()
             await client.send_all(get("/echo", "Content-Length: 100", method="POST") + b"x")
             await wait_all_tasks_blocked()
             getattr(client, go)()
             await wait_all_tasks_blocked()
-            assert house.door.statistics().connections == 0
-        assert [str(problem.error) for problem in house.problems] == ["the client went away in the middle of its body"] * 2, (
+            assert running.door.statistics().connections == 0
+        assert [str(problem.error) for problem in running.problems] == ["the client went away in the middle of its body"] * 2, (
             "the application said so itself"
         )
 
@@ -290,37 +293,37 @@ async def test_a_client_that_goes_in_the_middle_of_its_body() -> None:
 
 @pytest.mark.parametrize("path", ["/raises", "/raises-after-start", "/silent", "/bad-header"])
 async def test_an_application_that_fails_before_its_answer_is_a_500(path: str) -> None:
-    async with open_house() as house:
-        answer = await house.ask(get(path))
+    async with running_front_door() as running:
+        answer = await running.ask(get(path))
         assert (answer.status, answer.problem) == (500, {"code": 1011, "message": "internal error"})
-        (problem,) = house.problems
+        (problem,) = running.problems
         assert problem.request == f"GET {path}"
 
 
 async def test_an_application_that_fails_after_its_answer_has_begun_is_a_cut() -> None:
-    async with open_house() as house:
-        client = house.knock()
+    async with running_front_door() as running:
+        client = running.connect()
         await client.send_all(get("/raises-in-body"))
         with pytest.raises(trio.BrokenResourceError):
             await read_to_end(client)
-        assert len(house.problems) == 1
+        assert len(running.problems) == 1
 
 
 async def test_an_application_that_fails_after_its_answer_is_reported_only() -> None:
-    async with open_house() as house:
-        client = house.knock()
+    async with running_front_door() as running:
+        client = running.connect()
         await client.send_all(get("/raises-after-answer") + get("/next"))
         assert (await read_answer(client)).body == b"done"
         assert (await read_answer(client)).body == b"GET /next?"
-        assert len(house.problems) == 1
+        assert len(running.problems) == 1
 
 
 async def test_an_application_that_takes_too_long_is_a_503(autojump_clock: MockClock) -> None:
-    async with open_house(limits=LIMITS) as house:
-        answer = await house.ask(get("/hangs"))
+    async with running_front_door(limits=LIMITS) as running:
+        answer = await running.ask(get("/hangs"))
         assert (answer.status, answer.headers["retry-after"]) == (503, "5")
         assert answer.problem["retryAfterMs"] == 5000
-        assert isinstance(house.problems[0].error, AppFault)
+        assert isinstance(running.problems[0].error, AppFault)
 
 
 @pytest.mark.parametrize(
@@ -339,9 +342,9 @@ async def test_messages_that_are_not_asgi_are_a_500(messages: list[dict[str, Any
         for message in messages:
             await send(message)
 
-    async with open_house(confused) as house:
-        assert (await house.ask(get("/"))).status == 500
-        assert len(house.problems) == 1
+    async with running_front_door(confused) as running:
+        assert (await running.ask(get("/"))).status == 500
+        assert len(running.problems) == 1
 
 
 async def test_an_answer_with_the_wrong_length_is_a_cut() -> None:
@@ -349,23 +352,23 @@ async def test_an_answer_with_the_wrong_length_is_a_cut() -> None:
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"5")]})
         await send({"type": "http.response.body", "body": b"four"})
 
-    async with open_house(liar) as house:
-        client = house.knock()
+    async with running_front_door(liar) as running:
+        client = running.connect()
         await client.send_all(get("/"))
         with pytest.raises(trio.BrokenResourceError):
             await read_to_end(client)
-        assert len(house.problems) == 1
+        assert len(running.problems) == 1
 
 
 async def test_a_log_that_fails_does_not_matter() -> None:
-    async with open_house() as house:
+    async with running_front_door() as running:
 
         def fail(problem: object) -> None:
             raise RuntimeError("disk full")
 
-        house.door._on_problem = fail
-        assert (await house.ask(get("/raises"))).status == 500
-        assert (await house.ask(get("/"))).status == 200
+        running.door._on_problem = fail
+        assert (await running.ask(get("/raises"))).status == 500
+        assert (await running.ask(get("/"))).status == 200
 
 
 async def test_an_upgrade_decision_may_refuse_or_fail() -> None:
@@ -374,12 +377,12 @@ async def test_an_upgrade_decision_may_refuse_or_fail() -> None:
             raise HttpRefusal(403, 4403, "this origin is not allowed")
         raise RuntimeError("secret")
 
-    async with open_house() as house:
-        house.door._on_upgrade = decide
-        refused = await house.ask(UPGRADE.replace(b"Host: x", b"Host: x\r\nOrigin: https://evil"))
+    async with running_front_door() as running:
+        running.door._on_upgrade = decide
+        refused = await running.ask(UPGRADE.replace(b"Host: x", b"Host: x\r\nOrigin: https://evil"))
         assert (refused.status, refused.problem["code"]) == (403, 4403)
-        assert (await house.ask(UPGRADE)).status == 500
-        assert len(house.problems) == 1
+        assert (await running.ask(UPGRADE)).status == 500
+        assert len(running.problems) == 1
 
 
 # ---- long polls ----
@@ -395,8 +398,8 @@ async def test_a_long_poll_learns_that_its_client_has_gone(how: str) -> None:
         reported.set()
         await respond(send, b"for nobody")
 
-    async with open_house(poll) as house:
-        client = house.knock()
+    async with running_front_door(poll) as running:
+        client = running.connect()
         await client.send_all(get("/poll"))
         await wait_all_tasks_blocked()
         if how == "send_eof":
@@ -407,8 +410,8 @@ async def test_a_long_poll_learns_that_its_client_has_gone(how: str) -> None:
         with trio.fail_after(5):
             await reported.wait()
         await wait_all_tasks_blocked()
-        assert house.door.statistics().connections == 0
-        assert house.problems == []
+        assert running.door.statistics().connections == 0
+        assert running.problems == []
 
 
 async def test_a_long_poll_is_not_disturbed_by_the_next_request() -> None:
@@ -425,8 +428,8 @@ async def test_a_long_poll_is_not_disturbed_by_the_next_request() -> None:
             await answer_now.wait()
             await respond(send, scope["path"].encode())
 
-    async with open_house(poll) as house:
-        client = house.knock()
+    async with running_front_door(poll) as running:
+        client = running.connect()
         await client.send_all(get("/1"))
         await wait_all_tasks_blocked()
         await client.send_all(get("/2"))
@@ -451,8 +454,8 @@ async def test_watching_for_a_disconnect_ends_with_the_answer() -> None:
             await respond(send, b"answer")
         has_returned.set()
 
-    async with open_house(poll) as house:
-        client = house.knock()
+    async with running_front_door(poll) as running:
+        client = running.connect()
         await client.send_all(get("/"))
         assert (await read_answer(client)).body == b"answer"
         with trio.fail_after(5):
@@ -466,10 +469,10 @@ async def test_beyond_connections_max_the_answer_is_503_and_beyond_refusals_max_
     autojump_clock: MockClock,
 ) -> None:
     limits = DoorLimits(connections_max=2, refusals_max=1, retry_after_ms=1500)
-    async with open_house(limits=limits) as house:
+    async with running_front_door(limits=limits) as running:
         clients = []
         for _ in range(4):
-            clients.append(house.knock())
+            clients.append(running.connect())
             await wait_all_tasks_blocked()  # or they would come in any order
         answer = await read_answer(clients[2])
         assert (answer.status, answer.headers["retry-after"]) == (503, "2")
@@ -481,16 +484,38 @@ async def test_beyond_connections_max_the_answer_is_503_and_beyond_refusals_max_
         for client in clients:
             client.close()
         await wait_all_tasks_blocked()
-        assert (await house.ask(get("/"))).status == 200
+        assert (await running.ask(get("/"))).status == 200
+
+
+async def test_of_one_address_refusals_max_are_refused_and_more_are_cut(autojump_clock: MockClock) -> None:
+    """Each refusal takes up to two seconds: one address could fill the door with connections that are being refused."""
+    limits = DoorLimits(connections_max=100, connections_per_address_max=1, refusals_max=2)
+    async with running_front_door(limits=limits) as running:
+        clients = []
+        for _ in range(5):
+            client, theirs = memory_pair()
+            theirs.peer = ("203.0.113.7", 40_000)
+            running.nursery.start_soon(running.door.serve, theirs)
+            await wait_all_tasks_blocked()
+            clients.append(client)
+        for client in clients[1:3]:
+            assert (await read_answer(client)).status == 503
+        for client in clients[3:]:
+            with pytest.raises(trio.BrokenResourceError):
+                await client.receive_some()
+        assert (await running.ask(get("/"))).status == 200, "other addresses are not affected"
+        assert running.limits == 4 * [Limit.ADDRESS_CONNECTIONS]
+        for client in clients:
+            client.close()
 
 
 async def test_when_the_server_stops_a_waiting_request_is_asked_to_come_back() -> None:
-    async with open_house() as house:
-        client = house.knock()
-        idle = house.knock()
+    async with running_front_door() as running:
+        client = running.connect()
+        idle = running.connect()
         await client.send_all(get("/hangs"))
         await wait_all_tasks_blocked()
-        house.nursery.cancel_scope.cancel()
+        running.nursery.cancel_scope.cancel()
         with trio.CancelScope(shield=True):  # this test runs in that nursery too
             answer = await read_answer(client)
             assert (answer.status, answer.problem["code"]) == (503, 4001)
@@ -510,11 +535,11 @@ async def test_a_failure_together_with_a_cancellation_stays_inside() -> None:
             nursery.start_soon(clean_up)
             nursery.start_soon(trio.sleep_forever)
 
-    async with open_house(failing_cleanup) as house:
-        client = house.knock()
+    async with running_front_door(failing_cleanup) as running:
+        client = running.connect()
         await client.send_all(get("/"))
         await wait_all_tasks_blocked()
-    assert len(house.problems) == 1
+    assert len(running.problems) == 1
 
 
 def test_the_scope_is_asgi() -> None:

@@ -11,7 +11,7 @@ from trio.testing import MockClock
 from reference.server.wire.limits import DoorLimits, WebSocketLimits
 from reference.server.wire.websocket import ServerWebSocket
 
-from .helpers import UPGRADE, client_frame, close_frame, echo, open_house, text
+from .helpers import UPGRADE, client_frame, close_frame, echo, running_front_door, text
 
 LIMITS = DoorLimits(head_bytes_max=500, body_bytes_max=1000, head_timeout_s=10, keep_alive_timeout_s=10)
 WEBSOCKET_LIMITS = WebSocketLimits(message_bytes_max=300, message_fragments_max=4)
@@ -52,8 +52,8 @@ async def impatient_echo(websocket: ServerWebSocket) -> None:
 
 
 async def throw(pieces: list[bytes], end: str, *, reads: bool) -> None:
-    async with open_house(handler=impatient_echo, limits=LIMITS, websocket_limits=WEBSOCKET_LIMITS) as house:
-        client = house.knock(capacity_bytes=200)
+    async with running_front_door(handler=impatient_echo, limits=LIMITS, websocket_limits=WEBSOCKET_LIMITS) as running:
+        client = running.connect(capacity_bytes=200)
         with trio.fail_after(END_S):
             async with trio.open_nursery() as nursery:
 
@@ -77,10 +77,10 @@ async def throw(pieces: list[bytes], end: str, *, reads: bool) -> None:
                     except (trio.BrokenResourceError, trio.ClosedResourceError):
                         pass
 
-                await house.wait_until_empty()
+                await running.wait_until_empty()
                 client.close()
         # The applications here fail on their own only when a client goes in the middle of a body.
-        assert {str(problem.error) for problem in house.problems} <= {
+        assert {str(problem.error) for problem in running.problems} <= {
             "the client went away in the middle of its body",
             "the application returned without a complete answer",
             f"not done within {LIMITS.request_timeout_s} s",

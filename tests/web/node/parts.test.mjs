@@ -126,9 +126,20 @@ test("a mailbox keeps the latest of a user, and counts what must not be lost", a
   mailbox.put(event("CHAT", "ada", 3, 6)); // too late
   const seen = [];
   for await (const delivery of mailbox) seen.push(delivery.kind === "event" ? delivery.event.data.n : delivery.kind);
-  assert.deepEqual(seen, [4, 3, 2, 5, "end"]);
-  assert.equal(reads, 5);
+  assert.deepEqual(seen, [2, 4, 5, "end"], "the leave ends the cursor too");
+  assert.equal(reads, 4);
   assert.deepEqual(await mailbox.next(), { done: true, value: undefined });
+});
+
+test("a mailbox keeps the leave of a user who returns, so that a page forgets the cursor from before", async () => {
+  const mailbox = new Mailbox({ onRead: () => {}, onClose: () => {}, most: 2 });
+  const event = (eventType, n) => ({ kind: "event", event: { eventType, userId: "ada", timestamp: 0, sequenceNumber: null, data: { n }, isCritical: false } });
+  const moves = ["USER_JOIN", "CURSOR_MOVE", "USER_LEAVE", "USER_JOIN", "USER_LEAVE", "USER_JOIN", "CURSOR_MOVE", "CURSOR_MOVE"];
+  for (const [n, eventType] of moves.entries()) mailbox.put(event(eventType, n));
+  mailbox.put({ kind: "end", code: null, message: "over" });
+  const seen = [];
+  for await (const delivery of mailbox) seen.push(delivery.kind === "event" ? [delivery.event.eventType, delivery.event.data.n] : delivery.kind);
+  assert.deepEqual(seen, [["USER_LEAVE", 4], ["USER_JOIN", 5], ["CURSOR_MOVE", 7], "end"]);
 });
 
 /** A browser's WebSocket, as far as a client sees it; the test is the server. */

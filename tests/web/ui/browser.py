@@ -119,7 +119,7 @@ class Site:
 
     def line(self, name: str, path: Path = FAST) -> EmulatedAccessLink:
         """A new access link, at whose port the server is."""
-        return self.portal.call(self.emulator.add_line, f"{name} in {self.run_id}", path)
+        return self.portal.call(self.emulator.add_link, f"{name} in {self.run_id}", path)
 
     def page(self, path: str, *, port: int | None = None, init: str = "", **context: Any) -> Page:
         """A page of the server in a fresh profile."""

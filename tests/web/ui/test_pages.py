@@ -10,16 +10,16 @@ from trio.testing import MockClock
 import reference.web
 from reference.server.http.answers import STATUSES
 from reference.web.files import FOLDERS, PAGES, web_files
-from tests.server.visitors import open_house
+from tests.server.running_server import running_server
 
 WEB = Path(reference.web.__file__).parent
 SCRIPTS = sorted(path for path in WEB.rglob("*.js") if path.parent.name != "jupyter")
 
 
 async def test_every_page_and_file_is_served(autojump_clock: MockClock) -> None:
-    async with open_house() as house:
+    async with running_server() as running:
         for path, file in web_files().items():
-            answer = await house.ask("GET", path, token=None)
+            answer = await running.ask("GET", path, token=None)
             assert (answer.status, answer.body) == (200, file.body), path
             headers = answer.headers
             assert headers["x-content-type-options"] == "nosniff"
@@ -31,11 +31,11 @@ async def test_every_page_and_file_is_served(autojump_clock: MockClock) -> None:
 
 
 async def test_a_file_that_is_known_is_not_sent_again(autojump_clock: MockClock) -> None:
-    async with open_house() as house:
-        first = await house.ask("GET", "/", token=None)
+    async with running_server() as running:
+        first = await running.ask("GET", "/", token=None)
         etag = first.headers["etag"]
         for header, status in ((etag, 304), (f'W/{etag}, "other"', 304), ("*", 304), ('"other"', 200)):
-            again = await house.ask("GET", "/", token=None, headers=f"If-None-Match: {header}\r\n")
+            again = await running.ask("GET", "/", token=None, headers=f"If-None-Match: {header}\r\n")
             assert (again.status, again.headers["etag"]) == (status, etag)
             assert again.body == (first.body if status == 200 else b"")
 
@@ -55,14 +55,14 @@ async def test_a_file_that_is_known_is_not_sent_again(autojump_clock: MockClock)
     ],
 )
 async def test_nothing_else_is_served(path: str, autojump_clock: MockClock) -> None:
-    async with open_house() as house:
-        answer = await house.ask("GET", path, token=None)
+    async with running_server() as running:
+        answer = await running.ask("GET", path, token=None)
         assert (answer.status, answer.problem["code"]) == (STATUSES[4404], 4404)
 
 
 async def test_a_page_can_ask_whether_the_server_takes_names_for_tokens(autojump_clock: MockClock) -> None:
-    async with open_house() as house:
-        assert json.loads((await house.ask("GET", "/web/settings.json", token=None)).body) == {"isDevelopment": True}
+    async with running_server() as running:
+        assert json.loads((await running.ask("GET", "/web/settings.json", token=None)).body) == {"isDevelopment": True}
 
 
 @pytest.mark.parametrize("path", PAGES.values())

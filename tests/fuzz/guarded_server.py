@@ -7,38 +7,38 @@ import trio
 import trio.testing
 
 from reference.protocol.config import ServerConfig
-from tests.server.visitors import House, Visitor, open_house
+from tests.server.running_server import FrameClient, RunningServer, running_server
 
 LIMITS_S = 120.0
 """All time limits of the server together are shorter: a connection that is still open after this hangs."""
 SMALL = ServerConfig(frame_bytes_max=4096, hello_timeout_s=5.0, silence_max_s=20.0)
 
 
-async def keep_alive(visitor: Visitor) -> None:
-    """The bystander has nothing to say, but is there."""
+async def keep_alive(client: FrameClient) -> None:
+    """Keeps the connection of the bystander open."""
     while True:
         await trio.sleep(5.0)
-        await visitor.say("ping", nonce=1)
+        await client.send("ping", nonce=1)
 
 
-async def pongs(visitor: Visitor, nonce: int) -> None:
+async def pongs(client: FrameClient, nonce: int) -> None:
     """Until the pong with that nonce has come."""
-    while (await visitor.hear("pong"))["nonce"] != nonce:
+    while (await client.receive("pong"))["nonce"] != nonce:
         pass
 
 
-def against_a_server(intrude: Callable[[House], Awaitable[None]]) -> None:
+def against_a_server(intrude: Callable[[RunningServer], Awaitable[None]]) -> None:
     """Let somebody intrude: the bystander publishes before and after and hears both, and no fault of ours is reported."""
 
     async def play() -> None:
-        async with open_house(protocol=SMALL) as house, house.guest("alice") as alice:
+        async with running_server(protocol=SMALL) as running, running.join("alice") as alice:
             assert (await alice.publish(1, "before"))["type"] == "accepted"
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(keep_alive, alice)
                 with trio.fail_after(LIMITS_S):
-                    await intrude(house)
+                    await intrude(running)
                 nursery.cancel_scope.cancel()
-            await alice.say("ping", nonce=7)
+            await alice.send("ping", nonce=7)
             await pongs(alice, 7)
             answer = await alice.publish(2, "after")
             assert answer["type"] == "accepted", answer
@@ -46,9 +46,9 @@ def against_a_server(intrude: Callable[[House], Awaitable[None]]) -> None:
             own = [event["data"]["text"] for event in events if event["userId"] == "alice"]
             while own[-1:] != ["after"]:
                 await alice.next()
-                own = [event["data"]["text"] for event in alice.events_heard() if event["userId"] == "alice"]
+                own = [event["data"]["text"] for event in alice.events_received() if event["userId"] == "alice"]
             assert own == ["before", "after"]
-            numbers = alice.numbers_heard()
+            numbers = alice.numbers_received()
             assert numbers == list(range(1, len(numbers) + 1))
 
     with structlog.testing.capture_logs() as logs:

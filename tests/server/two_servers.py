@@ -7,20 +7,20 @@ from typing import Any
 from reference.server.app import open_server
 from reference.server.settings import ServerSettings
 
-from .visitors import RUN, House
+from .running_server import RUN, RunningServer
 
 
 @asynccontextmanager
-async def house_in(url: str, **settings: Any) -> AsyncIterator[House]:
-    """A server on the database `url`, and ways to visit it."""
+async def running_server_on(url: str, **settings: Any) -> AsyncIterator[RunningServer]:
+    """A server on the database `url`, and ways to connect to it."""
     settings = {"port": 0, "go_away_spread_s": 0.0, "stop_timeout_s": 2.0} | settings
     async with open_server(ServerSettings(store=url, **settings)) as server:
-        yield House(server)
+        yield RunningServer(server)
 
 
 @asynccontextmanager
-async def street(url: str, **settings: Any) -> AsyncIterator[tuple[House, House]]:
+async def two_servers(url: str, **settings: Any) -> AsyncIterator[tuple[RunningServer, RunningServer]]:
     """Two of them, and one run, which is served by nobody yet."""
-    async with house_in(url, **settings) as one, house_in(url, **settings) as two:
+    async with running_server_on(url, **settings) as one, running_server_on(url, **settings) as two:
         await one.server.create_run(RUN)
         yield one, two

@@ -1,4 +1,4 @@
-"""Shared by the server's tests: visitors, which send protocol frames by hand, and a server for them in virtual time."""
+"""Shared by the server's tests: clients that send protocol frames one by one, and a running server for them in virtual time."""
 
 import json
 from collections.abc import AsyncIterator
@@ -26,16 +26,16 @@ Message = dict[str, Any]
 
 
 @dataclass
-class Visitor:
-    """A client that does only what a test asks. All frames that it has received are in `heard`."""
+class FrameClient:
+    """A client that does only what a test asks. All frames that it has received are in `received`."""
 
     socket: trio_websocket.WebSocketConnection
-    heard: list[Message] = field(default_factory=list)
+    received: list[Message] = field(default_factory=list)
 
-    async def say(self, kind: str, **fields: Any) -> None:
+    async def send(self, kind: str, **fields: Any) -> None:
         await self.socket.send_message(json.dumps({"type": kind, **fields}))
 
-    async def hear(self, kind: str) -> Message:
+    async def receive(self, kind: str) -> Message:
         """The next frame of that kind; frames of other kinds are passed over."""
         while True:
             frame = await self.next()
@@ -45,17 +45,17 @@ class Visitor:
     async def next(self) -> Message:
         frame = json.loads(await self.socket.get_message())
         assert isinstance(frame, dict)
-        self.heard.append(frame)
+        self.received.append(frame)
         return frame
 
     async def hello(self, name: str, **fields: Any) -> Message:
-        """Greet as that client of the user of the same name; the welcome."""
-        await self.say("hello", **{"protocol": 1, "clientId": name, "token": f"dev:{name}"} | fields)
-        return await self.hear("welcome")
+        """Send hello as that client of the user of the same name; returns the welcome."""
+        await self.send("hello", **{"protocol": 1, "clientId": name, "token": f"dev:{name}"} | fields)
+        return await self.receive("welcome")
 
     async def publish(self, number: int, text: str = "", **fields: Any) -> Message:
         """Publish a CHAT; the answer."""
-        await self.say("publish", **{"clientSequence": number, "eventType": "CHAT", "data": {"text": text}} | fields)
+        await self.send("publish", **{"clientSequence": number, "eventType": "CHAT", "data": {"text": text}} | fields)
         while True:
             frame = await self.next()
             if frame["type"] in ("accepted", "rejected") and frame["clientSequence"] == number:
@@ -63,26 +63,26 @@ class Visitor:
 
     async def events(self, count: int) -> list[Message]:
         """The next events, at least that many; those that came while something else was awaited are first."""
-        events = self.events_heard()
+        events = self.events_received()
         while len(events) < count:
             await self.next()
-            events = self.events_heard()
+            events = self.events_received()
         return events
 
-    def events_heard(self) -> list[Message]:
-        return [event for frame in self.heard if frame["type"] == "events" for event in frame["events"]]
+    def events_received(self) -> list[Message]:
+        return [event for frame in self.received if frame["type"] == "events" for event in frame["events"]]
 
-    def numbers_heard(self) -> list[int]:
-        return [event["sequenceNumber"] for event in self.events_heard()]
+    def numbers_received(self) -> list[int]:
+        return [event["sequenceNumber"] for event in self.events_received()]
 
     async def until_present(self, *users: str) -> None:
-        """Wait until this visitor sees exactly these users."""
+        """Wait until this client sees exactly these users."""
         while self.present() != sorted(users):
             await self.next()
 
     def present(self) -> list[str]:
         users: set[str] = set()
-        for frame in self.heard:
+        for frame in self.received:
             if frame["type"] == "welcome":
                 users = set(frame["activeUsers"])
             elif frame["type"] == "presence":
@@ -101,31 +101,31 @@ class Visitor:
 
 
 @dataclass
-class House:
-    """A server in memory, and ways to visit it."""
+class RunningServer:
+    """A server in memory, and ways to connect to it."""
 
     server: Server
 
     @asynccontextmanager
-    async def visit(
+    async def connect(
         self,
         run_id: str = RUN,
         *,
         capacity_bytes: int | None = None,
         subprotocols: tuple[str, ...] = (SUBPROTOCOL,),
         headers: list[tuple[str, str]] | None = None,
-    ) -> AsyncIterator[Visitor]:
-        """A visitor whose WebSocket is open; it is cut at the end, without a close frame."""
+    ) -> AsyncIterator[FrameClient]:
+        """A client whose WebSocket is open; it is cut at the end, without a close frame."""
         stream = self.server.connect(capacity_bytes=capacity_bytes)
-        async with visitor_on(stream, run_id, subprotocols=subprotocols, headers=headers) as visitor:
-            yield visitor
+        async with frame_client_on(stream, run_id, subprotocols=subprotocols, headers=headers) as client:
+            yield client
 
     @asynccontextmanager
-    async def guest(self, name: str, run_id: str = RUN, **fields: Any) -> AsyncIterator[Visitor]:
-        """A visitor who has been welcomed."""
-        async with self.visit(run_id) as visitor:
-            await visitor.hello(name, **fields)
-            yield visitor
+    async def join(self, name: str, run_id: str = RUN, **fields: Any) -> AsyncIterator[FrameClient]:
+        """A client who has been welcomed."""
+        async with self.connect(run_id) as client:
+            await client.hello(name, **fields)
+            yield client
 
     async def ask(
         self, method: str, path: str, body: bytes = b"", *, token: str | None = "dev:alice", headers: str = ""
@@ -161,14 +161,14 @@ def request_bytes(method: str, path: str, body: bytes = b"", *, token: str | Non
 
 
 @asynccontextmanager
-async def visitor_on(
+async def frame_client_on(
     stream: trio.abc.Stream,
     run_id: str = RUN,
     *,
     subprotocols: tuple[str, ...] = (SUBPROTOCOL,),
     headers: list[tuple[str, str]] | None = None,
-) -> AsyncIterator[Visitor]:
-    """A visitor over any stream."""
+) -> AsyncIterator[FrameClient]:
+    """A client over any stream."""
     async with trio.open_nursery() as nursery:
         socket = await trio_websocket.wrap_client_stream(
             nursery,
@@ -179,7 +179,7 @@ async def visitor_on(
             extra_headers=[(name.encode(), value.encode()) for name, value in headers or []],
         )
         try:
-            yield Visitor(socket)
+            yield FrameClient(socket)
         finally:
             if isinstance(stream, MemoryPushStream):
                 stream.abort()
@@ -189,11 +189,13 @@ async def visitor_on(
 
 
 @asynccontextmanager
-async def open_house(*, store: EventStore | None = None, runs: tuple[str, ...] = (RUN,), **settings: Any) -> AsyncIterator[House]:
+async def running_server(
+    *, store: EventStore | None = None, runs: tuple[str, ...] = (RUN,), **settings: Any
+) -> AsyncIterator[RunningServer]:
     """A server without a socket, with its runs made."""
     store = store or MemoryStore()
     options = ServerSettings(**settings)
     async with open_server(options, store=store, origin_ns=ORIGIN_NS, listening=False) as server:
         for run_id in runs:
             await server.create_run(run_id)
-        yield House(server)
+        yield RunningServer(server)
