@@ -69,10 +69,10 @@ class _Policy(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", forbi
         return False
 
     def _drawn(self, attempt: Attempt) -> float:
-        raise NotImplementedError
+        raise NotImplementedError  # every kind has its own; a msgspec Struct cannot be an ABC
 
     def _range(self, failures: int) -> Range:
-        raise NotImplementedError
+        raise NotImplementedError  # every kind has its own; a msgspec Struct cannot be an ABC
 
 
 class Fixed(_Policy, frozen=True, kw_only=True, tag="fixed"):

@@ -247,7 +247,7 @@ class _Phi(msgspec.Struct, frozen=True):
         return Due(self.interval_s - signs.pinged_s, min(limit_s, self.silence_max_s) - signs.heard_s)
 
     def _limit_s(self, intervals_s: tuple[float, ...]) -> float:
-        raise NotImplementedError
+        raise NotImplementedError  # every kind has its own; a msgspec Struct cannot be an ABC
 
 
 class PhiAccrual(_Phi, frozen=True, tag_field="kind", tag="phi_accrual", forbid_unknown_fields=True):

@@ -14,8 +14,8 @@ Encoding (RFC 6455, section 5): a server's frames have no mask, so the bytes of 
 built once. Decoding: `MessageReader` drives wsproto and returns all messages of one read at once. It checks what wsproto does
 not: the size of a message in bytes, the number of its fragments, and that it is text.
 
-A frame of six bytes costs as much to parse as a long one, so work is limited in frames: after `FRAMES_PER_TURN` the connection
-waits for `PAUSE_S`, so that one that floods leaves most of the processor to others. While a connection is closing,
+A frame of six bytes costs as much to parse as a long one, so work is limited in frames: after `FRAMES_PER_TURN_MAX` the
+connection waits for `PAUSE_S`, so that one that floods leaves most of the processor to others. While a connection is closing,
 `CLOSING_FRAMES_MAX` are parsed for the peer's close frame; what follows is read and dropped.
 """
 
@@ -41,8 +41,8 @@ SERVER_GOES = 1001
 NO_CODE = 1005
 """Stands for a close frame without a code; never sent."""
 
-FRAMES_PER_TURN = 100
-"""Frames parsed at once: about a millisecond."""
+FRAMES_PER_TURN_MAX = 100
+"""Frames parsed at once, which takes about a millisecond."""
 PAUSE_S = 0.01
 """Between two such turns, if one read brought more: ten thousand frames per second, far above any useful limit of their rate."""
 CLOSING_FRAMES_MAX = 256
@@ -126,13 +126,13 @@ class MessageReader:
         """The peer's close frame, once it has arrived; everything after it is ignored."""
 
     def feed(self, data: bytes) -> Read:
-        """Take the next bytes; b"" for none. Parses at most FRAMES_PER_TURN."""
+        """Take the next bytes; b"" for none. Parses at most FRAMES_PER_TURN_MAX."""
         read = Read()
         self.is_behind = False
         if self._frames_left <= 0:
             return read
         self._frames.receive_bytes(data)
-        frames_max = min(FRAMES_PER_TURN, self._frames_left)
+        frames_max = min(FRAMES_PER_TURN_MAX, self._frames_left)
         try:
             for frame in self._frames.received_frames():
                 if frame.frame_finished:

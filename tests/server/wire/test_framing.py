@@ -7,7 +7,7 @@ from wsproto.connection import Connection, ConnectionType
 from wsproto.events import CloseConnection, TextMessage
 
 from reference.protocol.errors import CloseCode, RemoteError
-from reference.server.wire.websocket import FRAMES_PER_TURN, MessageReader, PeerClose, frame_close, frame_text
+from reference.server.wire.websocket import FRAMES_PER_TURN_MAX, MessageReader, PeerClose, frame_close, frame_text
 
 from .helpers import client_frame, close_frame, text
 
@@ -108,11 +108,11 @@ def test_every_frame_of_a_read_is_counted_and_the_last_ping_is_reported() -> Non
 
 def test_a_turn_parses_so_many_frames_and_the_next_turn_goes_on() -> None:
     reader = MessageReader(message_bytes_max=300, fragments_max=3)
-    sent = [str(number) for number in range(2 * FRAMES_PER_TURN + 1)]
+    sent = [str(number) for number in range(2 * FRAMES_PER_TURN_MAX + 1)]
     turns = [reader.feed(b"".join(map(text, sent)) + close_frame(4321))]
     while reader.is_behind:
         turns.append(reader.feed(b""))
-    assert [turn.frames for turn in turns] == [FRAMES_PER_TURN, FRAMES_PER_TURN, 2]
+    assert [turn.frames for turn in turns] == [FRAMES_PER_TURN_MAX, FRAMES_PER_TURN_MAX, 2]
     assert [message for turn in turns for message in turn.messages] == sent
     assert reader.close == PeerClose(4321, "")
 

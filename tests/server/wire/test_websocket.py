@@ -13,7 +13,7 @@ from reference.protocol.errors import CloseCode, RemoteError
 from reference.server.wire.limits import WebSocketLimits
 from reference.server.wire.websocket import (
     CLOSING_FRAMES_MAX,
-    FRAMES_PER_TURN,
+    FRAMES_PER_TURN_MAX,
     PAUSE_S,
     ServerWebSocket,
     WebSocketClosed,
@@ -256,10 +256,10 @@ async def test_a_flood_of_tiny_frames_lets_other_tasks_run_in_between(autojump_c
     async with running_front_door(handler=count, websocket_limits=LIMITS) as running:
         client = await running.connect_websocket()
         started_s = trio.current_time()
-        await client.send_all(client_frame(0x9) * (10 * FRAMES_PER_TURN) + close_frame())
+        await client.send_all(client_frame(0x9) * (10 * FRAMES_PER_TURN_MAX) + close_frame())
         await read_to_end(client)
-    assert sum(number for _, number in frames) == 10 * FRAMES_PER_TURN
-    assert max(number for _, number in frames) == FRAMES_PER_TURN
+    assert sum(number for _, number in frames) == 10 * FRAMES_PER_TURN_MAX
+    assert max(number for _, number in frames) == FRAMES_PER_TURN_MAX
     assert frames[-1][0] - started_s == pytest.approx(9 * PAUSE_S)
 
 
