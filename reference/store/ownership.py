@@ -110,8 +110,12 @@ class Ownership:
         lease, self._lease = self._lease, None
         self._end_of_lease = lambda: True  # before its descriptor number is reused
         if me is not None and lease is not None:
-            with trio.move_on_after(ANSWER_S_MAX), suppress(StoreUnavailable):
-                await self._run(self._leave, me, lease, limiter=self._lease_limiter)
+            with trio.move_on_after(ANSWER_S_MAX):
+                try:
+                    await self._run(self._leave, me, lease, limiter=self._lease_limiter)
+                except StoreUnavailable:  # without a thread: closing takes no time
+                    lease.invalidate()
+                    lease.close()
 
     async def claim(self, run_id: str) -> ProcessAddress | None:
         """Claim the run `run_id` if no process serves it. None: this process owns it, or it does not exist; else its owner.

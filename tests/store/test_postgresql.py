@@ -71,8 +71,10 @@ async def test_a_connection_that_is_opened_beside_a_thousand_sockets_commits(pos
     with contextlib.ExitStack() as stack:
         stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        while stack.enter_context(open(os.devnull, "rb")).fileno() < 1024:
-            pass
+        descriptor = 0
+        while descriptor < 1024:
+            descriptor = os.open(os.devnull, os.O_RDONLY)
+            stack.callback(os.close, descriptor)
         async with open_store(postgres_url) as store:
             await store.create_run(RUN, EPOCH)
             assert [await store.append([append(number)]) for number in (1, 2)] == [[None], [None]]
