@@ -84,19 +84,20 @@ def test_of_several_tasks_that_iterate_each_outcome_goes_to_one(server: TestServ
 
     async def program() -> None:
         run_id = await create_run_asyncio(server.url, token="dev:ada")
-        received: list[int] = []
+        received, is_complete = list[int](), asyncio.Event()
         async with connect_asyncio(server.url, run_id, token="dev:ada") as client:
 
             async def read() -> None:
                 async for event in client.events():
-                    if event.sequence_number is not None:
-                        received.append(event.sequence_number)
+                    number = event.sequence_number
+                    if number is not None:
+                        received.append(number)
+                        is_complete.set() if len(received) == 20 else None
 
             readers = [asyncio.create_task(read()) for _ in range(3)]
             for number in range(20):
                 await client.publish("CHAT", {"number": number})
-            while len(received) < 20:
-                await asyncio.sleep(0.01)
+            await is_complete.wait()
             for reader in readers:
                 reader.cancel()
             await asyncio.gather(*readers, return_exceptions=True)

@@ -65,7 +65,7 @@ def test_the_end_waits_for_unsettled_publishes_as_long_as_drain_s_says(monkeypat
     monkeypatch.setattr("reference.client.without_trio.portal.CLOSE_S_MAX", 0.3)
     client = connect_blocking("http://127.0.0.1:1", str(uuid.uuid4()), drain_s=0.6)
     client.publish_soon("CHAT", {})
-    with pytest.raises(UndeliveredError, match="within the 0.6 s of drain_s"):
+    with pytest.raises(UndeliveredError, match=r"within the 0\.6 s of drain_s"):
         client.close()
 
 

@@ -38,8 +38,8 @@ def connect_blocking(
     """A client in the run `run_id` of the server at `url`, until it is closed.
 
     `portal`: runs the client (default: a new one). `received_max`: how many of the newest outcomes are kept. `options`:
-    those of `connect`; with an `outbox_store`, an event counts as handled when it has arrived. Returns at once, whether the server
-    can be reached or not; raises ConfigError.
+    those of `connect`; with an `outbox_store`, an event counts as handled when it has arrived. Returns at once, whether the
+    server can be reached or not; raises ConfigError.
     """
     if received_max < 1:
         raise ConfigError(f"received_max = {received_max}: must be >= 1")
