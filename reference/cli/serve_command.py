@@ -104,12 +104,14 @@ def _allow_many_connections() -> int | None:
 def within_descriptors(settings: ServerSettings, descriptors: int | None) -> ServerSettings:
     """`settings` with no more connections than `descriptors` allow, so that a full server reports it and still answers probes.
 
-    Three quarters are for connections, an eighth for refused ones; the rest is for the store, relays and files.
+    Three quarters are for connections, which take two each if they are relayed, an eighth for refused ones; the rest is for the
+    store, relayed requests and files.
     """
     if descriptors is None:
         return settings
     door = settings.door
-    connections, refusals = max(1, descriptors * 3 // 4), max(1, descriptors // 8)
+    connections = max(1, descriptors * 3 // (8 if settings.is_shared else 4))
+    refusals = max(1, descriptors // 8)
     if door.connections_max <= connections and door.refusals_max <= refusals:
         return settings
     lowered = replace(door, connections_max=min(door.connections_max, connections), refusals_max=min(door.refusals_max, refusals))
