@@ -9,6 +9,7 @@ import logging
 import resource
 import sys
 import time
+from collections.abc import Mapping, MutableMapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ CANNOT_START = 2
 SWITCH_INTERVAL_S = 0.0005
 """How long the thread of the event loop may keep the store's thread waiting for the interpreter. Python's default of 5 ms counts
 several times for each commit while the loop is busy."""
+_CONTROL = {code: "\ufffd" for code in (*range(32), *range(127, 160)) if chr(code) != "\n"}
 
 
 def serve_command(*, config: Path | None = None, log_json: bool = False, **given: Any) -> int:
@@ -132,12 +134,18 @@ def _log_to_stderr(*, as_json: bool) -> LogQueue:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso"),
             structlog.processors.format_exc_info,
+            *([] if as_json else [_printable]),
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.WriteLoggerFactory(queue),  # type: ignore[arg-type]  # it has what is used of a text stream: write and flush
     )
     return queue
+
+
+def _printable(logger: object, method: str, line: MutableMapping[str, Any]) -> Mapping[str, Any]:
+    """Without characters that control a terminal: a line may have a path in it, which anybody can send. JSON escapes them."""
+    return {name: value.translate(_CONTROL) if isinstance(value, str) else value for name, value in line.items()}
 
 
 def _dropped_as_json(count: int) -> str:
