@@ -59,8 +59,8 @@ class PeerProcesses:
     async def ask(self, head: RequestHead, kind: type[T]) -> tuple[list[T], tuple[str, ...]]:
         """Their answers to a request, which they get without its body, and HOST:PORT of those without a usable answer.
 
-        Takes at most `ANSWER_S_MAX`. Both are empty if one of them sent the request. Raises HttpRefusal, and RequestRefused if none
-        has an answer but one reports a conflict (409).
+        Takes at most `ANSWER_S_MAX`. Both are empty if one of them sent the request. Raises HttpRefusal, and RequestRefused if
+        none has an answer but one reports a conflict (409).
         """
         if is_relayed(head.header(RELAYED), self._membership):
             return [], ()
