@@ -169,7 +169,6 @@ export class RunClient extends EventTarget {
         storageFailed: (error) => this.#storageFailed(error),
       },
     );
-    this.#isHolding = false;
     if (failures.length > 0) this.#failuresChanged();
     this.#driver.start();
     this.#publishEarly();

@@ -250,30 +250,6 @@ test("a page whose identity another tab has taken meanwhile begins with a new on
   way.close();
 });
 
-test("a page that begins with a new identity still holds for a loop that is left standing", async () => {
-  const runId = await newRun();
-  const disk = new Disk();
-  const page = pageOf();
-  const ada = clientOf("ada", runId, server.url, { storage: disk, page: page.parts, deliveriesMax: 8 });
-  const ben = clientOf("ben", runId, server.url);
-  await Promise.all([ada.start(), ben.start(), ada.connected(), ben.connected()]);
-  const id = ada.clientId;
-  const wave = () => Promise.all(range(60).map((mark) => ben.publish("CHAT", { mark })));
-  const loop = ada.events();
-  await Promise.all([loop.next(), wave()]);
-  page.leave();
-  await new Promise((resolve) => setTimeout(resolve, 50)); // until the lease is free
-  const other = clientOf("ada", runId, server.url, { storage: disk });
-  await other.start();
-  page.show();
-  await until(ada, () => ada.clientId !== id && ada.state === "live");
-  for (const _ of range(3)) await wave();
-  await ada.publish("CHAT", { mark: 0 });
-  assert.ok(ada.position.sequenceNumber < 240);
-  await loop.return();
-  for (const client of [ada, ben, other]) client.close();
-});
-
 test("offline is believed at once, and online is not waited for", async () => {
   const runId = await newRun();
   const page = pageOf();
