@@ -218,8 +218,8 @@ class PublishSent(TraceRecord, frozen=True, tag="publish_sent", kw_only=True, gc
 
 
 class RetryAsked(TraceRecord, frozen=True, tag="retry_asked", kw_only=True, gc=False):
-    """The server rejected a publish on this connection for now: this publish and later ones may be sent again there, after
-    `retry_after_ms` if the rejection named a time."""
+    """The server rejected a publish on this connection for now: this publish and later ones may be sent again there, or on the
+    probe that took them over from polling (7.29), after `retry_after_ms` if the rejection named a time."""
 
     client: str
     connection_id: int

@@ -14,7 +14,20 @@ from reference.protocol.frames import Start
 from reference.protocol.states import ClientState
 from simulation.adversary.case import load_case, parse_case
 from simulation.adversary.settling import play, settle
-from simulation.adversary.steps import Block, Crash, Cut, Http, PublishEvent, StallHttp, StepClock, Up, WaitFor
+from simulation.adversary.steps import (
+    AnswerUpgrade,
+    Block,
+    CalmUntil,
+    Crash,
+    Cut,
+    Down,
+    Http,
+    PublishEvent,
+    StallHttp,
+    StepClock,
+    Up,
+    WaitFor,
+)
 from simulation.adversary.world import AdversarialWorld, Setup
 from simulation.scenario.distributions import Constant
 from simulation.scenario.faults import BlockUpgrade, Reset
@@ -24,7 +37,7 @@ from simulation.scenario.population import FlashCrowd
 from simulation.scenario.scenario import ClientPart, Group, Scenario, ServerPart
 from simulation.scenario.workload import IDLE, RecordedTimes, Stream, Workload
 from simulation.trace.index import index_of
-from simulation.trace.trace import QueueSampled
+from simulation.trace.trace import PublishSent, QueueSampled
 from simulation.world import run
 
 POLLS = ClientConfig(fallback_after_failures=1, probe_interval_s=1.0, probe_interval_max_s=4.0, poll_interval_s=0.25)
@@ -74,6 +87,28 @@ def test_a_clock_that_is_stepped_rings_for_everyone() -> None:
     world.calm(0.1)
     for step in (Cut(0, "now", "now"), WaitFor(200_000, "not yet"), StepClock(5000), WaitFor(10, "not yet")):
         step.do(world)
+    settle(world)
+    assert world.broken() == []
+
+
+def test_a_late_rejection_over_polling_asks_for_a_publish_that_a_probe_has_sent() -> None:
+    """Found by exploring with seed 6: the checker of G10 let a rejection count on the connection on which it came alone, though
+    the answers of polling count until the probe has proven itself (7.29)."""
+    world = AdversarialWorld(Setup(client=POLLS, server=ServerConfig(publish_burst=1, publishes_per_s=1.0)))
+    world.calm(0.1)
+    Block(0, True).do(world)
+    world.calm(2.0)
+    PublishEvent(0, "CHAT", 0).do(world)
+    world.calm(0.1)
+    PublishEvent(0, "CHAT", 0).do(world)
+    # The request is rejected, since the first publish came a moment ago; the answer is held up until the probe has taken over.
+    for step in (Http(-1, "arrive"), StallHttp(-1, True), Block(0, False), CalmUntil("opening", 6000)):
+        step.do(world)
+    for step in (AnswerUpgrade(0, "open"), Down(0, 1), Up(0, 1), Down(0, 1), Http(-1, "answer"), WaitFor(1500, "exact")):
+        step.do(world)
+    sent = [record for record in world.trace if isinstance(record, PublishSent)]
+    assert [record.client_sequence for record in sent] == [2, 2], "sent by the probe, and again after the rejection"
+    assert len({record.connection_id for record in sent}) == 1
     settle(world)
     assert world.broken() == []
 
