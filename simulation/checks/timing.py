@@ -12,7 +12,7 @@ from itertools import accumulate
 
 from reference.protocol.errors import CloseCode
 from reference.protocol.frames import encoded_bytes
-from reference.protocol.policies.catalogue import Policy
+from reference.protocol.policies.catalogue import WAIT_CEILING_S, Policy
 from reference.protocol.states import ClientState, Transport
 from reference.protocol.timers import NS_PER_MS, NS_PER_S, ns
 from simulation.checks.verdicts import SLACK_NS, Findings, when
@@ -94,9 +94,10 @@ def policy_waits(trace_index: TraceIndex) -> Findings:
 
 
 def _least_wait(policy: Policy, failures: int) -> int:
-    """In ns; for this many failures or a few more, because not every failure is visible from outside."""
+    """In ns; for this many failures or a few more, because not every failure is visible from outside. A day if the policy has
+    given up: then nothing is tried."""
     ranges = [policy.range_s(failures + more) for more in range(FAILURES_LOOKED_AT)]
-    return ns(min((span[0] for span in ranges if span is not None), default=0.0))
+    return ns(min((span[0] for span in ranges if span is not None), default=WAIT_CEILING_S))
 
 
 def failed_polls(trace_index: TraceIndex) -> Findings:

@@ -11,18 +11,21 @@ import pytest
 
 from reference.protocol.config import ClientConfig, ServerConfig
 from reference.protocol.frames import Start
+from reference.protocol.policies.catalogue import Schedule
 from reference.protocol.states import ClientState
 from simulation.adversary.case import load_case, parse_case
 from simulation.adversary.settling import play, settle
 from simulation.adversary.steps import (
     AnswerUpgrade,
     Block,
+    Calm,
     CalmUntil,
     Crash,
     Cut,
     Down,
     Http,
     PublishEvent,
+    RefuseToken,
     StallHttp,
     StepClock,
     Up,
@@ -37,7 +40,7 @@ from simulation.scenario.population import FlashCrowd
 from simulation.scenario.scenario import ClientPart, Group, Scenario, ServerPart
 from simulation.scenario.workload import IDLE, RecordedTimes, Stream, Workload
 from simulation.trace.index import index_of
-from simulation.trace.trace import PublishSent, QueueSampled
+from simulation.trace.trace import PublishSent, QueueSampled, SessionOver
 from simulation.world import run
 
 POLLS = ClientConfig(fallback_after_failures=1, probe_interval_s=1.0, probe_interval_max_s=4.0, poll_interval_s=0.25)
@@ -89,6 +92,21 @@ def test_a_clock_that_is_stepped_rings_for_everyone() -> None:
         step.do(world)
     settle(world)
     assert world.broken() == []
+
+
+def test_a_policy_that_gives_up_on_polling_ends_a_session_that_got_a_new_token() -> None:
+    """Found by exploring with seed 77: a poll was refused for its token when the policy had no wait left. With the new token the
+    client went on and polled after `poll_interval_s`, also when token after token was refused."""
+    config = msgspec.structs.replace(POLLS, refreshes_token=True)
+    world = AdversarialWorld(Setup(client=config, policy=Schedule(waits_s=(0.0, 1.0))))
+    for step in (Block(0, True), CalmUntil("request", 6000), RefuseToken("request", 0), WaitFor(900, "exact")):
+        step.do(world)
+    assert not world.requests, "the second poll waits, as the policy says"
+    for step in (CalmUntil("request", 6000), RefuseToken("request", 0), Calm(1000)):
+        step.do(world)
+    settle(world)
+    assert world.broken() == []
+    assert [over.message for over in world.trace if isinstance(over, SessionOver)] == ["the reconnect policy gave up on polling"]
 
 
 def test_a_late_rejection_over_polling_asks_for_a_publish_that_a_probe_has_sent() -> None:

@@ -407,6 +407,22 @@ def test_a_policy_that_gives_up_on_polling_says_so(publishes: bool) -> None:
     assert session.take_outcomes()[-1] == SessionEnded(None, "the reconnect policy gave up on polling")
 
 
+def test_a_policy_that_gave_up_on_polling_gives_no_poll_to_a_new_token() -> None:
+    """7.40 goes on as 7.25 says, with the policy's wait; a policy without one ends the session (7.22)."""
+    policy = Fixed(seconds=1, attempts_max=1)
+    config = ClientConfig(fallback_after_failures=1, refreshes_token=True)
+    session = ClientSession("client-1", config=config, policy=policy, random_source=Halves(), token="token-1")
+    session.start(0)
+    session.connection_lost(1, None, 0)
+    session.receive_frame(2, frames.RequestFailed(request="poll", code=CloseCode.TOKEN), seconds(1))
+    assert session.state is ClientState.REFRESHING
+    session.take_actions()
+    session.handle_token("token-2", seconds(2))
+    assert session.take_outcomes()[-1] == SessionEnded(None, "the reconnect policy gave up on polling")
+    assert session.take_actions() == []
+    assert session.next_deadline() is None
+
+
 def test_the_lane_ends_when_a_probe_has_proved_itself() -> None:
     client = client_in(ClientState.PROBE_PROVING)
     session = client.session

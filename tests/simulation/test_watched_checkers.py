@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from reference.protocol.config import ClientConfig, ServerConfig
+from reference.protocol.policies.catalogue import Fixed
 from reference.protocol.states import ClientState, Transport
 from reference.protocol.timers import NS_PER_S
 from simulation.adversary import steps
@@ -56,6 +57,7 @@ from simulation.trace.trace import (
     StateTurned,
     TokenTaken,
     Trace,
+    TraceStarted,
     TrespassAnswered,
 )
 
@@ -226,6 +228,14 @@ def sent_twice() -> Records:
     return after(sent, sent)
 
 
+def sent_again_what_is_before_the_rejected() -> Records:
+    sent = all_of(PublishSent)[0]
+    rejected = RetryAsked(
+        at=sent.at, client=sent.client, connection_id=sent.connection_id, client_sequence=sent.client_sequence + 1
+    )
+    return after(sent, rejected, sent)
+
+
 def accused_server() -> Records:
     turned = all_of(StateTurned, client="client0")[-1]
     return after(turned, ConnectionLeft(at=turned.at, client="client0", connection_id=77, code=4400, message="what?"))
@@ -350,6 +360,13 @@ def polled_too_soon_after_a_failure() -> Records:
     return after(failed, again)
 
 
+def polled_after_the_policy_gave_up() -> Records:
+    started, failed = HELD[0], all_of(ConnectionLost, request="poll")[-1]
+    assert isinstance(started, TraceStarted)
+    again = RequestMade(at=failed.at + 9 * NS_PER_S, client=failed.client, connection_id=failed.connection_id, request="poll")
+    return [changed(started, policy=Fixed(seconds=1.0, attempts_max=1)), *after(failed, again)[1:]]
+
+
 def published_too_soon_after_a_rejection() -> Records:
     sent = all_of(PublishSent)[0]
     rejected = RetryAsked(
@@ -456,8 +473,10 @@ BROKEN: list[tuple[str, str, Callable[[], Records]]] = [
     ("G9", "ownership", taken_from_the_old_one),
     ("G9", "trespasses", trespass_answered),
     ("G10", "repeats", sent_twice),
+    ("G10", "repeats", sent_again_what_is_before_the_rejected),
     ("G10", "policy_waits", tried_too_soon),
     ("G10", "failed_polls", polled_too_soon_after_a_failure),
+    ("G10", "failed_polls", polled_after_the_policy_gave_up),
     ("G10", "rejections", published_too_soon_after_a_rejection),
     ("G10", "polls_and_probes", polled_too_soon),
     ("G10", "polls_and_probes", probed_too_soon),

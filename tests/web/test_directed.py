@@ -4,9 +4,12 @@ import msgspec
 import pytest
 
 from reference.protocol import frames
+from reference.protocol.client.session import ClientSession
+from reference.protocol.config import ClientConfig
 from reference.protocol.errors import CloseCode
+from reference.protocol.policies.catalogue import Fixed
 from reference.protocol.states import ClientState
-from tests.protocol.machines import EPOCH, EXAMPLES, chat, client_in, seconds, sent
+from tests.protocol.machines import EPOCH, EXAMPLES, Halves, chat, client_in, seconds, sent
 from tests.protocol.polling import OpenPolling
 
 from .fourth_world import assert_same_in_node
@@ -63,6 +66,19 @@ def test_a_publish_that_was_under_way_when_the_token_was_refused_is_sent_again()
         polling.at(6)  # the new connection has polled
         polling.answer(6)
         assert [[message.client_sequence for message in request.messages] for request in polling.publishes] == [[1], [1]]
+    assert_same_in_node(recording)
+
+
+def test_a_policy_that_gave_up_on_polling_ends_the_session_when_the_token_comes() -> None:
+    with recorded() as recording:
+        config = ClientConfig(fallback_after_failures=1, refreshes_token=True)
+        policy = Fixed(seconds=1, attempts_max=1)
+        session = ClientSession("client-1", config=config, policy=policy, random_source=Halves(), token="token-1")
+        session.start(0)
+        session.connection_lost(1, None, 0)
+        session.receive_frame(2, frames.RequestFailed(request="poll", code=CloseCode.TOKEN), seconds(1))
+        session.handle_token("token-2", seconds(2))
+        assert session.state is ClientState.CLOSED
     assert_same_in_node(recording)
 
 

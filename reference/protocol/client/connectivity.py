@@ -342,9 +342,12 @@ class Connectivity:
 
     def _fall_back(self, now: int, probe_at: int | None = None) -> None:
         """Polling takes over. `probe_at`: when the first probe is due; None: a whole wait from now on (7.28)."""
-        self._turn(ClientInput.EXHAUSTED, now)
         earliest = self.reconnector.earliest(now)
         first_poll_at = self.polling.first_poll_at(earliest)
+        if first_poll_at is None:
+            self.end(None, "the reconnect policy gave up on polling", now)
+            return
+        self._turn(ClientInput.EXHAUSTED, now)
         self.polling.open(self._new_connection_id(), self._new_generation(), self.token, first_poll_at)
         if probe_at is None:
             self._probes.schedule(now, earliest)

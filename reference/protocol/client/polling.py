@@ -58,13 +58,10 @@ class Polling:
         """Whether a publish request may be sent: the server has answered a poll, and has not asked for a wait."""
         return self.has_arrived and self._publish_generation is None and now >= self._reconnector.not_before
 
-    def first_poll_at(self, earliest: int) -> int:
+    def first_poll_at(self, earliest: int) -> int | None:
         """When polling that opens at `earliest` may send its first poll: at once, or after a wait if this client's last polls
-        failed."""
-        if not self._reconnector.failures:
-            return earliest
-        at = self._reconnector.next_attempt_at(earliest)
-        return earliest + ns(self._context.config.poll_interval_s) if at is None else at
+        failed. None if the policy gives up."""
+        return self._reconnector.next_attempt_at(earliest) if self._reconnector.failures else earliest
 
     def open(self, connection_id: int, generation: int, token: str | None, first_poll_at: int) -> None:
         """Begin, or begin again, on a new connection."""

@@ -403,9 +403,13 @@ export class Connectivity {
    * @param {number | null} [probeAt]
    */
   #fallBack(now, probeAt = null) {
-    this.#turn("exhausted", now);
     const earliest = this.reconnector.earliest(now);
     const firstPollAt = this.polling.firstPollAt(earliest);
+    if (firstPollAt === null) {
+      this.end(null, "the reconnect policy gave up on polling", now);
+      return;
+    }
+    this.#turn("exhausted", now);
     this.polling.open(this.#newConnectionId(), this.#newGeneration(), this.token, firstPollAt);
     if (probeAt === null) this.#probes.schedule(now, earliest);
     else this.#timers.set("PROBE", Math.max(probeAt, earliest));

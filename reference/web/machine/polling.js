@@ -60,13 +60,13 @@ export class Polling {
   }
 
   /**
-   * When polling that opens at `earliest` may poll: at once, or after a wait if the last polls of this client failed (7.25).
+   * When polling that opens at `earliest` may poll: at once, or after a wait if the last polls of this client failed (7.25). null if
+   * the policy gives up.
    *
    * @param {number} earliest
    */
   firstPollAt(earliest) {
-    if (this.#reconnector.failures === 0) return earliest;
-    return this.#reconnector.nextAttemptAt(earliest) ?? earliest + ns(this.#context.config.pollIntervalS);
+    return this.#reconnector.failures === 0 ? earliest : this.#reconnector.nextAttemptAt(earliest);
   }
 
   /**
