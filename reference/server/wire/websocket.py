@@ -356,6 +356,7 @@ class ServerWebSocket:
         """
         assert self._kept is not None, "what was not kept cannot be handed over"
         self._stream.put_back(b"".join(self._kept))
+        self.forget_beginning()
         self._ended = self._ended or WebSocketClosed(None, "", by_peer=False)
         return self._stream
 
