@@ -35,7 +35,7 @@ from sqlalchemy import URL, Engine, create_engine, event
 from sqlalchemy.engine import ExceptionContext
 
 from reference.store.base import StoreUnavailable
-from reference.store.changes import PADDING_BYTES, TRIM, RunChange, forget, stored_position
+from reference.store.changes import PADDING_BYTES, RunChange, forget, stored_position, trim
 from reference.store.position import Position
 from reference.store.tables import encode_json
 
@@ -90,6 +90,8 @@ _COMMIT = """
     SELECT run_id::text FROM moved"""
 """A whole commit in one statement, so one round trip to the database."""
 _FORGET = forget("= ANY(:client_ids)")
+_TRIM = trim("= ANY (ARRAY({clients}))")
+"""With `IN` it reads all answers of the run if deleted events were not vacuumed yet."""
 _LOCK_FREE_RUNS = """
     SELECT run_id::text FROM collaboration_runs WHERE run_id = ANY(:run_ids::uuid[]) ORDER BY run_id FOR UPDATE SKIP LOCKED"""
 _SERVER = """
@@ -250,7 +252,7 @@ class PostgresqlCommits:
                 forgotten = {"run_id": change.run_id, "head": change.head_before, "client_ids": sorted(change.forgotten)}
                 for statement in _FORGET if change.forgotten else ():
                     self._execute(statement, forgotten)
-                for statement in TRIM if change.is_trim_due else ():
+                for statement in _TRIM if change.is_trim_due else ():
                     self._execute(statement, {"run_id": change.run_id, "oldest": change.oldest})
         self._execute("COMMIT")
         return stale
