@@ -207,19 +207,22 @@ async def test_a_client_whose_owner_is_reached_during_a_stop_is_sent_away(
 
     monkeypatch.setattr(upgrade_relay, "_ask", ask_slowly)
     with trio.fail_after(60):
-        async with two_servers(postgres_url) as (one, two), one.join("ada"), trio.open_nursery() as nursery:
-            async with two.server.connect() as stream:
-                await stream.send_all(
-                    request_bytes("GET", f"/ws/runs/{RUN}/collaboration", headers=UPGRADE_HEADERS, token="dev:bob")
-                )
-                await is_reached.wait()
-                nursery.start_soon(two.server.stop)
-                await wait_all_tasks_blocked()
-                is_stopping.set()
-                assert (await read_until(stream, b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
-                _, goaway = await read_frame(stream)
-                assert json.loads(goaway)["code"] == 4001
-                assert await read_frame(stream) == (0x8, struct.pack("!H", 4001) + b"the server is going away")
+        async with (
+            two_servers(postgres_url) as (one, two),
+            one.join("ada"),
+            trio.open_nursery() as nursery,
+            two.server.connect() as stream,
+        ):
+            head = request_bytes("GET", f"/ws/runs/{RUN}/collaboration", headers=UPGRADE_HEADERS, token="dev:bob")
+            await stream.send_all(head)
+            await is_reached.wait()
+            nursery.start_soon(two.server.stop)
+            await wait_all_tasks_blocked()
+            is_stopping.set()
+            assert (await read_until(stream, b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
+            _, goaway = await read_frame(stream)
+            assert json.loads(goaway)["code"] == 4001
+            assert await read_frame(stream) == (0x8, struct.pack("!H", 4001) + b"the server is going away")
 
 
 async def test_an_owner_that_cuts_the_connection_before_it_is_set_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -222,8 +222,9 @@ def test_sentences_of_scales_say_whether_a_constraint_holds() -> None:
     )
     said = sentences(table, study.tuning, BASELINE)
     assert said[0] == "At full size, cut: recovery_p99_s 10 [1, 2]."
-    assert "is BROKEN (2000)" in said[1]
-    assert said[2].startswith("Scale 10 is off by at most 55%")
+    assert said[1] == "At full size, cut: accept_queue_max 2000 [1, 2]."
+    assert "is BROKEN (2000)" in said[2]
+    assert said[3].startswith("Scale 10 is off by at most 55%")
 
 
 @pytest.mark.parametrize("name", library.names())
