@@ -9,6 +9,7 @@ import logging
 import resource
 import sys
 import time
+from collections.abc import Mapping, MutableMapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ CANNOT_START = 2
 SWITCH_INTERVAL_S = 0.0005
 """How long the thread of the event loop may keep the store's thread waiting for the interpreter. Python's default of 5 ms counts
 several times for each commit while the loop is busy."""
+_CONTROL = {code: "\ufffd" for code in (*range(32), *range(127, 160)) if chr(code) != "\n"}
 
 
 def serve_command(*, config: Path | None = None, log_json: bool = False, **given: Any) -> int:
@@ -104,12 +106,14 @@ def _allow_many_connections() -> int | None:
 def within_descriptors(settings: ServerSettings, descriptors: int | None) -> ServerSettings:
     """`settings` with no more connections than `descriptors` allow, so that a full server reports it and still answers probes.
 
-    Three quarters are for connections, an eighth for refused ones; the rest is for the store, relays and files.
+    Three quarters are for connections, which take two each if they are relayed, an eighth for refused ones; the rest is for the
+    store, relayed requests and files.
     """
     if descriptors is None:
         return settings
     door = settings.door
-    connections, refusals = max(1, descriptors * 3 // 4), max(1, descriptors // 8)
+    connections = max(1, descriptors * 3 // (8 if settings.is_shared else 4))
+    refusals = max(1, descriptors // 8)
     if door.connections_max <= connections and door.refusals_max <= refusals:
         return settings
     lowered = replace(door, connections_max=min(door.connections_max, connections), refusals_max=min(door.refusals_max, refusals))
@@ -130,12 +134,18 @@ def _log_to_stderr(*, as_json: bool) -> LogQueue:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso"),
             structlog.processors.format_exc_info,
+            *([] if as_json else [_printable]),
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.WriteLoggerFactory(queue),  # type: ignore[arg-type]  # it has what is used of a text stream: write and flush
     )
     return queue
+
+
+def _printable(logger: object, method: str, line: MutableMapping[str, Any]) -> Mapping[str, Any]:
+    """Without characters that control a terminal: a line may have a path in it, which anybody can send. JSON escapes them."""
+    return {name: value.translate(_CONTROL) if isinstance(value, str) else value for name, value in line.items()}
 
 
 def _dropped_as_json(count: int) -> str:

@@ -89,11 +89,16 @@ class Client:
         return self
 
     async def __anext__(self) -> Delivery:
+        self._io.handled()
         delivery = await self._mailbox.take()
         if delivery is None:
             raise StopAsyncIteration
         self._io.taken(delivery)
         return delivery
+
+    def forget_taken(self) -> None:
+        """The outcome that was taken last was not handled: it comes again after a restart of the program (`outbox_store`)."""
+        self._io.forget_taken()
 
     def events(self) -> "EventStream":
         """Events only. After a long absence numbers may be skipped without notice, because snapshots and resets are left out; an
@@ -163,7 +168,7 @@ class Client:
 
     @property
     def cursors(self) -> dict[str, Data]:
-        """The other users' cursors: user to data."""
+        """The users' cursors, this client's own among them: user to data."""
         return dict(self._session.cursors)
 
     def health_changes(self) -> "HealthChanges":

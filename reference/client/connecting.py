@@ -153,7 +153,7 @@ async def connect(
                 await _drain(client, drain_s)
         finally:
             if failure is None:
-                io.left_by_application()
+                io.handled()
             io.feed(session.close, io.now())
         if not isinstance(failure, trio.Cancelled):
             await io.wait_for_transports()

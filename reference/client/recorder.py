@@ -150,9 +150,9 @@ class SessionRecording:
         match what:
             case QueuedPublish(ticket=ticket, event_type=event_type, data=data):
                 yield Published(at=at, client=ME, ticket=ticket, event_type=event_type, size_bytes=_size_of(data))
-            case PublishAccepted(ticket=ticket, sequence_number=number):
+            case PublishAccepted(ticket=ticket, sequence_number=number, duplicate=duplicate):
                 epoch = what.epoch or self._epoch
-                yield AcceptedRecord(at=at, client=ME, ticket=ticket, epoch=epoch, sequence_number=number)
+                yield AcceptedRecord(at=at, client=ME, ticket=ticket, epoch=epoch, sequence_number=number, duplicate=duplicate)
             case PublishFailed(ticket=ticket, code=code, may_have_arrived=may_have_arrived):
                 yield Failed(at=at, client=ME, ticket=ticket, code=code, may_have_arrived=may_have_arrived)
             case Open(connection_id=connection_id, transport=transport):

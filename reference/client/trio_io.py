@@ -61,7 +61,7 @@ class TrioIO:
     ) -> None:
         self.session = session
         self._store = store
-        self._handled = _Handled(session)
+        self._taken = _Taken()
         self.failure: Exception | None = None
         """The error that ended the session and cancelled the nursery."""
         self._run_id = run_id
@@ -104,17 +104,22 @@ class TrioIO:
         self._driver.drain()
         return ticket
 
+    def handled(self) -> None:
+        """The application asks for the next outcome, or its block has ended without an error: it has handled everything that it
+        has taken."""
+        if self._store is not None and (position := self._taken.unsaved()) is not None:
+            self.save(position)
+
+    def forget_taken(self) -> None:
+        """The application has not handled what it has taken last."""
+        self._taken.unsaved()
+
     def taken(self, delivery: Delivery) -> None:
         """The application has taken this from the mailbox."""
         if not isinstance(delivery, SessionEnded) and is_sequenced(delivery):
             self.feed(self.session.application_took, 1, self.now())
             if self._store is not None:
-                self._save_position(self._handled.took(delivery))
-
-    def left_by_application(self) -> None:
-        """The application's block has ended without an error: it has handled everything that it has taken."""
-        if self._store is not None:
-            self._save_position(self._handled.last)
+                self._taken.took(delivery)
 
     async def run_alarm(self) -> None:
         """A task for the whole session: feeds the passing of time."""
@@ -223,6 +228,8 @@ class TrioIO:
                         log.info("run %s: connected by %s", self._run_id, self.session.transport)
                 case _:
                     self._log(outcome)
+                    if self._store is not None:
+                        self._taken.waits(outcome, self.session.position[0])
                     self._mailbox.put(outcome)
 
     def set_alarm(self, deadline: int | None) -> None:
@@ -230,10 +237,6 @@ class TrioIO:
         self._turned.unpark_all()
 
     # ---- internal ----
-
-    def _save_position(self, position: PositionSaved | None) -> None:
-        if position is not None:
-            self.save(position)
 
     def _publish_failed(self, failed: PublishFailed) -> None:
         """The ticket gets the failure. A failure at the end of the session that is not awaited is also raised at the end of the
@@ -304,29 +307,37 @@ class SessionClock:
         return (at - self._added) / NS_PER_S
 
 
-class _Handled:
-    """What an application has handled: everything taken before the last outcome, and the last one too when its block ends."""
+class _Taken:
+    """The position of an application: of the last outcome that it has taken.
 
-    def __init__(self, session: ClientSession) -> None:
-        self._session = session
+    An event does not name its history, and the session may have moved on to another one while the event waited.
+    """
+
+    def __init__(self) -> None:
         self._epoch: str | None = None
-        self.last: PositionSaved | None = None
-        """The position after the outcome that was taken last."""
+        self._unsaved: PositionSaved | None = None
 
-    def took(self, delivery: Delivery) -> PositionSaved | None:
-        """The position that is handled when the application asks for the next outcome; None if that is not known yet."""
-        handled = self.last
+    def waits(self, outcome: Outcome, epoch: str | None) -> None:
+        """An outcome of the session, which is in the history `epoch` now, waits to be taken."""
+        if self._epoch is None and isinstance(outcome, Event) and outcome.sequence_number is not None:
+            self._epoch = epoch  # the first event without a snapshot before it
+
+    def took(self, delivery: Delivery) -> None:
+        """The application has taken this."""
         match delivery:
             case SnapshotReceived(epoch=epoch, snapshot=snapshot) | ResetReceived(epoch=epoch, snapshot=snapshot):
                 self._epoch = epoch
-                self.last = PositionSaved(epoch, snapshot.sequence_number)
+                self._unsaved = PositionSaved(epoch, snapshot.sequence_number)
             case Event(sequence_number=int(number)):
-                current = self._epoch or self._session.position[0]
-                assert current is not None, "an event has come, so there is a history"
-                self.last = PositionSaved(current, number)
+                assert self._epoch is not None, "an event has come, so there is a history"
+                self._unsaved = PositionSaved(self._epoch, number)
             case _:
                 pass
-        return handled
+
+    def unsaved(self) -> PositionSaved | None:
+        """The position, once after each change."""
+        position, self._unsaved = self._unsaved, None
+        return position
 
 
 def _in_brackets(code: int | None) -> str:

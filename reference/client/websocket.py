@@ -16,8 +16,8 @@ trio-websocket 0.12 has bugs; this module works around each:
     the answer to an upgrade is unbounded   `_Line` limits it
     messages are limited in characters      that bounds memory; the codec limits bytes
 
-A waiting cursor or acknowledgement is replaced by a newer one (4.4, 4.5): only the latest counts. The session bounds all other
-frames: it has at most 64 unanswered publishes and leaves a connection on which nothing comes back.
+A waiting cursor or acknowledgement is replaced by a newer one (4.4, 4.5): only the latest counts. If too many frames wait,
+because the network takes nothing while the server still is heard, the connection is cut, and the session resumes on another.
 """
 
 from collections import deque
@@ -35,7 +35,8 @@ from reference.protocol import frames
 from reference.protocol.errors import CloseCode, RemoteError
 
 OUTGOING_FRAMES_MAX = 256
-"""Waiting frames of one connection: 64 publishes, and far fewer of each other kind."""
+"""Waiting frames of one connection. Several copies may wait of each of the 64 unanswered publishes: whenever the server puts one
+off that has reached it, all after it are sent again."""
 UPGRADE_ANSWER_BYTES_MAX = 64 * 1024
 _READ_BYTES = 16 * 1024
 _CLOSE_REASON_BYTES_MAX = 123
@@ -70,15 +71,17 @@ class WebSocketTransport:
 
     def send(self, frame: frames.Frame) -> None:
         kind = type(frame)
-        if kind in _LATEST_VALUES:
+        is_latest_value = kind in _LATEST_VALUES
+        if is_latest_value:
             waits = kind in self._latest
             self._latest[kind] = frame
             if waits:
                 return
-            self._outgoing.append(kind)
-        else:
-            self._outgoing.append(frame)
-        assert len(self._outgoing) <= OUTGOING_FRAMES_MAX, "the session bounds what it sends without an answer"
+        if len(self._outgoing) >= OUTGOING_FRAMES_MAX:
+            self._end = HttpRefused(None, f"cut: {OUTGOING_FRAMES_MAX} frames wait to be sent", None)
+            self._scope.cancel()
+            return
+        self._outgoing.append(kind if is_latest_value else frame)
         self._has_more.set()
 
     def close(self, code: int | None, message: str) -> None:

@@ -210,7 +210,7 @@ class ServerConfig(_Config, frozen=True):  # 9.3
 
 
 def whole_ms(seconds: float) -> int:
-    """A limit as `welcome` reports it: at least 1, because 0 means no limit."""
+    """A limit as `welcome` reports it: at least 1, because 0 would read as none."""
     return max(1, round(seconds * 1000))
 
 

@@ -73,6 +73,7 @@ KEY_CHARACTERS_MAX = 256
 """The longest `position` of a graft and `step` of a prune, in characters: they are keys of the run's state."""
 DATA_DEPTH_MAX = 32
 """The nesting limit of an event's data: no value is more than this many levels below the data itself (1.6)."""
+_TYPE_NAME = re.compile("[A-Za-z0-9_]{1,64}")
 
 
 class EventRegistry:
@@ -85,7 +86,7 @@ class EventRegistry:
         for name in sequenced:
             if name in _BUILT_IN:
                 raise ConfigError(f"event type {name} is built in and cannot be registered again")
-            if not (name and len(name) <= 64 and name.isascii() and name.replace("_", "").isalnum()):
+            if not _TYPE_NAME.fullmatch(name):  # 1.4
                 raise ConfigError(f"event type {name!r}: use 1 to 64 ASCII letters, digits and underscores")
         self._classes: Mapping[str, EventClass] = _BUILT_IN | dict.fromkeys(sequenced, EventClass.SEQUENCED)
         self._published = {name: kind for name, kind in self._classes.items() if kind.is_sequenced}

@@ -224,7 +224,7 @@ METRICS: tuple[Metric, ...] = tuple(each for each in list(globals().values()) if
 _OURS = (*map(str, CloseCode), "1000", "1011")
 _THEIRS = ("none", "1000", "1001", "1006", str(CloseCode.GOING_AWAY), str(CloseCode.HEARTBEAT_LOST), str(CloseCode.BAD_FRAME))
 OTHER = "other"
-"""In place of a close code that none of our clients sends."""
+"""In place of any other close code of a client."""
 
 LABEL_VALUES: dict[Metric, tuple[tuple[str, ...], ...]] = {
     DISCONNECTIONS: (*((code, "server") for code in _OURS), *((code, "client") for code in (*_THEIRS, OTHER))),

@@ -90,7 +90,7 @@ class Published(TraceRecord, frozen=True, tag="published", kw_only=True, gc=Fals
 
 
 class AcceptedRecord(TraceRecord, frozen=True, tag="accepted", kw_only=True, gc=False):
-    """`epoch`: of the client's history at that time."""
+    """`epoch`: of the history that has the event; the client may be in another still."""
 
     client: str
     ticket: int
@@ -263,7 +263,6 @@ SessionRecord = (
     | StateTurned
     | SessionOver
     | AttemptMade
-    | RequestMade
     | ConnectionLost
     | ConnectionLeft
     | WaitAsked

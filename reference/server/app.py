@@ -181,8 +181,8 @@ class Server:
             await self._parts.door.no_websockets()
 
     def cut(self) -> None:
-        """End at once, as close to a crash as possible within one process: no client is notified, and events that are not stored
-        are lost. The block of `open_server` is cancelled.
+        """End at once, as close to a crash as possible within one process: no client is sent `goaway`, only the close code 1001,
+        and events that are not with the store are lost. The block of `open_server` is cancelled.
         """
         self._nursery.cancel_scope.cancel()
 

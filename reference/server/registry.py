@@ -8,8 +8,6 @@ With several processes (`cluster`) a run is claimed before it is loaded, and rel
 process owns is not loaded.
 """
 
-import re
-
 import trio
 
 from reference.protocol.config import ServerConfig
@@ -21,18 +19,18 @@ from reference.protocol.server.run import Run
 from reference.server.context import ServerContext
 from reference.server.live_run import LiveRun
 from reference.store import EventStore, StoreError, StoreUnavailable
-from reference.store.base import ProcessAddress
+from reference.store.base import ProcessAddress, is_run_id
 
 PLACES_REMEMBERED_MAX = 10_000
 """How many runs of other processes are cached with their owner."""
-_RUN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
 
 
 def canonical_run_id(text: str) -> str:
     """The canonical form of a run id. Raises RemoteError NO_SUCH_RUN if `text` is not a run id."""
-    if _RUN_ID.fullmatch(text) is None:
+    run_id = text.lower()
+    if not is_run_id(run_id):
         raise RemoteError(CloseCode.NO_SUCH_RUN, "a run id is a UUID, like 01234567-89ab-cdef-0123-456789abcdef")
-    return text.lower()
+    return run_id
 
 
 class _Loading:
@@ -133,6 +131,9 @@ class RunRegistry:
             await self._store.delete_run(run_id)
         except StoreUnavailable as error:
             raise self._unavailable(f"run {run_id} could not be deleted", error) from error
+        loading = self._loading.get(run_id)
+        if loading is not None:  # it may have read the run before
+            await loading.done.wait()
         loaded_meanwhile = self._live.get(run_id)
         if loaded_meanwhile is not None:
             closed += await loaded_meanwhile.dismiss(None, CloseCode.NO_SUCH_RUN, reason)

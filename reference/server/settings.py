@@ -16,7 +16,6 @@ A TOML file names every field of ServerSettings, with the limits in tables of th
 An unknown name is refused: otherwise a misspelt limit would silently have no effect.
 """
 
-import math
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
@@ -130,13 +129,13 @@ class ServerSettings:
                 raise ConfigError(f"{name} = {value!r}: must be a whole number above 0")
         for name in _SECONDS:
             value = getattr(self, name)
-            if not isinstance(value, int | float) or not (math.isfinite(value) and 0 <= value <= _S_MAX):
+            if not isinstance(value, int | float) or not 0 <= value <= _S_MAX:
                 raise ConfigError(f"{name} = {value!r}: must be seconds, from 0 to {_S_MAX:g}")
         if not isinstance(self.accepts_per_s, int | float) or not 0.01 <= self.accepts_per_s <= 1e6:
             raise ConfigError(f"accepts_per_s = {self.accepts_per_s!r}: must be clients per second, from 0.01 to 1000000")
         if self.advertise is not None:
             split_address(self.advertise)
-        elif self.store.startswith("postgresql:") and self.host in ("", "0.0.0.0", "::"):
+        elif self.is_shared and self.host in ("", "0.0.0.0", "::"):
             raise ConfigError(
                 f"host = {self.host!r} is no address at which other processes on this database reach this one; "
                 "say which is (--advertise HOST:PORT)"
@@ -158,6 +157,11 @@ class ServerSettings:
         shown = {each.name: getattr(self, each.name) for each in fields(self) if each.repr}
         shown["store"] = hide_password(self.store)
         return f"ServerSettings({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other processes may use the same store."""
+        return self.store.startswith(("postgresql:", "postgres:"))
 
     @property
     def is_development(self) -> bool:

@@ -113,3 +113,8 @@ def check_run_id(text: str) -> None:
 def closed() -> StoreUnavailable:
     """The error of every call on a store after `aclose`."""
     return StoreUnavailable("this store has been closed; open it again with open_store")
+
+
+def no_thread(error: RuntimeError) -> StoreUnavailable:
+    """The error of work for which the system refused a thread."""
+    return StoreUnavailable(f"the system gives no thread ({error}); raise its limit of processes and threads")

@@ -23,6 +23,7 @@ import secrets
 import select as select_module
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import msgspec
@@ -33,7 +34,7 @@ from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from reference.protocol.timers import NS_PER_S
-from reference.store.base import ProcessAddress, StoreUnavailable
+from reference.store.base import ProcessAddress, StoreUnavailable, no_thread
 from reference.store.postgresql import advice, postgresql_engine
 from reference.store.tables import owners, processes, runs
 
@@ -110,7 +111,11 @@ class Ownership:
         self._end_of_lease = lambda: True  # before its descriptor number is reused
         if me is not None and lease is not None:
             with trio.move_on_after(ANSWER_S_MAX):
-                await self._run(self._leave, me, lease, limiter=self._lease_limiter)
+                try:
+                    await self._run(self._leave, me, lease, limiter=self._lease_limiter)
+                except StoreUnavailable:  # without a thread: closing takes no time
+                    lease.invalidate()
+                    lease.close()
 
     async def claim(self, run_id: str) -> ProcessAddress | None:
         """Claim the run `run_id` if no process serves it. None: this process owns it, or it does not exist; else its owner.
@@ -138,7 +143,8 @@ class Ownership:
             for limiter, threads in ((self._claim_limiter, CLAIM_THREADS_MAX), (self._lease_limiter, 1)):
                 for _ in range(threads):  # an abandoned thread still holds a connection
                     await limiter.acquire_on_behalf_of(object())
-            await trio.to_thread.run_sync(self._dispose, abandon_on_cancel=True)
+            with suppress(RuntimeError):  # without a thread, the end of the process closes them
+                await trio.to_thread.run_sync(self._dispose, abandon_on_cancel=True)
 
     async def _run(self, work: Callable[..., T], *arguments: object, limiter: trio.CapacityLimiter) -> T:
         try:
@@ -146,6 +152,8 @@ class Ownership:
         except SQLAlchemyError as error:
             cause: Any = getattr(error, "orig", None) or error
             raise StoreUnavailable(advice(cause, self._url)) from error
+        except RuntimeError as error:
+            raise no_thread(error) from error
 
     # Everything below runs in a worker thread.
 

@@ -315,7 +315,7 @@ class PostgresqlCommits:
         if self._pooled is not None and self._pooled.dbapi_connection is not None:
             connection: psycopg.Connection[Any] = self._pooled.dbapi_connection
             # An idle connection becomes readable only when the server ends it.
-            if connection.info.transaction_status or not select.select([connection.fileno()], [], [], 0)[0]:
+            if connection.info.transaction_status or not _is_readable(connection.fileno()):
                 return connection
             self._leave()
         self._pooled = self._engine.raw_connection()
@@ -335,6 +335,12 @@ class PostgresqlCommits:
         if pooled is not None:
             pooled.invalidate()
             pooled.close()
+
+
+def _is_readable(descriptor: int) -> bool:
+    poll = select.poll()  # select.select refuses descriptors above 1023, and a server may have more connections
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _compare_server(connection: "psycopg.Connection[Any]") -> None:

@@ -29,7 +29,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from reference.protocol.events import Event
 from reference.protocol.records import ANSWERS_KEPT, Append, RunState, Snapshot, StoredClient, StoredRun
 from reference.protocol.timers import NS_PER_MS
-from reference.store.base import StoreConflict, StoreError, StoreUnavailable, check_run_id, closed, is_run_id
+from reference.store.base import StoreConflict, StoreError, StoreUnavailable, check_run_id, closed, is_run_id, no_thread
 from reference.store.changes import Changes, RunChange
 from reference.store.history import CommitsFile, ConfirmedHeads
 from reference.store.kept import kept_data, kept_state
@@ -113,7 +113,7 @@ class Worker:
         try:
             self._thread.start()
         except RuntimeError as error:
-            raise _no_thread(error) from error
+            raise no_thread(error) from error
 
     async def run(self, work: Callable[[], T]) -> T:
         """The result of `work`, executed in the thread. A cancelled caller does not get it."""
@@ -292,7 +292,7 @@ class SqlStore:
         try:
             return await trio.to_thread.run_sync(work, limiter=self._read_limiter)
         except RuntimeError as error:
-            raise _no_thread(error) from error
+            raise no_thread(error) from error
 
     async def _check_place(self) -> None:
         await trio.lowlevel.checkpoint()
@@ -481,11 +481,6 @@ class SqlStore:
                 "restore the database from a backup"
             )
         return StoredRun(run_id, run.epoch, run.head, Snapshot(snapshot_at, kept_state(state)), events, stored_clients)
-
-
-def _no_thread(error: RuntimeError) -> StoreUnavailable:
-    """The error of work for which the system refused a thread."""
-    return StoreUnavailable(f"the system gives no thread ({error}); raise its limit of processes and threads")
 
 
 def _engine(url: URL, busy_timeout_s: float) -> Engine:

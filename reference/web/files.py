@@ -22,13 +22,13 @@ from types import MappingProxyType
 import msgspec
 
 FOLDERS = ("admin", "client", "component", "machine", "page")
-"""File types that pages may load; Python modules and documents in the same folders are not for browsers."""
 CONTENT_TYPES = {
     ".css": "text/css; charset=utf-8",
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
+"""File types that pages may load; Python modules and documents in the same folders are not for browsers."""
 PAGES = {"/": "page/index.html", "/admin": "admin/index.html"}
 SETTINGS_PATH = "/web/settings.json"
 

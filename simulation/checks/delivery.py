@@ -99,7 +99,8 @@ def _is_lost(trace_index: TraceIndex, answer: AcceptedRecord) -> bool:
 
 
 def same_answer(trace_index: TraceIndex) -> Findings:
-    """The server's repeated answers to a publish are equal; and every application got exactly one outcome.
+    """The server's repeated answers to a publish are equal, those after a final rejection within one life of the server; and
+    every application got exactly one outcome.
 
     Answers that were not sent, or were lost, are in the trace only if the server's driver recorded them.
     """
@@ -111,10 +112,10 @@ def same_answer(trace_index: TraceIndex) -> Findings:
         if answer.code in NOT_SETTLED:
             continue
         key = (answer.epoch, answer.client_id, answer.client_sequence)
-        before = first.setdefault(key, answer)
-        if before is answer:
-            continue
-        if (before.sequence_number, before.code) == (answer.sequence_number, answer.code):
+        before = first.get(key)
+        if before is None or _is_forgotten(trace_index, before, answer):
+            first[key] = answer
+        elif (before.sequence_number, before.code) == (answer.sequence_number, answer.code):
             yield None
         else:
             was, now = before.sequence_number or before.code, answer.sequence_number or answer.code
@@ -126,6 +127,11 @@ def same_answer(trace_index: TraceIndex) -> Findings:
                 yield f"{client.name} got {outcomes} outcomes for publish {ticket}"
             elif outcomes:
                 yield None
+
+
+def _is_forgotten(trace_index: TraceIndex, rejected: AnswerGiven, again: AnswerGiven) -> bool:
+    """Whether the first of these is a final rejection, which is not stored, and a server was started between them."""
+    return rejected.code is not None and any(rejected.at <= start.at <= again.at for start in trace_index.starts)
 
 
 def fold(trace_index: TraceIndex) -> Findings:

@@ -88,7 +88,15 @@ class _Attendance:
             self.cursors[user] = data
             self.moved_at[user] = at
 
-    def misnamed(self, roster: _Roster, turned_before: int) -> str | None:
+    def unsent(self, roster: _Roster, turned_before: int, moved_before: int) -> str | None:
+        """A change before those times of which the reader does not know."""
+        return (
+            self._misnamed(roster, turned_before)
+            or self._misplaced(roster, moved_before)
+            or self._outlasting(roster, turned_before)
+        )
+
+    def _misnamed(self, roster: _Roster, turned_before: int) -> str | None:
         """A user who joined or left before that time, which the reader does not know."""
         for user in sorted({*roster.users, *self.sessions.values()}):
             is_due = self.turned_at.get(user, 0) < turned_before
@@ -96,17 +104,24 @@ class _Attendance:
                 return f"{user}, who is {'present' if self.is_present(user) else 'gone'}"
         return None
 
-    def misplaced(self, roster: _Roster, moved_before: int) -> str | None:
+    def _misplaced(self, roster: _Roster, moved_before: int) -> str | None:
         """A cursor that moved before that time, of which the reader has an older value."""
         for user, data in self.cursors.items():
             if self.moved_at[user] < moved_before and roster.cursors.get(user) != data:
                 return f"the cursor of {user} at {data}"
         return None
 
+    def _outlasting(self, roster: _Roster, turned_before: int) -> str | None:
+        """A cursor that ended with a leave before that time, which the reader still has."""
+        for user in roster.cursors:
+            if user not in self.cursors and self.turned_at.get(user, 0) < turned_before:
+                return f"the end of the cursor of {user}"
+        return None
+
 
 def rosters_given(trace_index: TraceIndex) -> Findings:
-    """8.19, 8.29: each current reader gets a change of presence within `presence_interval_s`, and a cursor within
-    `cursor_interval_s`; an answer to a poll is always up to date."""
+    """8.19, 8.29, 8.30: each current reader gets a change of presence, and with it the end of a cursor, within
+    `presence_interval_s`, and a cursor within `cursor_interval_s`; an answer to a poll is always up to date."""
     server = trace_index.started.server
     if server is None or len(trace_index.clients) > server.presence_users_max:
         return
@@ -139,7 +154,7 @@ def rosters_given(trace_index: TraceIndex) -> Findings:
                 readers.pop(connection, None)
             case ServerAlarmServed(at=at):
                 for client, roster in [readers[connection] for connection in readers if connection not in blocked]:
-                    wrong = truth.misnamed(roster, at - turn) or truth.misplaced(roster, at - move)
+                    wrong = truth.unsent(roster, at - turn, at - move)
                     yield None if wrong is None else f"{when(at)} a connection of {client} was not sent {wrong}"
             case _:
                 pass
@@ -150,7 +165,7 @@ def _judge_polls(answers: Iterable[RosterGiven], truth: _Attendance) -> Findings
     for answer in answers:
         roster = _Roster()
         roster.take(answer)
-        wrong = truth.misnamed(roster, answer.at) or truth.misplaced(roster, answer.at)
+        wrong = truth.unsent(roster, answer.at, answer.at)
         yield None if wrong is None else f"{when(answer.at)} a poll of {answer.client_id} was not sent {wrong}"
 
 

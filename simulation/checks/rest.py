@@ -57,8 +57,7 @@ def rosters(trace_index: TraceIndex) -> Findings:
         users, cursors = _heard_by(client)
         yield None if users == present else f"the application of {client.name} sees {users}; present are {present}"
         if server is not None:
-            is_right = all(cursors.get(user) == at for user, at in server.cursors.items())
-            yield None if is_right else f"the application of {client.name} sees other cursors than the server"
+            yield None if cursors == server.cursors else f"the application of {client.name} sees other cursors than the server"
 
 
 def _current(trace_index: TraceIndex) -> list[ClientIndex]:

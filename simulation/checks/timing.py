@@ -446,10 +446,12 @@ def grace_periods(trace_index: TraceIndex) -> Findings:
                 left[session] = at
             case SessionDeparted(at=at, session_id=session, client_id=client):
                 since = left.pop(session, None)
-                connections.pop(session, None)
+                is_connected = connections.pop(session, None) is not None and since is None
                 if since is not None and client not in said_bye:
                     what = f"the session of {client} was over {(at - since) / NS_PER_S:.3f} s after its connection"
                     yield None if at - since >= grace - SLACK_NS else f"{when(at)} {what}"
+                elif is_connected and client not in said_bye:
+                    yield f"{when(at)} the session of {client} was over while it had a connection"
             case ServerStarted() | ServerKilled() | ClockStepped():
                 connections.clear()
                 left.clear()
@@ -470,6 +472,7 @@ def heartbeats(trace_index: TraceIndex) -> Findings:
         return
     interval = ns(server.heartbeat_interval_s)
     heard: dict[int, int] = {}
+    blocked: set[int] = set()
     appended_at = 0
     for record in trace_index.served:
         match record:
@@ -479,12 +482,14 @@ def heartbeats(trace_index: TraceIndex) -> Findings:
                 heard[connection] = at
             case ConnectionRefused(connection_id=connection) | SessionLeft(connection_id=connection):
                 heard.pop(connection, None)
-            case ReaderBlocked(connection_id=connection):
-                heard.pop(connection, None)
+            case ReaderBlocked(at=at, connection_id=connection, is_blocked=is_blocked):
+                blocked = blocked | {connection} if is_blocked else blocked - {connection}
+                if connection in heard:
+                    heard[connection] = at
             case ServerStarted() | ServerKilled() | ClockStepped():
                 heard.clear()
             case ServerAlarmServed(at=at):
-                for heard_at in heard.values():
+                for heard_at in [heard[connection] for connection in heard if connection not in blocked]:
                     quiet = at - max(heard_at, appended_at)
                     what = f"a connection was given no heartbeat in {quiet / NS_PER_S:.3f} s without an event"
                     yield None if quiet <= interval + SLACK_NS else f"{when(at)} {what}"

@@ -135,6 +135,8 @@ def durable_first(trace_index: TraceIndex) -> Findings:
     durable: dict[str, int] = {}
     for record in trace_index.served:
         match record:
+            case ServerStarted(epoch=epoch, head=head) if trace_index.started.world == "adversary":
+                durable.setdefault(epoch, head)  # elsewhere it is not recorded when a batch becomes durable
             case EventsCommitted(epoch=epoch, head=head):
                 durable[epoch] = max(durable.get(epoch, 0), head)
             case FrameGiven(at=at, epoch=epoch, first=first, last=last) if first and epoch in durable:

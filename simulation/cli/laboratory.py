@@ -149,7 +149,7 @@ def verify(
     jobs
         Number of worker processes (default: one per processor). The results do not depend on it.
     seed
-        Seed of all randomness. With a given seed, about one in a thousand correct results is expected to be flagged.
+        Seed of all randomness. What differs is measured again, with four times as many replications, before it is flagged.
     markdown
         Write the tables to this file.
     json

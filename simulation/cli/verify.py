@@ -32,7 +32,7 @@ def verify_command(
             raise ConfigError(f"there is no family {family!r}; choose from {', '.join(catalogue.FAMILIES)}")
     check_writable(markdown, json)
     numbers = _run(families, is_quick, jobs or len(os.sched_getaffinity(0)), seed)
-    outcome = Verification(seed, is_quick, tuple(numbers))
+    outcome = Verification(seed, is_quick, families, tuple(numbers))
     if markdown is not None:
         with writing(markdown):
             markdown.write_text(report.to_markdown(outcome), encoding="utf-8")

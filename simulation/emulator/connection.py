@@ -181,10 +181,11 @@ class EmulatedConnection:
 
     def silence(self, direction: Direction = "both") -> None:
         """Become half-open: silent for ever, and neither endpoint is notified."""
-        if self._is_silent or self._scope.cancel_called:
+        if self._scope.cancel_called:
             return
-        self._is_silent = True
-        self._counters.connections_silenced += 1
+        if not self._is_silent:
+            self._is_silent = True
+            self._counters.connections_silenced += 1
         self.hold(direction)
         self._clear_up_if_both_left()
 

@@ -292,10 +292,9 @@ class TcpConnection(abc.ABC):
 
     def silence(self, direction: Direction = "both") -> None:
         """Become half-open: silent for ever, and neither endpoint is notified."""
-        if not self._is_silent:
-            self._is_silent = True
-            self.hold(direction)
-            self._clear_up()
+        self._is_silent = True
+        self.hold(direction)
+        self._clear_up()
 
     def lose_client(self) -> None:
         """As SimulatedConnection.lose_client."""

@@ -12,7 +12,8 @@ REQUEST_HEAD_BYTES = 300
 """Size of the head of a request, approximately; and below of an answer's."""
 ANSWER_HEAD_BYTES = 150
 KEEP_ALIVE_S = 60.0
-"""The server closes a connection without a request after this time; as `DoorLimits.keep_alive_timeout_s` of the real server."""
+"""The real server closes a connection on which no request comes for this time (`DoorLimits.keep_alive_timeout_s`); here it closes
+only one that its client has given up."""
 
 
 class HttpEndpoint(Protocol):

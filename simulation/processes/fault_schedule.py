@@ -91,5 +91,5 @@ class FaultPlayer:
         self._watcher.say(self._recorder.now_s, describe(fault))
 
     def _end(self, fault: Fault) -> None:
-        if fault.end_s > fault.at_s:
+        if hasattr(fault, "duration_s"):
             self._recorder.add(lambda at: FaultOver(at=at, fault=fault))

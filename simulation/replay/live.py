@@ -142,5 +142,4 @@ def replay(trace: Trace, scenario: Scenario) -> Result:
 
     for publish in publishes:
         Call(world.clock, publish.at, ARRIVAL, publish_again, publish)
-    world.run()
-    return Result(scenario, 0, world.trace, world.frames)
+    return world.run()

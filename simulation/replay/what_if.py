@@ -22,7 +22,7 @@ from simulation.replay.rebuild import scenario_of
 from simulation.results.counts import moves_of
 from simulation.results.recovery import recoveries
 from simulation.scenario.scenario import Scenario
-from simulation.trace.index import TraceIndex, index_of
+from simulation.trace.index import TraceIndex, index_of, interruptions
 from simulation.trace.trace import Trace
 from simulation.world import run
 
@@ -97,7 +97,13 @@ def what_if(recorded: Recorded, changes: Mapping[str, Any]) -> WhatIfResult:
 def figures_of(trace_index: TraceIndex, watched: tuple[str, ...]) -> dict[str, float | None]:
     """The measures of some clients of a trace."""
     mine = [trace_index.clients[name] for name in watched if name in trace_index.clients]
-    cut_off = [took_s for name, took_s in recoveries(trace_index) if name in watched]
+    recovered = [took_s for name, took_s in recoveries(trace_index) if name in watched]
+    unrecovered = [
+        (end - start) / NS_PER_S
+        for client in mine
+        for start, end, has_returned in interruptions(client, trace_index.ended_at)
+        if not has_returned
+    ]
     answers = [
         (client.accepted[ticket][0].at - publish.at) / NS_PER_S
         for client in mine
@@ -105,10 +111,10 @@ def figures_of(trace_index: TraceIndex, watched: tuple[str, ...]) -> dict[str, f
         if ticket in client.accepted
     ]
     return {
-        "interruptions": float(len(cut_off)),
-        "recovery p50, s": _quantile(cut_off, 0.5),
-        "recovery p95, s": _quantile(cut_off, 0.95),
-        "cut off in all, s": float(sum(cut_off)),
+        "interruptions": float(len(recovered) + len(unrecovered)),
+        "recovery p50, s": _quantile(recovered, 0.5),
+        "recovery p95, s": _quantile(recovered, 0.95),
+        "cut off in all, s": float(sum(recovered) + sum(unrecovered)),
         "answer p50, s": _quantile(answers, 0.5),
         "answer p95, s": _quantile(answers, 0.95),
         "fallbacks": float(sum(moves_of(client)["fallbacks"] for client in mine)),

@@ -139,7 +139,7 @@ def interruptions(trace_index: TraceIndex) -> pd.DataFrame:
 
 
 def faults(trace_index: TraceIndex) -> pd.DataFrame:
-    """Every fault that happened. clients: how many it affected."""
+    """Every fault that happened, also what a path did by itself. clients: how many it affected."""
     rows = [
         {
             "kind": trouble.kind,

@@ -6,7 +6,7 @@
     interruptions  one row per interval in which a client that had been connected had no transport
     attempts       one row per attempt to connect: its wait, and its result
     connections    one row per connection that was welcomed: how long it lasted, and how it ended
-    faults         one row per fault: its start and end
+    faults         one row per fault, also of what a path did by itself: its start and end
     queues         one row per queue: its maximum
     samples        one row per sample of a queue whose length had changed
     work           one row per sample of a server with a capacity: its work since the last, the waits of jobs, refused clients

@@ -31,8 +31,8 @@ _SUMMARY = (
     ("latency_p50_s", "latency p50 (s)"),
     ("latency_p95_s", "latency p95 (s)"),
     ("latency_p99_s", "latency p99 (s)"),
-    ("recovery_p50_s", "recovery p50 (s)"),
-    ("recovery_p99_s", "recovery p99 (s)"),
+    ("interruption_p50_s", "interruptions that ended, p50 (s)"),
+    ("interruption_p99_s", "interruptions that ended, p99 (s)"),
     ("reconnections", "reconnections"),
     ("fallbacks", "fallbacks to HTTP polling"),
     ("attempts_per_s_max", "attempts in the busiest second"),
@@ -96,7 +96,8 @@ def _sections(
         yield html.table(pd.DataFrame(rows))
     happened = frames["faults"]
     if len(happened) > len(faults):
-        yield html.paragraph(f"{len(happened)} faults happened, those that availability drew included.", note=True)
+        what = "with those that were drawn and what paths did by themselves"
+        yield html.paragraph(f"{len(happened)} faults happened, {what}.", note=True)
     elif not faults:
         yield html.paragraph("None.")
 
@@ -132,7 +133,7 @@ def _sections(
 
 def _summary(frames: Frames) -> pd.DataFrame:
     row = frames["summary"].iloc[0]
-    return pd.DataFrame([{"": label, "value": _tidy(row[name])} for name, label in _SUMMARY if name in row.index], dtype=object)
+    return pd.DataFrame([{"": label, "value": _tidy(row[name])} for name, label in _SUMMARY], dtype=object)
 
 
 def _tidy(value: object) -> object:

@@ -23,7 +23,7 @@ from simulation.scenario.paths import PositiveSeconds, Probability, Seconds
 NAMES_SHOWN_MAX = 6
 
 Direction = Literal["both", "up", "down"]
-"""Of an outage: up is from the client to the server."""
+"""Of an outage or a half-open connection: up is from the client to the server."""
 
 
 class _Fault(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", forbid_unknown_fields=True):

@@ -216,6 +216,10 @@ class Path(_Part, frozen=True):
             raise ConfigError("up_deliveries_ms needs deliveries_ms for the other direction; add it")
         if self.deliveries_ms and (self.bandwidth_bytes_per_s or self.up_bandwidth_bytes_per_s):
             raise ConfigError("a path has deliveries_ms or a bandwidth, not both; remove one")
+        if self.queue_bytes is not None and not (
+            self.deliveries_ms or self.bandwidth_bytes_per_s or self.up_bandwidth_bytes_per_s
+        ):
+            raise ConfigError("queue_bytes is the queue of a bottleneck; add bandwidth_bytes_per_s or deliveries_ms")
 
     def recorded_latency_of(self, *, is_up: bool) -> tuple[tuple[float, float], ...]:
         """Of one direction."""

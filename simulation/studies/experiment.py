@@ -261,8 +261,9 @@ class Outcome:
         """All pairs of points compared on common random numbers (`statistics.all_pairs`). Replications that only one of two has
         are left out."""
         values = self.values(figure)
-        shortest = min(len(each) for each in values.values())
-        return statistics.all_pairs({name: each[:shortest] for name, each in values.items()}, confidence)
+        longest = max(len(each) for each in values.values())
+        padded = {name: each + [math.nan] * (longest - len(each)) for name, each in values.items()}
+        return statistics.all_pairs(padded, confidence)
 
     def quantile(self, sample: str, fraction: float, confidence: float = CONFIDENCE) -> pd.DataFrame:
         """A quantile of a sample (a figure that gives an array), pooled over all replications, with a bootstrap interval over
@@ -406,9 +407,12 @@ def name_of(figure: Figure) -> str:
 
 
 def unit_of(figure: str) -> str:
-    """The unit that a column's name ends in."""
+    """The unit that a column's name ends in; of alerts the number is counted, whatever the unit of their measure."""
+    if figure.startswith("alerts_"):
+        return ""
     for ending, unit in (
         ("_per_s", "1/s"),
+        ("_per_s_max", "1/s"),
         ("_s_per_client_hour", "s/h"),
         ("_hour", "1/h"),
         ("_s", "s"),

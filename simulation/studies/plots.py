@@ -56,10 +56,10 @@ def distributions(
     axes = figure.subplots()
     for place, (name, values) in enumerate(samples.items()):
         ascending = np.sort(np.asarray(values, dtype=float))
-        above = 1 - np.arange(len(ascending)) / len(ascending)
+        above = 1 - np.arange(len(ascending)) / len(ascending)  # at each value, the share that is not below it
         dashes = ("-", "--", "-.", ":")[place % 4]  # so that colour is not the only difference
         colour, count = OKABE_ITO[place % len(OKABE_ITO)], len(ascending)
-        axes.step(ascending, above, where="post", color=colour, ls=dashes, lw=1.7, label=f"{name} ({count})")
+        axes.step(ascending, above, where="pre", color=colour, ls=dashes, lw=1.7, label=f"{name} ({count})")
     if line is not None:
         axes.axvline(line[0], color="black", lw=0.8, ls=":")
         axes.annotate(f" {line[1]}", (line[0], 0.97), xycoords=("data", "axes fraction"), va="top")

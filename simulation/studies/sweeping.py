@@ -38,15 +38,16 @@ def sweep(
 def interval(runs: pd.DataFrame, figure: str, *, by: str | Sequence[str] = (), confidence: float = CONFIDENCE) -> pd.DataFrame:
     """The mean of a figure over replications with its t interval, for each point: columns mean, low, high, replications, missing.
 
-    missing: runs in which there was nothing to measure; they are in no mean. Raises ConfigError for an unknown figure.
+    missing: runs in which there was nothing to measure; they are in no mean. Raises ConfigError for an unknown figure, and if
+    `by` leaves out a parameter with several values: the runs of one replication are not independent.
     """
     _check(runs, figure, by)
     columns = [by] if isinstance(by, str) else list(by)
-    groups = runs.groupby(columns, sort=False) if columns else [((), runs)]
+    groups = runs.groupby(columns, sort=False, dropna=False) if columns else [((), runs)]
     rows = []
-    for point, rows_of in groups:
-        values = rows_of[figure].astype(float)
-        key = dict(zip(columns, point if isinstance(point, tuple) else (point,), strict=True))
+    for _, rows_of in groups:
+        values = _by_replication(rows_of, figure, columns)
+        key = {column: rows_of[column].iloc[0] for column in columns}
         rows.append({**key, **_columns(statistics.t_interval(values.tolist(), confidence)), "missing": int(values.isna().sum())})
     return pd.DataFrame(rows)
 
@@ -54,17 +55,29 @@ def interval(runs: pd.DataFrame, figure: str, *, by: str | Sequence[str] = (), c
 def paired(runs: pd.DataFrame, figure: str, *, by: str, confidence: float = CONFIDENCE) -> pd.DataFrame:
     """The difference of a figure to that of the first value of `by`, replication by replication, with its t interval.
 
-    Only replications in which both have the figure count. Columns: `by`, against, mean, low, high, replications.
+    Only replications in which both have the figure count. Columns: `by`, against, mean, low, high, replications. Raises
+    ConfigError for an unknown figure, and for runs in which other parameters have several values: choose one of each first.
     """
     _check(runs, figure, by)
-    others = [column for column in runs.columns if column in ("seed", "replication")]
-    table = runs.pivot_table(index=others, columns=by, values=figure, aggfunc="first", sort=False)
-    first, *rest = [value for value in dict.fromkeys(runs[by]) if value in table.columns]
+    values = runs[by].drop_duplicates().tolist()
+    of_each = (runs[runs[by].isna() if pd.isna(value) else runs[by] == value] for value in values)
+    table = pd.DataFrame({place: _by_replication(runs_of, figure, [by]) for place, runs_of in enumerate(of_each)})
     rows = []
-    for value in rest:
-        difference = statistics.paired_interval(table[value].tolist(), table[first].tolist(), confidence)
-        rows.append({by: value, "against": first, **_columns(difference)})
+    for place, value in enumerate(values[1:], 1):
+        difference = statistics.paired_interval(table[place].tolist(), table[0].tolist(), confidence)
+        rows.append({by: value, "against": values[0], **_columns(difference)})
     return pd.DataFrame(rows, columns=[by, "against", "mean", "low", "high", "replications"])
+
+
+def _by_replication(rows: pd.DataFrame, figure: str, by: Sequence[str]) -> "pd.Series[float]":
+    """A figure by seed and replication, as far as the rows have these. Raises ConfigError if there are several of one."""
+    keys = [column for column in ("seed", "replication") if column in rows.columns]
+    if keys and rows.duplicated(keys).any():
+        same = f" with the same {', '.join(by)}" if by else ""
+        raise ConfigError(
+            f"several runs of one replication{same}: name the other parameters in `by`, or choose the rows of one value of each"
+        )
+    return (rows.set_index(keys) if keys else rows)[figure].astype(float)
 
 
 def _columns(interval: statistics.Interval) -> dict[str, float | int]:

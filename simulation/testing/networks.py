@@ -13,6 +13,7 @@ def rich_paths(draw: st.DrawFn) -> Path:
     is_recorded = draw(st.booleans())
     rates = st.sampled_from([None, 3_000.0, 100_000.0])
     down, up = draw(rates), draw(rates)  # always sampled, so that the simpler path is the one without a network trace
+    queue_bytes = draw(st.sampled_from([None, None, 3_000]))
     probabilities = st.sampled_from([0.0, 0.01, 0.3])
     bursts = st.builds(GilbertElliottLoss, good_to_bad=probabilities, bad_to_good=st.sampled_from([0.2, 0.9]))
     fades = st.builds(FadingLoss, good_ms=st.sampled_from([300.0, 5000.0]), bad_ms=st.sampled_from([20.0, 700.0]))
@@ -24,7 +25,7 @@ def rich_paths(draw: st.DrawFn) -> Path:
         delay=draw(st.none() | distributions(0.001, 0.02, 0.3)),
         recorded_latency=draw(st.sampled_from([(), ((0.0, 0.1),), ((0.0, 0.01), (3.0, 0.4), (5.0, 0.05))])),
         deliveries_ms=(0, 1, 1, 7, 300) if is_recorded else (),
-        queue_bytes=draw(st.sampled_from([None, None, 3_000])),
+        queue_bytes=queue_bytes if is_recorded or down or up else None,
         loss=draw(st.none() | st.builds(BernoulliLoss, probability=probabilities) | bursts | fades),
         tcp=draw(
             st.builds(

@@ -5,7 +5,7 @@ experiments    the experiments, by subject: `clients` and `network`; `worlds` ha
 catalogue      all of them, over ranges of their parameters
 run            replications, spread over processes
 report         the table, for a terminal, for a page and as JSON
-command        the command
+figures        the same, drawn
 """
 
 from typing import TYPE_CHECKING

@@ -23,6 +23,8 @@ class Verification:
 
     seed: int
     is_quick: bool
+    families: tuple[str, ...]
+    """Which families were chosen; empty: all."""
     numbers: tuple[Number, ...]
 
     @property
@@ -63,8 +65,9 @@ def table(numbers: Sequence[Number]) -> Table:
 def line(number: Number) -> str:
     """One number as a plain line."""
     experiment, quantity, estimate, reference, error, z, _, verdict = row(number)
+    estimate += f" +- {error}" if number.standard_error else ""
     remarks = "".join(f"; {remark}" for remark in (z and f"z {z}", number.note) if remark)
-    return f"{verdict}: {number.family}: {experiment}: {quantity}: {estimate}, expected {reference} +- {error}{remarks}"
+    return f"{verdict}: {number.family}: {experiment}: {quantity}: {estimate}, expected {reference}{remarks}"
 
 
 def summary(outcome: Verification) -> list[str]:
@@ -86,7 +89,8 @@ def summary(outcome: Verification) -> list[str]:
 
 def to_markdown(outcome: Verification) -> str:
     """A page: the summary, and a table for each family."""
-    command = f"steadywire verify{' --quick' if outcome.is_quick else ''} --seed {outcome.seed} --markdown FILE"
+    chosen = "".join(f" --family {family}" for family in outcome.families)
+    command = f"steadywire verify{chosen}{' --quick' if outcome.is_quick else ''} --seed {outcome.seed} --markdown FILE"
     parts = [
         "# What the simulator reproduces",
         "",

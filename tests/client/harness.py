@@ -135,12 +135,18 @@ class Server:
     """One run, with a store that takes `append_s` for each batch."""
 
     def __init__(
-        self, nursery: trio.Nursery, config: ServerConfig | None = None, *, append_s: float = 0.0, capacity: bool = False
+        self,
+        nursery: trio.Nursery,
+        config: ServerConfig | None = None,
+        *,
+        append_s: float = 0.0,
+        capacity: bool = False,
+        epoch: str = "e" * 32,
     ) -> None:
         self._nursery = nursery
         self._append_s = append_s
         self._has_capacity = capacity
-        stored = StoredRun(RUN_ID, "e" * 32, 0, Snapshot(0, RunState()), (), ())
+        stored = StoredRun(RUN_ID, epoch, 0, Snapshot(0, RunState()), (), ())
         self.config = config or ServerConfig(
             publishes_per_s=1e6, publish_burst=1_000_000, frames_per_s=1e7, frame_burst=10_000_000
         )

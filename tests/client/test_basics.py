@@ -5,6 +5,7 @@ from itertools import pairwise
 import pytest
 import trio
 import trio.testing
+import trio_websocket
 
 from reference.client import Client, PublishFailedError, ReceivedFrame, UndeliveredError
 from reference.client.websocket import OUTGOING_FRAMES_MAX
@@ -15,10 +16,12 @@ from reference.protocol.client.outcomes import FailureCode, PublishAccepted, Ses
 from reference.protocol.config import ClientConfig, ServerConfig
 from reference.protocol.errors import CloseCode, InvalidEvent, OutboxFull, SessionClosed
 from reference.protocol.events import CURSOR_MOVE, Event
+from reference.protocol.records import RunState
 from reference.protocol.server.connection import Identity
 from reference.protocol.states import ClientState
 from tests.client.conftest import Connect
 from tests.client.harness import Server, problem
+from tests.client.scripted import Scripted, websocket, welcome
 
 
 async def test_publish_returns_the_sequence_number(join: Connect) -> None:
@@ -349,3 +352,34 @@ async def test_acknowledgements_that_cannot_be_sent_do_not_pile_up(join: Connect
         uplinks[0].has_room.set()
         assert await client.publish("CHAT", {}) == OUTGOING_FRAMES_MAX + 50
         assert len(uplinks) == 1
+
+
+async def test_publishes_that_cannot_be_sent_do_not_pile_up(join: Connect, nursery: trio.Nursery) -> None:
+    """A busy server puts the first one off again and again, and behind a full uplink all the others wait once more each time."""
+
+    async def talk(websocket: trio_websocket.WebSocketConnection) -> None:
+        await websocket.get_message()
+        await websocket.send_message(welcome())
+        await websocket.send_message(frames.encode(frames.SnapshotFrame(0, RunState())).decode())
+        busy = frames.Rejected(client_sequence=1, code="overloaded", message="", retryable=True)
+        while True:
+            await trio.sleep(3)
+            await websocket.send_message(frames.encode(busy).decode())
+
+    server = Scripted(nursery, websocket(talk))
+    uplinks: list[ThinUplink] = []
+
+    async def open_stream(host: str, port: int, tls: bool) -> trio.abc.Stream:
+        uplinks.append(ThinUplink(await server.open_stream(host, port, tls)))
+        return uplinks[-1]
+
+    async def publish() -> None:
+        async with join(open_stream=open_stream, config=ClientConfig(retry_limit=1000), drain_s=0) as client:
+            await client.wait_until(ClientState.PROVING)
+            uplinks[0].has_room = trio.Event()
+            for number in range(64):
+                client.publish_soon("CHAT", {"n": number})
+            await client.wait_until(lambda client: len(uplinks) == 2 and client.state is ClientState.PROVING)
+
+    with pytest.raises(UndeliveredError, match="64 publishes were not accepted"):
+        await publish()

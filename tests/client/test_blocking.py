@@ -1,12 +1,14 @@
 """The client without `async`, over sockets, against the server that users run."""
 
 import threading
+import uuid
 from collections.abc import Iterator
 from functools import partial
 
 import pytest
 
 from reference.client.connecting import create_run
+from reference.client.mailbox import UndeliveredError
 from reference.client.without_trio.blocking import BlockingClient, PortalTimeout, TrioPortal, connect_blocking
 from reference.protocol.client.outcomes import SessionEnded, SnapshotReceived
 from reference.protocol.errors import ConfigError, InvalidEvent, SessionClosed
@@ -56,6 +58,15 @@ def test_two_clients_and_a_server_in_one_portal(portal: TrioPortal, server: Serv
     assert ben.publish("CHAT", {}) == 101
     with pytest.raises(SessionClosed):
         ada.publish("CHAT", {})
+
+
+def test_the_end_waits_for_unsettled_publishes_as_long_as_drain_s_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a `drain_s` above CLOSE_S_MAX the portal cut the client, and its publishes, before that time."""
+    monkeypatch.setattr("reference.client.without_trio.portal.CLOSE_S_MAX", 0.3)
+    client = connect_blocking("http://127.0.0.1:1", str(uuid.uuid4()), drain_s=0.6)
+    client.publish_soon("CHAT", {})
+    with pytest.raises(UndeliveredError, match=r"within the 0\.6 s of drain_s"):
+        client.close()
 
 
 def test_a_client_with_a_portal_of_its_own(server: Server, run_id: str) -> None:

@@ -109,6 +109,49 @@ async def test_the_application_goes_on_behind_what_it_has_handled(join: Connect,
         assert await numbers_until(client, 10) == [8, 9, 10]
 
 
+async def test_an_event_is_handled_when_the_next_is_asked_for_and_not_when_it_comes(
+    join: Connect, server: Server, path: Path
+) -> None:
+    """A program that was killed while it waited for the next event got the last one twice."""
+    await server.publish(6)
+    with trio.move_on_after(60):
+        async with join(outbox_store=FileOutboxStore(path), config=ClientConfig(start="oldest")) as client:
+            await numbers_until(client, 7)
+    await server.publish(1)
+    async with join(outbox_store=FileOutboxStore(path)) as client:
+        assert await numbers_until(client, 7) == [7]
+
+
+async def test_an_event_is_handled_in_the_history_in_which_it_came(join: Connect, nursery: trio.Nursery, path: Path) -> None:
+    """Events wait to be read while the server loses its history. A program that was killed then would have gone on in the new
+    history, behind events that it had never seen."""
+    old, new = Server(nursery), Server(nursery, epoch="f" * 32)
+    servers = [old]
+
+    async def open_stream(host: str, port: int, tls: bool) -> trio.abc.Stream:
+        return await servers[-1].open_stream(host, port, tls)
+
+    await old.publish(3)
+    config = ClientConfig(start="oldest")
+    async with join(outbox_store=FileOutboxStore(path), open_stream=open_stream, config=config) as client:
+        assert await numbers_until(client, 3) == [1, 2, 3]
+    await old.publish(3)
+    await new.publish(9)
+    with trio.CancelScope() as life:
+        async with join(outbox_store=FileOutboxStore(path), open_stream=open_stream) as client:
+            await client.wait_until(lambda client: client.position == (old.run.epoch, 6))
+            servers.append(new)
+            old.wires[-1].cut()
+            await client.wait_until(lambda client: client.position[0] == new.run.epoch)
+            assert await numbers_until(client, 5) == [4, 5]
+            life.cancel()
+            await trio.sleep_forever()
+    store = FileOutboxStore(path)
+    saved = store.load(RUN_ID, "another")
+    store.close()
+    assert (saved.epoch, saved.last) == (old.run.epoch, 4)
+
+
 async def test_a_disk_that_is_full_ends_the_block(join: Connect, path: Path) -> None:
     class Full(FileOutboxStore):
         def save(self, change: Change) -> None:

@@ -59,6 +59,22 @@ async def test_a_session_with_a_cut_is_recorded(server: Server, join: Connect, t
     assert delivered.size_bytes == len('{"text":"a secret word"}')
 
 
+async def test_the_answer_to_a_copy_is_recorded_as_one(nursery: trio.Nursery, join: Connect, tmp_path: Path) -> None:
+    server = Server(nursery, append_s=1.0)
+    async with join(open_stream=server.open_stream) as client:
+        with client.record(tmp_path / "session.jsonl") as recording:
+            await client.wait_until(ClientState.LIVE)
+            ticket = client.publish_soon("CHAT", {})
+            await trio.sleep(0.5)
+            server.is_down = True
+            server.wires[-1].cut()
+            await trio.sleep(3)  # meanwhile it becomes durable
+            server.is_down = False
+            await ticket.accepted()
+    (accepted,) = (record for record in Trace.read(recording.path) if isinstance(record, AcceptedRecord))
+    assert accepted.duplicate
+
+
 async def test_its_policies_are_those_of_the_session(server: Server, join: Connect, tmp_path: Path) -> None:
     fallback, heartbeat = AfterSeconds(7.0), MissesInARow(15.0, 3, 15.0)
     async with join(fallback=fallback, heartbeat=heartbeat) as client:

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from reference.protocol.client.health import Health
 from reference.protocol.config import ClientConfig, ServerConfig
 from reference.protocol.events import DEFAULT_REGISTRY, EventClass
 from reference.protocol.metrics import METRICS
@@ -29,6 +30,11 @@ def test_every_file_that_a_page_names_exists(name: str) -> None:
 def test_every_metric_that_a_page_names_exists(name: str) -> None:
     known = {metric.name for metric in METRICS}
     assert set(re.findall(r"`(orchestrator_\w+)`", PAGES[name])) <= known
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_field_of_health_that_a_page_names_exists(name: str) -> None:
+    assert set(re.findall(r"`health\.(\w+)`", PAGES[name])) <= set(Health.__struct_fields__)
 
 
 def test_the_constants_of_the_brief() -> None:

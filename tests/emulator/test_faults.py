@@ -233,6 +233,18 @@ async def test_half_open_is_silence_for_ever_and_new_connections_work(autojump_c
         assert bench.link.statistics().connections_open == 1, "with both ends gone it is cleared up"
 
 
+async def test_half_open_in_one_direction_after_the_other(autojump_clock: MockClock) -> None:
+    async with open_bench(PATH) as bench:
+        client, server = await bench.connect()
+        await bench.link.half_open("up")
+        await server.send_all(b"x")
+        assert await receive_exactly(client, 1) == b"x"
+        await bench.link.half_open("down")
+        await server.send_all(b"y")
+        await assert_silent(client, 86_400)
+        assert bench.link.statistics().connections_silenced == 1
+
+
 async def test_half_open_in_the_handshake_is_silent_too(autojump_clock: MockClock) -> None:
     async with open_bench(PATH) as bench:
         client = bench.dial()

@@ -7,9 +7,11 @@ from reference.protocol.events import CURSOR_MOVE
 from simulation.cli.fidelity import PROVIDED, _scenario
 from simulation.processes.fidelity.measures import measure
 from simulation.processes.fidelity.twin import check_playable, plan_of
+from simulation.scenario.distributions import Constant
 from simulation.scenario.faults import Pause, Reset, ServerRestart, Suspend
 from simulation.scenario.paths import Dns, OnOffMarkov, Path, PortPool
-from simulation.scenario.scenario import Group, Scenario, ServerPart, Workload
+from simulation.scenario.population import Stay
+from simulation.scenario.scenario import ClientPart, Group, Scenario, ServerPart, Workload
 from simulation.trace.trace import ClientStarted, CursorMoved, Published
 from simulation.world import run
 
@@ -46,6 +48,10 @@ def test_the_plan_has_the_publishes_arrivals_and_faults_of_the_simulated_trace()
         ({"server": ServerPart(token_lifetime_s=5)}, "token_lifetime_s"),
         ({"groups": (Group(name="a", path=Path(dns=Dns())),)}, "remove path.dns"),
         ({"groups": (Group(name="a", nat=PortPool()),)}, "remove nat and server.balancer"),
+        ({"groups": (Group(name="a", stay=Stay(lasts=Constant(value=5))),)}, "remove stay"),
+        ({"record": "histograms"}, 'set record = "full"'),
+        ({"client": ClientPart(timer_slack_s=0.01)}, "remove timer_granularity_s and timer_slack_s"),
+        ({"server": ServerPart(timer_granularity_s=0.01)}, "remove timer_granularity_s and timer_slack_s"),
         ({"faults": (Suspend(at_s=1, duration_s=1),)}, "a suspend cannot be played"),
         ({"faults": (Pause(at_s=1, duration_s=1),)}, "a pause cannot be played"),
     ],

@@ -169,9 +169,8 @@ class Connection:
 
     def silence(self, direction: Direction = "both") -> None:
         """Half-open: nothing passes any more, and nobody is notified."""
-        if not self._is_silent:
-            self._is_silent = True
-            self.hold(direction)
+        self._is_silent = True
+        self.hold(direction)
 
     def cut_if_websocket(self) -> None:
         """WebSockets are forbidden from now on."""

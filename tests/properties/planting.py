@@ -13,6 +13,7 @@ such as the alert rules, is changed as text for who reads it in `tests.infra`.
 
 import ast
 import copy
+import functools
 import importlib
 import types
 from collections.abc import Callable, Iterator
@@ -157,7 +158,7 @@ def _read_as(bug: Bug) -> Iterator[None]:
 
 
 def _compiled(module: types.ModuleType, bug: Bug) -> list[tuple[types.FunctionType, types.CodeType]]:
-    before = dict(_codes(compile(_text_of(bug), str(bug.path), "exec")))
+    before = _codes_in(bug.path)
     after = dict(_codes(compile(changed_tree(bug), str(bug.path), "exec")))
     functions = dict(_functions(module))
     changed = [name for name in before if name in after and _content(before[name]) != _content(after[name])]
@@ -165,6 +166,12 @@ def _compiled(module: types.ModuleType, bug: Bug) -> list[tuple[types.FunctionTy
     if not found:
         raise LookupError(f"{bug.name}: the change is in no function of {bug.where}")
     return found
+
+
+@functools.cache
+def _codes_in(path: Path) -> dict[str, types.CodeType]:
+    """Of a file as it is: many bugs have the same one."""
+    return dict(_codes(compile(path.read_text(encoding="utf-8"), str(path), "exec")))
 
 
 def _text_of(bug: Bug) -> str:

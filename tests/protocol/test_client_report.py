@@ -8,6 +8,7 @@ from reference.protocol.actions import Send
 from reference.protocol.client.client_report import POLL, ClientReport
 from reference.protocol.errors import CloseCode, RemoteError
 from reference.protocol.limits import Limit
+from reference.protocol.policies.keepalive import ANSWERS_AWAITED_MAX
 from reference.protocol.server.connection import Identity
 from reference.protocol.server.observations import FellBack, LimitReached, Refused, Reported, RoundTripMeasured
 from reference.protocol.states import ClientState, ConnectionState, Transport
@@ -108,6 +109,34 @@ def test_a_report_without_an_answer_is_sent_again_and_one_with_an_answer_is_not(
     client_report.acknowledged(4)
     client_report.unreported()
     assert client_report.report(5, 0) is None
+
+
+def test_reports_of_pings_that_are_never_answered_are_kept_together() -> None:
+    """A server that sends events and no pongs: each ping left a report, as long as the connection stood."""
+    client_report = ClientReport()
+    client_report.gaps = 1
+    assert client_report.report(POLL, 0) is not None
+    for nonce in range(100):
+        client_report.gaps = 1
+        assert client_report.report(nonce, 0) == frames.Report(gaps=1)
+    assert len(client_report._under_way) == ANSWERS_AWAITED_MAX + 1
+    client_report.acknowledged(95)
+    client_report.unreported()
+    client_report.poll_unreported()
+    assert client_report.report(100, 0) == frames.Report(gaps=5)
+
+
+def test_of_reports_that_are_kept_together_nothing_is_lost() -> None:
+    client_report = ClientReport()
+    for nonce in range(20):
+        client_report.gaps = client_report.duplicates = client_report.failed_attempts = client_report.failed_messages = 1
+        client_report.lost(0, silent_since=None)
+        client_report.recovered(nonce * NS_PER_MS)
+        client_report.report(nonce, 3)
+    client_report.unreported()
+    recoveries = tuple(frames.Recovery(recovery_ms=nonce) for nonce in range(12, 20))
+    all_of_them = frames.Report(failed_attempts=20, gaps=20, duplicates=20, failed_messages=20, recoveries=recoveries)
+    assert client_report.report(20, 0) == all_of_them
 
 
 def test_reports_of_a_poll_are_confirmed_by_its_answer_and_by_no_pong() -> None:

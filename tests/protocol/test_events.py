@@ -111,13 +111,13 @@ def test_only_sequenced_types_are_published() -> None:
             DEFAULT_REGISTRY.check_publish(event_type, {})
 
 
-@pytest.mark.parametrize("name", ["", "X" * 65, "WITH SPACE", "É", "__", "GRAFT", "CURSOR_MOVE"])
+@pytest.mark.parametrize("name", ["", "X" * 65, "WITH SPACE", "É", "A-B", "GRAFT", "CURSOR_MOVE"])
 def test_a_type_that_cannot_be_registered_is_named(name: str) -> None:
     with pytest.raises(ConfigError, match=f"event type '?{name}"):
         EventRegistry((name,))
 
 
 def test_an_application_registers_its_own_types() -> None:
-    registry = EventRegistry(("NOTE", "X" * 64))
+    registry = EventRegistry(("NOTE", "X" * 64, "_", "note_2"))
     assert registry.check_publish("NOTE", {}) is EventClass.SEQUENCED
     assert registry.class_of("CHAT") is None

@@ -93,6 +93,20 @@ def test_a_token_that_is_refused_again_and_again_does_not_loop() -> None:
         session.connection_lost(opening.connection_id, CloseCode.TOKEN, now)
 
 
+def test_an_attempt_that_failed_for_another_reason_makes_the_next_refusal_the_first_again() -> None:
+    """7.40: only the same reaction twice in a row makes the client wait."""
+    session, now = client_in(ClientState.REFRESHING, fallback_after_failures=100).session, 0
+    session.handle_token("a new one", now)
+    for code in (None, CloseCode.TOKEN):
+        (opening,) = (action for action in session.take_actions() if isinstance(action, Open))
+        session.connection_lost(opening.connection_id, code, now)
+        if code is None:
+            now = session.next_deadline() or 0
+            session.handle_timeout(now)
+    session.handle_token("another", now)
+    assert session.state is ClientState.CONNECTING
+
+
 def test_a_token_that_was_taken_makes_the_next_refusal_the_first_again() -> None:
     session = client_in(ClientState.REFRESHING, fallback_after_failures=100).session
     session.handle_token("good", 0)

@@ -395,6 +395,7 @@ def test_what_could_grow_is_counted_with_its_limit() -> None:
     assert held == {
         "events that are not durable": (3, 500),
         "clients that published": (2, 40),
+        "users whose clients published": (2, 40),
         "clients that the store is to forget": (0, 40),
         "answers kept for one client": (0, 64),
         "pending publishes of one client": (2, 30),
@@ -403,7 +404,7 @@ def test_what_could_grow_is_counted_with_its_limit() -> None:
     store(run)
     held = {each.what: each.length for each in run.held()}
     assert (held["events that are not durable"], held["answers kept for one client"]) == (0, 2)
-    assert [each.length for each in sequencer().held()] == [0] * 6
+    assert [each.length for each in sequencer().held()] == [0] * 7
 
 
 def test_an_event_says_who_when_and_whether_it_is_critical() -> None:
@@ -496,6 +497,8 @@ def test_those_of_the_same_user_are_forgotten_first() -> None:
     assert append is not None
     assert len(append.forgotten) == 100
     assert append.forgotten[0] == "c150"
+    held = {each.what: each.length for each in run.held()}
+    assert held["clients that published"] == held["users whose clients published"] == 101
 
 
 def test_a_client_none_of_whose_publishes_was_taken_takes_no_place() -> None:

@@ -95,6 +95,7 @@ def test_everything_that_a_run_holds_has_its_limit() -> None:
         "entries of timers": (held["entries of timers"][0], 2 * (4 + 6 * 3 + 3) + ENTRIES_LEFT_MAX),
         "events that are not durable": (1, 23),
         "clients that published": (1, 24),
+        "users whose clients published": (1, 24),
         "clients that the store is to forget": (0, 24),
         "answers kept for one client": (0, 64),
         "pending publishes of one client": (1, 25),

@@ -12,6 +12,7 @@ from rich.console import Console
 from reference.client import Client, connect
 from reference.protocol.config import ClientConfig
 from reference.protocol.errors import ConfigError
+from reference.protocol.policies.catalogue import Fixed
 from reference.protocol.timers import NS_PER_S
 from reference.server.app import open_server
 from reference.server.settings import ServerSettings
@@ -20,13 +21,14 @@ from simulation.cli.what_if import PLAYED, what_if_command
 from simulation.emulator import EmulatedAccessLink
 from simulation.random import RandomStreams
 from simulation.replay.rebuild import scenario_of
-from simulation.replay.what_if import read_recording, what_if
+from simulation.replay.what_if import figures_of, read_recording, what_if
 from simulation.scenario.faults import HalfOpen, Outage, Reset
 from simulation.scenario.paths import Path
-from simulation.scenario.scenario import Group, Scenario
+from simulation.scenario.scenario import ClientPart, Group, Scenario
 from simulation.trace.index import index_of
 from simulation.trace.trace import Trace
 from simulation.world import run
+from tests.simulation.worlds import calm
 
 pytestmark = pytest.mark.slow
 
@@ -175,3 +177,11 @@ def test_a_trace_survives_the_way_through_its_file(recording: FilePath, tmp_path
     trace = read_recording(recording).traces[0]
     trace.write(tmp_path / "trace.jsonl")
     assert msgspec.to_builtins(scenario_of(Trace.read(tmp_path / "trace.jsonl"))) == msgspec.to_builtins(scenario_of(trace))
+
+
+def test_an_interruption_that_is_not_over_at_the_end_counts_too() -> None:
+    part = ClientPart(config=ClientConfig(fallback_after_failures=None), policy=Fixed(seconds=1000.0))
+    gone = run(calm(1, client=part, faults=(Reset(at_s=5),), horizon_s=20.0, settle_s=10.0))
+    figures = figures_of(gone.trace_index, ("c-0",))
+    assert (figures["interruptions"], figures["recovery p50, s"]) == (1.0, None)
+    assert figures["cut off in all, s"] == pytest.approx(25.0)

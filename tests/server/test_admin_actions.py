@@ -1,6 +1,7 @@
 """An operator's actions on sessions, users and runs: what clients receive, what remains, and who is allowed."""
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -10,6 +11,9 @@ from trio.testing import MockClock
 from reference.protocol.errors import RemoteError
 from reference.server.access.auth import DevelopmentAuthenticator, Holder
 from reference.server.access.users import REFUSED_USERS_MAX, Refusal, RefusedUsers, RefusingAuthenticator
+from reference.server.app import open_server
+from reference.server.settings import ServerSettings
+from reference.store import MemoryStore
 
 from .running_server import OTHER_RUN, RUN, RunningServer, running_server
 from .two_servers import two_servers
@@ -178,3 +182,17 @@ async def test_any_process_acts_for_all(postgres_url: str) -> None:
                     assert (await client.closed())[0] == 4001
             assert await act(one, "DELETE", f"/runs/{OTHER_RUN}") == {"closed": 0}
             assert (await two.ask("GET", f"/api/runs/{OTHER_RUN}/collaboration/poll")).status == 404
+
+
+async def test_a_refusal_lasts_by_the_clock_that_tokens_are_checked_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the computer's clock had been set forward, a refused user came in, and was listed as refused."""
+    later = time.time_ns() + 7200 * 10**9
+    async with open_server(ServerSettings(), store=MemoryStore(), listening=False) as server:
+        await server.create_run(RUN)
+        running = RunningServer(server)
+        monkeypatch.setattr("reference.server.clock.time.time_ns", lambda: later)
+        await act(running, "PUT", "/refused-users?userId=bob&forMs=60000")
+        poll = await running.ask("GET", f"/api/runs/{RUN}/collaboration/poll", token="dev:bob")
+        assert poll.status == 403
+        (refused,) = (await act(running, "GET", "/refused-users"))["users"]
+        assert refused["until"] == later // 10**6 + 60_000

@@ -108,6 +108,18 @@ async def test_without_the_role_no_other_process_is_asked(postgres_url: str) -> 
                 assert (await one.ask("GET", ADMIN + path, token=None)).status == 401
 
 
+async def test_a_session_that_cannot_be_closed_is_not_called_unknown(postgres_url: str) -> None:
+    """It polls, at one process; the other had never heard of it, and said only that."""
+    with trio.fail_after(60):
+        async with two_servers(postgres_url) as (one, two):
+            await one.poll("clientId=bob&generation=1", token="dev:bob")
+            session_id = (await reported(one, "/metrics?userId=bob"))["sessions"][0]["sessionId"]
+            for running in (one, two):
+                refused = await reported(running, f"/sessions/{session_id}/close", "POST", status=409)
+                assert "has no WebSocket now" in refused["message"]
+                await reported(running, "/sessions/nobody/close", "POST", status=404)
+
+
 async def test_a_process_that_takes_other_tokens_is_named(postgres_url: str) -> None:
     with trio.fail_after(60):
         async with (

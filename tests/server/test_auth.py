@@ -65,6 +65,8 @@ def test_a_signed_token_names_its_user_until_it_expires() -> None:
         token(exp="soon"),
         token(exp=True),
         token(exp=1e300),
+        token(exp=10**400),
+        token(exp=float("nan")),
         token(exp=NOW_S - 1),
         token(nbf=NOW_S + 1),
         token(sub=""),

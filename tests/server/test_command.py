@@ -236,3 +236,5 @@ def test_a_server_takes_no_more_connections_than_it_may_have_descriptors() -> No
     assert (lowered.connections_max, lowered.refusals_max) == (768, 100)
     assert lowered.connections_max + lowered.refusals_max < 1024
     assert lines[0]["connections_max"] == 768
+    shared = ServerSettings(store="postgres://ada@db/x")
+    assert within_descriptors(shared, 1024).door.connections_max == 384, "each may be relayed, on a second one"

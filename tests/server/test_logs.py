@@ -6,6 +6,7 @@ import io
 import json
 import signal
 import sqlite3
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import trio
 import trio_websocket
 from trio.testing import MockClock
 
+from reference.cli.serve_command import _log_to_stderr
 from reference.protocol.limits import Limit
 from reference.server.app import open_server
 from reference.server.monitoring.logs import FaultLog, LogQueue, SessionLog
@@ -200,3 +202,18 @@ async def test_a_page_that_is_refused_is_logged(autojump_clock: MockClock) -> No
                 await RunningServer(server).ask("GET", f"/api/runs/{RUN}/collaboration/poll", headers=headers)
     refused = [line for line in lines if line["event"] == "page refused"]
     assert [(line["origin"], line["count"]) for line in refused] == [("https://other.example.org", 1)]
+
+
+def test_a_line_does_not_control_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anybody may ask for a run of any name, and the log names it."""
+    target = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", target)
+    queue = _log_to_stderr(as_json=False)
+    try:
+        SessionLog(lambda: 0).refused("\x1b]0;mine\x07\x9b2J\r\x7f", 4404)
+    finally:
+        queue.close()
+        structlog.reset_defaults()
+    written = target.getvalue()
+    assert written.count("\n") == 1
+    assert written.rstrip("\n").isprintable(), written

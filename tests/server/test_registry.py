@@ -4,9 +4,12 @@ import trio
 from trio.testing import MockClock
 
 from reference.protocol.config import ServerConfig
+from reference.protocol.records import StoredRun
 from reference.server.app import open_server
+from reference.server.cluster.membership import Membership
 from reference.server.settings import ServerSettings
-from reference.store import MemoryStore
+from reference.store import MemoryStore, parse_url
+from reference.store.ownership import Ownership
 
 from .running_server import ORIGIN_NS, OTHER_RUN, RUN, RunningServer, running_server
 
@@ -83,3 +86,56 @@ async def test_a_clean_restart_keeps_epoch_numbers_and_answers(autojump_clock: M
         assert alice.received[0]["outcome"] == "resumed"
         assert (await alice.publish(1))["duplicate"] is True
         assert (await alice.publish(2))["sequenceNumber"] == 2
+
+
+class _SlowStore(MemoryStore):
+    """It has read a run, or deletes it, when a test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_load, self.may_delete = trio.Event(), trio.Event()
+        self.may_load.set()
+
+    async def load_run(self, run_id: str) -> StoredRun | None:
+        stored = await super().load_run(run_id)
+        await self.may_load.wait()
+        return stored
+
+    async def delete_run(self, run_id: str) -> bool:
+        await self.may_delete.wait()
+        return await super().delete_run(run_id)
+
+
+async def test_a_run_that_is_read_while_it_is_deleted_is_gone_too(autojump_clock: MockClock) -> None:
+    """Its clients stayed in a run that nothing could be stored in."""
+    store = _SlowStore()
+    async with running_server(store=store) as running, running.join("alice") as alice, running.connect() as bob:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(running.server._parts.runs.delete, RUN)
+            assert (await alice.closed())[0] == 4404
+            await trio.sleep(1)
+            store.may_load = trio.Event()
+            await bob.send("hello", protocol=1, clientId="bob", token="dev:bob")
+            await trio.sleep(1)
+            store.may_delete.set()
+            await trio.sleep(1)
+            store.may_load.set()
+        with trio.fail_after(5):
+            assert (await bob.closed())[0] == 4404
+
+
+class _SlowOwnership(Ownership):
+    is_released = False
+
+    async def release(self, run_id: str) -> None:
+        await trio.sleep(15)
+        self.is_released = True
+
+
+async def test_a_release_that_takes_long_is_waited_for(autojump_clock: MockClock) -> None:
+    """It was left to itself after 10 s, and took the run away when this process served it again."""
+    url = parse_url("postgresql://ada@db/x")
+    assert url is not None
+    ownership = _SlowOwnership(url)
+    await Membership(ownership, lambda what, error: None).release(RUN)
+    assert ownership.is_released

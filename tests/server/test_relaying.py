@@ -1,13 +1,20 @@
 """A run that another process serves looks to a client the same as a run of the process that it connected to."""
 
 import json
+from collections.abc import Sequence
 
 import httpcore
 import pytest
 import trio
 
 from reference.protocol.errors import ConfigError
+from reference.protocol.metrics import PROBLEMS
+from reference.protocol.records import Append
+from reference.server import app
+from reference.server.cluster.request_relay import connection_pool
 from reference.server.settings import ServerSettings, split_address
+from reference.store import StoreError, ownership
+from reference.store.sql import SqlStore
 
 from .running_server import RUN, RunningServer, request_bytes
 from .test_http import POLL, PUBLISH, REPLAY, chat
@@ -59,6 +66,7 @@ async def test_a_long_poll_waits_at_the_owner_and_is_forgotten_when_its_client_g
                 await until_connections(one, 2)
                 await ada.publish(1)
             assert [event["sequenceNumber"] for event in answers[0]["events"]] == [1]
+            assert two.server.monitor.metrics.value(PROBLEMS) == 0
 
 
 async def test_a_process_that_stops_does_not_wait_for_polls_at_others(postgres_url: str) -> None:
@@ -85,9 +93,49 @@ async def test_a_process_that_stops_does_not_wait_for_polls_at_others(postgres_u
         assert "retry-after" in answers[0].headers
 
 
+async def test_a_process_that_stops_waits_for_publishes_at_others(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its connections to them were closed as soon as it had left."""
+    append = SqlStore.append
+
+    async def append_slowly(store: SqlStore, batches: Sequence[Append]) -> list[StoreError | None]:
+        await trio.sleep(1)
+        return await append(store, batches)
+
+    monkeypatch.setattr(ownership, "SEEN_INTERVAL_S", 0.1)  # then it is seen that it has left
+    answers: list[Answer] = []
+    with trio.fail_after(60):
+        async with two_servers(postgres_url, stop_timeout_s=10.0) as (one, two), one.join("ada"):
+            monkeypatch.setattr(SqlStore, "append", append_slowly)
+
+            async def publish() -> None:
+                body = json.dumps({"clientId": "carol", "messages": [chat(1)]}).encode()
+                answers.append(await two.ask("POST", PUBLISH, body, token="dev:carol"))
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(publish)
+                await until_connections(one, 2)
+                await two.server.stop()
+            assert [answer.status for answer in answers] == [200]
+
+
 async def until_connections(running: RunningServer, count: int) -> None:
     while running.server.statistics().connections != count:  # noqa: ASYNC110 - nothing reports it
         await trio.sleep(0.01)
+
+
+@pytest.mark.parametrize("wait", ["waitMs=20000", "w%61itMs=20000", "waitMs=2%30000"])
+async def test_a_poll_that_waits_keeps_no_publish_from_its_way_however_it_is_written(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch, wait: str
+) -> None:
+    """Written otherwise it took one of the connections for requests that are answered at once."""
+    monkeypatch.setattr(app, "connection_pool", lambda: connection_pool(1))
+    with trio.fail_after(60):
+        async with two_servers(postgres_url) as (one, two), one.join("ada") as ada, trio.open_nursery() as nursery:
+            await ada.publish(1)
+            nursery.start_soon(two.poll, f"afterSequence=1&{wait}")
+            await until_connections(one, 2)
+            body = json.dumps({"clientId": "carol", "messages": [chat(1)]}).encode()
+            assert (await two.ask("POST", PUBLISH, body, token="dev:carol")).status == 200
 
 
 async def test_one_connection_may_ask_for_what_is_here_and_what_is_there(postgres_url: str) -> None:
@@ -181,7 +229,8 @@ def test_an_address_that_is_none(advertise: str) -> None:
 
 def test_every_network_is_no_address(postgres_url: str) -> None:
     assert split_address("[fd00::5]:8765") == ("fd00::5", 8765)
-    with pytest.raises(ConfigError, match="say which is"):
-        ServerSettings(host="0.0.0.0", store=postgres_url, secret=b"s" * 32)
+    for store in (postgres_url, "postgres://ada@db/x"):
+        with pytest.raises(ConfigError, match="say which is"):
+            ServerSettings(host="0.0.0.0", store=store, secret=b"s" * 32)
     ServerSettings(host="0.0.0.0", store=postgres_url, secret=b"s" * 32, advertise="10.0.0.5:8765")
     ServerSettings(host="0.0.0.0", store="memory:", secret=b"s" * 32)

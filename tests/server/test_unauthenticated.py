@@ -143,3 +143,12 @@ async def test_large_publishes_count_as_several_requests(autojump_clock: MockClo
         assert (await running.ask("POST", path, body, token="dev:bob")).status == 403
         await trio.sleep(10)
         assert (await running.ask("POST", path, body)).status == 200
+
+
+async def test_a_large_body_that_is_refused_counts_as_several_requests_too(autojump_clock: MockClock) -> None:
+    """It is decoded to its end before the mistake is found; 500 in a second were allowed."""
+    async with running_server(requests_per_user_per_s_max=50) as running:
+        messages = [{"clientSequence": n, "eventType": "CHAT", "data": {"text": "x" * 60_000}} for n in range(1, 16)]
+        body = json.dumps({"messages": messages, "clientId": 7}).encode()
+        path = f"/api/runs/{RUN}/collaboration/publish"
+        assert [(await running.ask("POST", path, body)).status for _ in range(3)] == [400, 429, 429]

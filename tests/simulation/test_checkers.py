@@ -10,6 +10,7 @@ from reference.protocol.errors import ConfigError
 from reference.protocol.session_trace import trace_started
 from reference.protocol.states import ClientState
 from simulation.checks.checkers import CHECKERS, check
+from simulation.checks.delivery import same_answer
 from simulation.results.counts import count
 from simulation.trace.index import index_of
 from simulation.trace.trace import (
@@ -26,6 +27,7 @@ from simulation.trace.trace import (
     QueueSampled,
     Record,
     ServerKilled,
+    ServerStarted,
     SessionLeft,
     SnapshotTaken,
     StateTurned,
@@ -255,6 +257,20 @@ def test_a_trace_of_an_unknown_client_is_refused() -> None:
     first = next(iter(everything_result().trace))
     with pytest.raises(ConfigError, match="never started"):
         check(Trace([first, StateTurned(at=1, client="nobody", state=ClientState.LIVE, is_carried=True)]))
+
+
+def test_a_final_rejection_may_be_forgotten_by_a_restart_only() -> None:
+    records = list(everything_result().trace)
+    started = all_of(records, ServerStarted)[-1]
+    answer = next(one for one in all_of(records, AnswerGiven) if one.at > started.at and one.sequence_number is not None)
+    rejected = changed(answer, sequence_number=None, code="bad_event")
+
+    def answered_otherwise(place: Record) -> bool:
+        earlier = insert_before(records, place, changed(rejected, at=place.at))
+        return any(finding is not None for finding in same_answer(index_of(Trace(earlier))))
+
+    assert not answered_otherwise(all_of(records, ServerKilled)[0])
+    assert answered_otherwise(answer)
 
 
 def test_counts_see_what_is_wrong() -> None:

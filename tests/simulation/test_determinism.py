@@ -20,7 +20,7 @@ def test_two_runs_in_one_process_are_byte_equal() -> None:
     assert run(everything()).trace.to_bytes() == everything_result().trace.to_bytes()
 
 
-@pytest.mark.parametrize("hash_seed", ["0", "4711"])
+@pytest.mark.parametrize("hash_seed", ["0", pytest.param("4711", marks=[pytest.mark.slow, pytest.mark.parallel])])
 def test_the_hash_seed_changes_nothing(hash_seed: str) -> None:
     digests = printed_by(SCRIPT, hash_seed=hash_seed).split()
     assert digests == [everything_result().trace.digest(), run(troubled_server()).trace.digest()]

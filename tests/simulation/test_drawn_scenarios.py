@@ -1,6 +1,7 @@
 """In every drawn scenario all guarantees hold, and nothing is lost. G6 says which clients must be connected at the end: a path
 may lose data until then."""
 
+import pytest
 from hypothesis import given, note
 
 from simulation.scenario.scenario import Scenario
@@ -8,6 +9,8 @@ from simulation.testing.scenarios import scenarios
 from simulation.world import run
 
 
+@pytest.mark.slow  # tests/properties/test_guarantees_in_the_simulator judges the same in fewer of them
+@pytest.mark.parallel
 @given(scenario=scenarios())
 def test_every_guarantee_holds(scenario: Scenario) -> None:
     result = run(scenario)

@@ -167,3 +167,8 @@ def test_each_direction_has_its_own_recordings() -> None:
 def test_deliveries_of_one_direction_alone_are_refused() -> None:
     with pytest.raises(ConfigError, match="up_deliveries_ms needs deliveries_ms"):
         Path(up_deliveries_ms=(1,))
+
+
+def test_a_queue_without_a_bottleneck_is_refused() -> None:
+    with pytest.raises(ConfigError, match="queue_bytes is the queue of a bottleneck; add"):
+        Path(queue_bytes=3000)

@@ -182,6 +182,11 @@ def test_a_connection_that_is_dead_in_one_direction_is_noticed(direction: Direct
     assert result.is_ok
 
 
+def test_a_connection_that_dies_in_the_other_direction_too_is_dead() -> None:
+    trace = run(alone(HalfOpen(at_s=3.0, direction="up"), HalfOpen(at_s=4.0, direction="down"), horizon_s=50.0)).trace
+    assert times(trace, StateTurned, state=ClientState.WAITING)[0] == pytest.approx(20.6)
+
+
 @pytest.mark.parametrize("direction", ["both", "up"])
 def test_a_kernel_gives_up_before_the_ping_times_out_if_it_retries_less(direction: Direction) -> None:
     # The ping leaves at 10.6 s, its retransmissions 0.2 and 0.6 s later; 0.8 s after the second nobody waits any more.

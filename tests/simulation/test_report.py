@@ -95,6 +95,7 @@ def test_the_report_is_one_file_without_scripts_and_with_every_string_escaped(el
     assert "What happened to tablet-0" in page.text
     assert "the access link is down for 8.0 s" in page.text
     assert "tries websocket" in page.text
+    assert "interruptions that ended, p99 (s)" in page.text
 
 
 def test_simulate_writes_the_report_and_its_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

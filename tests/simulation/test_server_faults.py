@@ -1,5 +1,7 @@
 """The faults of the server: each has its described effect, and none violates a guarantee."""
 
+from functools import cache
+
 import msgspec
 import pytest
 
@@ -99,8 +101,13 @@ def test_a_kill_in_the_middle_of_a_stop() -> None:
     assert times(of(result, ServerStarted)) == [0.0, 8.5]
 
 
+@cache
+def lost_store() -> Result:
+    return after(ServerRestart(at_s=8, duration_s=1, loses_state=True))
+
+
 def test_a_lost_store_begins_a_new_history_and_reports_it() -> None:
-    result = after(ServerRestart(at_s=8, duration_s=1, loses_state=True))
+    result = lost_store()
     first, second = of(result, ServerStarted)
     assert first.epoch != second.epoch
     assert second.head == 0
@@ -115,7 +122,7 @@ def test_a_lost_store_begins_a_new_history_and_reports_it() -> None:
 
 
 def test_a_store_that_is_lost_without_a_reset_is_a_violation() -> None:
-    result = after(ServerRestart(at_s=8, duration_s=1, loses_state=True))
+    result = lost_store()
     epoch = of(result, ServerStarted)[0].epoch
     silent = [record for record in result.trace if not isinstance(record, LogStored | EntryStored) or record.epoch != epoch]
     assert not check(Trace(silent))["G11"].violated  # it was declared

@@ -29,6 +29,7 @@ from simulation.trace.trace import (
     CursorSeen,
     Delivered,
     EntryStored,
+    EventsCommitted,
     EventShown,
     Failed,
     FrameGiven,
@@ -49,6 +50,7 @@ from simulation.trace.trace import (
     ServerKilled,
     ServerStopped,
     SessionDeparted,
+    SessionJoined,
     SessionLeft,
     SessionOver,
     StateTurned,
@@ -186,6 +188,10 @@ def visible_too_soon() -> Records:
     return exchanged(given, changed(given, last=given.last + 5))
 
 
+def visible_before_the_first_commit() -> Records:
+    return [record for record in HELD if record is not all_of(EventsCommitted)[0]]
+
+
 def stopped_too_soon() -> Records:
     return after(all_of(ServerKilled)[0], ServerStopped(at=all_of(ServerKilled)[0].at, unstored=2))
 
@@ -265,6 +271,11 @@ def cursor_untold() -> Records:
     return [record for record in HELD if not isinstance(record, CursorSeen)]
 
 
+def cursor_told_and_never_ended() -> Records:
+    seen, rest = all_of(CursorSeen)[0], all_of(CameToRest)[0]
+    return exchanged(rest, changed(seen, at=rest.at, user_id="ben"), rest)
+
+
 def expired_too_soon() -> Records:
     accepted = all_of(AcceptedRecord)[0]
     failed = Failed(at=accepted.at, client=accepted.client, ticket=accepted.ticket, code="expired", may_have_arrived=True)
@@ -305,8 +316,19 @@ def gone_before_the_grace() -> Records:
     return after(left, SessionDeparted(at=left.at, client_id="client0", session_id=left.session_id))
 
 
+def gone_while_connected() -> Records:
+    joined = all_of(SessionJoined)[-1]
+    return after(joined, SessionDeparted(at=joined.at, client_id=joined.client_id, session_id=joined.session_id))
+
+
 def no_heartbeat() -> Records:
     return [record for record in HELD if not (isinstance(record, FrameGiven) and record.frame == "Heartbeat")]
+
+
+def no_heartbeat_after_a_block() -> Records:
+    unblocked = all_of(ReaderBlocked, is_blocked=False)[0]
+    withheld = all_of(FrameGiven, frame="Heartbeat", connection_id=unblocked.connection_id)
+    return [record for record in HELD if not (record in withheld and record.at > unblocked.at)]
 
 
 def tried_too_soon() -> Records:
@@ -342,6 +364,11 @@ def published_too_soon_after_a_rejection() -> Records:
 
 def cursor_not_given() -> Records:
     return [record for record in HELD if not (isinstance(record, RosterGiven) and record.moved)]
+
+
+def cursor_given_of_a_user_without_one() -> Records:
+    given = next(record for record in all_of(RosterGiven, client_id="client1") if record.moved)
+    return exchanged(given, changed(given, moved={**given.moved, "ben": {"x": 9}}))
 
 
 def user_not_given() -> Records:
@@ -435,18 +462,23 @@ BROKEN: list[tuple[str, str, Callable[[], Records]]] = [
     ("G10", "polls_and_probes", polled_too_soon),
     ("G10", "polls_and_probes", probed_too_soon),
     ("G11", "durable_first", visible_too_soon),
+    ("G11", "durable_first", visible_before_the_first_commit),
     ("G11", "durable_first", stopped_too_soon),
     ("G11", "same_event", two_events),
     ("G11", "still_there", event_lost_in_a_crash),
     ("G12", "rosters", other_roster(users=("ann",))),
     ("G12", "rosters", other_roster(cursors={"ann": {"x": 9}})),
     ("G12", "rosters", cursor_untold),
+    ("G12", "rosters", cursor_told_and_never_ended),
     ("G12", "rosters_given", cursor_not_given),
+    ("G12", "rosters_given", cursor_given_of_a_user_without_one),
     ("G12", "rosters_given", user_not_given),
     ("G12", "rosters_reported", user_not_told),
     ("G12", "rosters_reported", cursor_told_that_nobody_sent),
     ("G12", "grace_periods", gone_before_the_grace),
+    ("G12", "grace_periods", gone_while_connected),
     ("G13", "heartbeats", no_heartbeat),
+    ("G13", "heartbeats", no_heartbeat_after_a_block),
 ]
 ELSEWHERE = {"order", "once", "same_answer", "fold", "recovery", "bounds", "sender_fifo", "takeover", "manners", "durability"}
 """Checkers that `test_checkers` breaks, with `latest_values` and `tail`."""

@@ -123,6 +123,24 @@ async def test_what_happens_without_the_database(url: str) -> None:
     await process.aclose()
 
 
+async def test_without_a_thread_the_database_cannot_be_reached(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every other error ended the server."""
+
+    async def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async with joined(url, 1) as (one,):
+        with monkeypatch.context() as patched:
+            patched.setattr(trio.to_thread, "run_sync", refuse)
+            with pytest.raises(StoreUnavailable, match="gives no thread"):
+                await one.claim(RUN)
+            with trio.fail_after(HANG_S), pytest.raises(StoreUnavailable, match="gives no thread"):
+                await one.keep()
+            await one.leave()
+        await one.join("again", 1)
+        assert await one.claim(RUN) is None
+
+
 class SleepyClock:
     """A clock that counts sleep, of a machine that a test puts to sleep."""
 

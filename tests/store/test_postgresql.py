@@ -2,8 +2,11 @@
 once, and refuses writes.
 """
 
+import contextlib
 import math
+import os
 import random
+import resource
 import struct
 import threading
 import uuid
@@ -29,6 +32,8 @@ from .samples import EPOCH, HANG_S, OTHER_RUN, RUN, append, entry
 
 OURS = "application_name = 'steadywire'"
 LOCKED = f"{OURS} AND wait_event_type = 'Lock'"
+DESCRIPTORS_MAX = 2048
+"""A connection of the store gets a descriptor below this."""
 
 
 async def refusal(url: str) -> str:
@@ -58,6 +63,23 @@ async def test_connections_that_died_unused_are_replaced_unnoticed(postgres_url:
         assert (await load(store)).head == 2
         assert await trio.to_thread.run_sync(end_connections, postgres_url, OURS) >= 1
         await store.check()
+
+
+async def test_a_connection_that_is_opened_beside_a_thousand_sockets_commits(postgres_url: str) -> None:
+    """Its descriptor is above 1023, which `select.select` does not take: after a restart of the database, every commit failed."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= hard < DESCRIPTORS_MAX:
+        pytest.skip(f"this system allows {hard} descriptors")
+    with contextlib.ExitStack() as stack:
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        descriptor = 0
+        while descriptor < 1024:
+            descriptor = os.open(os.devnull, os.O_RDONLY)
+            stack.callback(os.close, descriptor)
+        async with open_store(postgres_url) as store:
+            await store.create_run(RUN, EPOCH)
+            assert [await store.append([append(number)]) for number in (1, 2)] == [[None], [None]]
 
 
 async def test_a_connection_that_dies_within_a_commit_leaves_nothing_and_the_store_recovers(postgres_url: str) -> None:

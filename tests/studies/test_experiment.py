@@ -14,6 +14,8 @@ from simulation import Frames, Reset, Result, Scenario
 from simulation.scenario.scenario import parse_scenario
 from simulation.studies import Experiment, Outcome, Precision, Progress, execution
 from simulation.studies import experiment as experiment_module
+from simulation.studies.experiment import unit_of
+from simulation.studies.figures import DERIVED
 from tests.simulation.worlds import QUIET, calm
 
 CAPS = [{"client.policy.cap_s": 1.0}, {"client.policy.cap_s": 30.0}]
@@ -49,7 +51,6 @@ def test_every_point_has_every_replication_and_figure() -> None:
     assert outcome().figures == ["latency_p95_s", "deliveries", "first_s", "second_s"]
     assert runs["second_s"].tolist() == [0.0, 1.0, 2.0] * 2
     assert (runs["error"] == "").all()
-    assert runs["published" if "published" in runs else "deliveries"].notna().all()
 
 
 def test_points_have_intervals_and_units() -> None:
@@ -61,10 +62,30 @@ def test_points_have_intervals_and_units() -> None:
     assert outcome().metadata["points"] == 2
 
 
+def test_a_figure_has_the_unit_that_its_name_ends_in_and_alerts_are_counted() -> None:
+    units = {"latency_p95_s": "s", "attempts_per_s_max": "1/s", "downtime_s_per_client_hour": "s/h", "published": ""}
+    assert {name: unit_of(name) for name in units} == units
+    assert {unit_of(name) for name in DERIVED if name.startswith("alerts_")} == {""}
+
+
 def test_points_run_on_common_random_numbers() -> None:
     table = outcome().pairs("deliveries")
     assert table["mean"].tolist() == [0.0]  # the cap changes nothing here, and the workload is the same
     assert outcome().runs["deliveries"].nunique() > 1
+
+
+def test_a_pair_loses_no_replication_to_a_third_point() -> None:
+    """A precision adds replications where they are needed, so points have different numbers of them."""
+    points = [{"client.policy.cap_s": cap_s} for cap_s in (1.0, 2.0, 3.0)]
+    counts, figure = (8, 8, 2), "recovery_p99_s"
+    rows = [
+        {"point": point, "replication": replication, figure: float(point + replication), "error": ""}
+        for point, count in enumerate(counts)
+        for replication in range(count)
+    ]
+    pairs = Outcome(Experiment(short(), points, (figure,), replications=2), tuple(rows)).pairs(figure)
+    assert pairs["n"].tolist() == [8, 2, 2]
+    assert pairs["mean"].tolist() == [-1.0, -2.0, -1.0]
 
 
 def test_quantiles_are_pooled_over_runs() -> None:

@@ -26,3 +26,10 @@ def test_dots_say_what_is_measured() -> None:
     assert axes.get_xlabel() == "time (s)"
     assert legend_of(figure) == ["median", "p95"]
     assert [text.get_text() for text in axes.get_yticklabels()] == ["a", "b"]
+
+
+def test_between_two_values_the_share_above_is_that_of_the_larger() -> None:
+    (axes,) = plots.distributions({"one": [2.0, 1.0]}, label="latency (s)", title="t").axes
+    (line,) = axes.lines
+    assert (line.get_xdata().tolist(), line.get_ydata().tolist()) == ([1.0, 2.0], [1.0, 0.5])
+    assert line.get_drawstyle() == "steps-pre", "each share holds down to the value before"

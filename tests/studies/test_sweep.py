@@ -82,6 +82,33 @@ def test_a_pair_is_subtracted_replication_by_replication() -> None:
     assert longer["low"] > 0.15
 
 
+def test_runs_of_one_replication_do_not_count_as_independent() -> None:
+    other = "groups.c.path.latency_s"
+    with pytest.raises(ConfigError, match=r"several runs of one replication with the same client\.policy\.cap_s: name the other"):
+        interval(runs(), "published", by="client.policy.cap_s")
+    with pytest.raises(ConfigError, match="several runs of one replication: name"):
+        interval(runs(), "published")
+    with pytest.raises(ConfigError, match="several runs of one replication with the same"):
+        paired(runs(), "published", by="client.policy.cap_s")
+    assert interval(runs(), "published", by=list(GRID))["replications"].tolist() == [3] * 4
+    assert paired(runs()[runs()[other] == 0.1], "published", by="client.policy.cap_s")["replications"].tolist() == [3]
+
+
+def test_nothing_is_a_value_like_any_other_and_a_setting_without_a_figure_is_listed() -> None:
+    """A part that is left out is None in a grid; a figure may be missing in every run of a setting."""
+    table = pd.DataFrame(
+        {"v": [None, None, "a", "a", "b", "b"], "x": [1.0, 2.0, 3.0, 5.0, math.nan, math.nan], "replication": [0, 1] * 3}
+    )
+    means = interval(table, "x", by="v")
+    assert pd.isna(means["v"].iloc[0])
+    assert means["mean"].tolist()[:2] == [1.5, 4.0]
+    found = paired(table, "x", by="v")
+    assert found["v"].tolist() == ["a", "b"]
+    assert found["against"].isna().all()
+    assert found["replications"].tolist() == [2, 0]
+    assert found["mean"].iloc[0] == 2.5
+
+
 def test_a_grid_that_makes_no_sense_is_refused_before_anything_runs() -> None:
     with pytest.raises(ConfigError, match="there is no 'no'"):
         sweep(short(), {"no.such": [1]})

@@ -18,11 +18,12 @@ from simulation.scenario.faults import LoadBalancerCut
 from simulation.scenario.scenario import load_scenario
 from simulation.studies import Choice, Range
 from simulation.studies.execution import Row, Task
+from simulation.studies.statistics import Interval
 from simulation.studies.study import load_study
 from simulation.studies.tuning import search as tuning_search
 from simulation.studies.tuning.evaluation import Evaluator
 from simulation.studies.tuning.question import Constraint, Objective, Scorer, Tune, mean_figures
-from simulation.studies.tuning.report import conclusions, settings, write
+from simulation.studies.tuning.report import comparison, conclusions, settings, write
 from simulation.studies.tuning.search import BASELINE, Tuned, tune
 from simulation.studies.tuning.selection import pareto_front, select
 from simulation.studies.tuning.sensitivity import sensitivity
@@ -160,6 +161,15 @@ def test_the_answer_is_written_as_settings_that_are_read_back(tuned: Tuned, tmp_
     assert load_scenario(tmp_path / "scenarios" / "calm.toml") == tuned.scenarios[0]
 
 
+def test_a_score_is_drawn_in_its_own_interval(tuned: Tuned) -> None:
+    """Over several scenarios the mean of the worst scores is above the worst of the mean scores."""
+    assert tuned.selection is not None
+    scores = {name: Interval(1.5, 1.4, 1.6, 5) for name in tuned.selection.scores}
+    drawn = dataclasses.replace(tuned, selection=dataclasses.replace(tuned.selection, scores=scores))
+    (axes,) = comparison(drawn).axes
+    assert {float(mark.lines[0].get_xdata()[0]) for mark in axes.containers} == {1.5}
+
+
 def test_constraints_that_nothing_keeps_are_said(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -172,6 +182,16 @@ def test_constraints_that_nothing_keeps_are_said(
     printed = capsys.readouterr().out
     assert "No setting of 5 keeps every constraint. The nearest misses by 400%" in printed
     assert not (folder / "never.tune" / "client.toml").exists()
+
+
+def test_settings_that_keep_the_constraints_and_never_end_are_said(tuned: Tuned) -> None:
+    asked = msgspec.structs.replace(tuned.study.tuning, constraints=(Constraint("reconnections", most=100),))
+    endless = tuple(dataclasses.replace(trial, score=math.inf, excesses=(-0.5,)) for trial in tuned.trials)
+    study = msgspec.structs.replace(tuned.study, tune=asked)
+    said = conclusions(dataclasses.replace(tuned, study=study, trials=endless, selection=None))
+    assert said == [
+        "No setting of 10 that keeps the constraints has a score: in each, something that an objective measures never ended."
+    ]
 
 
 def test_candidates_are_judged_even_if_no_trial_keeps_the_constraints(folder: Path) -> None:
@@ -346,4 +366,3 @@ def test_settings_of_a_preset_are_its_formula(folder: Path) -> None:
     assert found.best is not None
     assert found.best.point["client.policy"]["preset"] == "phoenix"
     assert 'kind = "schedule"' in settings(found)["client.toml"]
-    assert tuning_search.BASELINE == "as it is"

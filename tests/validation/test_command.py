@@ -28,11 +28,13 @@ def only(monkeypatch: pytest.MonkeyPatch, *experiments: TheoryExperiment) -> Non
 
 def test_what_agrees(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     only(monkeypatch, RIGHT)
-    assert run(["verify", "--markdown", str(tmp_path / "v.md"), "--json", str(tmp_path / "v.json")]) == 0
+    assert run(["verify", "--family", "noise", "--markdown", str(tmp_path / "v.md"), "--json", str(tmp_path / "v.json")]) == 0
     said = capsys.readouterr().out
     assert "agrees: noise: Noise(said=0.5, samples=10, allowed=1): mean (s): 0.5" in said
+    assert "agrees: noise: Noise(said=0.5, samples=10, allowed=1): one: 1, expected 1\n" in said
     assert "2 of 2 numbers agree" in said
     page = (tmp_path / "v.md").read_text()
+    assert "Made by `steadywire verify --family noise --seed 1 --markdown FILE`" in page
     assert "## noise" in page
     assert "| `Noise(said=0.5, samples=10, allowed=1)` | mean (s) | 0." in page
     outcome = json.loads((tmp_path / "v.json").read_text())

@@ -13,10 +13,11 @@ slow the server down, as under trio.
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Self, TypeVar, TypeVarTuple
 
 from reference.client.client import Client
-from reference.client.connecting import connect, create_run
+from reference.client.connecting import DRAIN_S, connect, create_run
 from reference.client.mailbox import Delivery
 from reference.client.without_trio.portal import Running, TrioPortal
 from reference.protocol.client.health import Health
@@ -38,14 +39,30 @@ async def connect_asyncio(
     """
     home = await asyncio.to_thread(TrioPortal) if portal is None else portal
     try:
-        client = await asyncio.to_thread(home.enter, connect(url, run_id, **options))
+        client = await _enter(home, connect(url, run_id, **options), options.get("drain_s", DRAIN_S))
+        wrapped = AsyncioClient(client, home)
+        has_failed = True
         try:
-            yield AsyncioClient(client, home)
+            yield wrapped
+            has_failed = False
         finally:
+            if await wrapped.stop_reading() or has_failed:
+                await wrapped.call(client.forget_taken)
             await asyncio.to_thread(home.leave, client)
     finally:
         if portal is None:
             await asyncio.to_thread(home.close)
+
+
+async def _enter(portal: TrioPortal, connecting: AbstractAsyncContextManager[Client], closing_s: float) -> Client:
+    """The client, when its context is open. A thread cannot be cancelled, so a cancelled caller waits and then leaves."""
+    entering = asyncio.ensure_future(asyncio.to_thread(portal.enter, connecting, closing_s=closing_s))
+    try:
+        return await asyncio.shield(entering)
+    except asyncio.CancelledError:
+        with contextlib.suppress(Exception):  # what fails to open need not be left
+            await asyncio.to_thread(portal.leave, await entering)
+        raise
 
 
 async def create_run_asyncio(url: str, run_id: str | None = None, token: str | None = None) -> str:
@@ -58,7 +75,8 @@ async def create_run_asyncio(url: str, run_id: str | None = None, token: str | N
 
 
 class AsyncioClient:
-    """A `Client` for asyncio, created by `connect_asyncio`. Iterating yields every outcome once, in order.
+    """A `Client` for asyncio, created by `connect_asyncio`. Iterating yields every outcome once, in order. Several tasks may
+    iterate: each outcome goes to one of them.
 
     trio_client: the client itself, for `call`; it belongs to the portal's thread.
     """
@@ -67,6 +85,7 @@ class AsyncioClient:
         self.trio_client = self._client = client
         self._portal = portal
         self._next: Running[Delivery | None] | None = None
+        self._reading = asyncio.Lock()
 
     async def publish(self, event_type: str, data: Data) -> int:
         """Publish one event and wait until it is durable; returns its sequence number. Cancelling the wait does not withdraw the
@@ -97,10 +116,11 @@ class AsyncioClient:
 
     async def __anext__(self) -> Delivery:
         """If it is cancelled, nothing is lost: the next call returns what has arrived meanwhile."""
-        if self._next is None:
-            self._next = self._portal.start(self._take)
-        delivery = await result_of(self._next, cancels=False)
-        self._next = None
+        async with self._reading:
+            if self._next is None:
+                self._next = self._portal.start(self._take)
+            delivery = await result_of(self._next, cancels=False)
+            self._next = None
         if delivery is None:
             raise StopAsyncIteration
         return delivery
@@ -110,6 +130,18 @@ class AsyncioClient:
         async for delivery in self:
             if isinstance(delivery, Event):
                 yield delivery
+
+    async def stop_reading(self) -> bool:
+        """At the end of the block: returns whether an outcome is lost that was taken for a wait which had been cancelled."""
+        unread, self._next = self._next, None
+        if unread is None:
+            return False
+        unread.cancel()
+        try:
+            await result_of(unread, cancels=False)
+        except Exception:  # it was cancelled before it took one
+            return False
+        return True
 
     async def _take(self) -> Delivery | None:
         async for delivery in self._client:

@@ -17,7 +17,7 @@ from typing import Any, Self, TypeVar
 import trio
 
 from reference.client.client import Client
-from reference.client.connecting import connect
+from reference.client.connecting import DRAIN_S, connect
 from reference.client.mailbox import Delivery, Ticket
 from reference.client.without_trio.portal import CALL_S_MAX, PortalTimeout, Running, TrioPortal
 from reference.protocol.client.health import Health
@@ -38,14 +38,15 @@ def connect_blocking(
     """A client in the run `run_id` of the server at `url`, until it is closed.
 
     `portal`: runs the client (default: a new one). `received_max`: how many of the newest outcomes are kept. `options`:
-    those of `connect`. Returns at once, whether the server can be reached or not; raises ConfigError.
+    those of `connect`; with an `outbox_store`, an event counts as handled when it has arrived. Returns at once, whether the
+    server can be reached or not; raises ConfigError.
     """
     if received_max < 1:
         raise ConfigError(f"received_max = {received_max}: must be >= 1")
     received: deque[Delivery] = deque(maxlen=received_max)
     home = TrioPortal() if portal is None else portal
     try:
-        client = home.enter(_reading(connect(url, run_id, **options), received))
+        client = home.enter(_reading(connect(url, run_id, **options), received), closing_s=options.get("drain_s", DRAIN_S))
     except BaseException:
         if portal is None:
             home.close()

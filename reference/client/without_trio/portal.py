@@ -94,8 +94,9 @@ class Running(Generic[T]):
 class _Entered:
     """An open context, and the task that holds it."""
 
-    def __init__(self, what: str, portal: "TrioPortal") -> None:
+    def __init__(self, what: str, portal: "TrioPortal", closing_s: float) -> None:
         self.what = what
+        self._closing_s = closing_s
         self.value: Future[Any] = Future()
         self.task: Running[None] = Running(what, portal)
         self._portal = portal
@@ -110,7 +111,7 @@ class _Entered:
         """Leave the context and wait until it has closed. Raises what it raises."""
         try:
             self._portal.soon(self._leave.set)
-            self.task.wait(CLOSE_S_MAX)
+            self.task.wait(CLOSE_S_MAX + self._closing_s)
         except BaseException:
             self.task.cancel()
             wait([self.task.future], CUT_S_MAX)
@@ -165,12 +166,13 @@ class TrioPortal:
 
     # ---- contexts ----
 
-    def enter(self, manager: AbstractAsyncContextManager[T], *, timeout_s: float = CALL_S_MAX) -> T:
+    def enter(self, manager: AbstractAsyncContextManager[T], *, timeout_s: float = CALL_S_MAX, closing_s: float = 0.0) -> T:
         """Enter an asynchronous context and return its value; it stays open until `leave`, or until the portal closes.
+        `closing_s`: how long it may wait when it is left, in addition to CLOSE_S_MAX.
 
         Raises what entering it raises, and PortalTimeout; in both cases it is not open.
         """
-        entered = _Entered(_name_of(getattr(manager, "func", type(manager))), self)
+        entered = _Entered(_name_of(getattr(manager, "func", type(manager))), self, closing_s)
         self._start(entered.task, entered.hold, (manager,))
         try:
             wait([entered.value, entered.task.future], timeout_s, return_when=FIRST_COMPLETED)

@@ -7,6 +7,7 @@ count may be reported twice, when only the answer was lost, but is never left ou
 """
 
 from reference.protocol.frames import MILLISECONDS_MAX, RECOVERIES_MAX, TALLY_MAX, Recovery, Report
+from reference.protocol.policies.keepalive import ANSWERS_AWAITED_MAX
 from reference.protocol.timers import NS_PER_MS
 
 POLL = -1
@@ -14,7 +15,7 @@ POLL = -1
 
 
 class ClientReport:
-    """Bounded: counts, and the last few outages. Times in ns."""
+    """Bounded: counts, the last few outages, and the reports of the last few pings. Times in ns."""
 
     __slots__ = (
         "_lost_at",
@@ -69,6 +70,7 @@ class ClientReport:
         self.failed_attempts = self.gaps = self.duplicates = self.failed_messages = 0
         self._recoveries = []
         self._under_way[nonce] = report
+        self._join_oldest()
         return report
 
     def acknowledged(self, nonce: int) -> None:
@@ -89,6 +91,19 @@ class ClientReport:
         """The poll failed, or its answer is no longer awaited."""
         if POLL in self._under_way:
             self._take_back(POLL)
+
+    def _join_oldest(self) -> None:
+        """A client remembers its last few pings: the report of an older one is kept with that of the next."""
+        pings = [nonce for nonce in self._under_way if nonce != POLL]
+        if len(pings) > ANSWERS_AWAITED_MAX:
+            first, second = self._under_way.pop(pings[0]), self._under_way[pings[1]]
+            self._under_way[pings[1]] = Report(
+                failed_attempts=first.failed_attempts + second.failed_attempts,
+                gaps=first.gaps + second.gaps,
+                duplicates=first.duplicates + second.duplicates,
+                failed_messages=first.failed_messages + second.failed_messages,
+                recoveries=(first.recoveries + second.recoveries)[-RECOVERIES_MAX:],
+            )
 
     def _take_back(self, nonce: int) -> None:
         report = self._under_way.pop(nonce)

@@ -293,6 +293,7 @@ class Connectivity:
             self._tries_token = not self.state.has_websocket and not self._tries_token
             self.want_token(code, message, now)
         else:
+            self._tries_token = False
             if reaction is Reaction.NEW_SESSION:
                 self.session_id = None
             if self.state.is_polling:

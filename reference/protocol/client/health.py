@@ -32,7 +32,7 @@ class Status(enum.StrEnum):
 
 
 class RoundTrips(msgspec.Struct, frozen=True, rename="camel"):
-    """Over the last 100 pings, in ms; all None before the first."""
+    """Over the last `round_trip_samples_max` answered pings, in ms; all None before the first."""
 
     samples: int = 0
     mean_ms: float | None = None

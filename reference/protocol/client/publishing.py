@@ -503,7 +503,7 @@ class Publishing:
 
     def _fail(self, message: Queued, code: str, reason: str) -> None:
         self._record.failed += 1
-        if code in tuple(FailureCode):  # the server refused it, so it did not arrive
+        if code in tuple(FailureCode):  # the server knows its own rejections
             self._context.client_report.failed_messages += 1
         self._context.outcomes.append(PublishFailed(message.ticket, code, reason, _may_have_arrived(message, code)))
 

@@ -32,7 +32,8 @@ from reference.protocol.errors import ConfigError
 from reference.protocol.policies.reconnect import Attempt, FullJitter, capped
 
 WAIT_CEILING_S = 86_400.0
-"""No policy waits longer than a day, whatever its formula: one without a cap would overflow a float."""
+"""The longest time that a parameter may name, and the cap of a policy that names none: without one, the formula would overflow a
+float. Jitter may be added to it."""
 
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=WAIT_CEILING_S)]
 PositiveSeconds = Annotated[float, msgspec.Meta(gt=0, le=WAIT_CEILING_S)]

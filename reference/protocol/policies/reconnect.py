@@ -154,7 +154,7 @@ class Reconnector:
             self._spread_asked_s = spread_ms / 1000
 
     def earliest(self, now: int) -> int:
-        """The earliest time for any attempt, in ns: now, unless the server asked for a wait and a spread."""
+        """The earliest time for any attempt, in ns: now, or after the wait and the spread that the server asked for."""
         at = max(now, self.not_before)
         if self._spread_asked_s is not None:
             at += ns(self._attempt().uniform(0.0, self._spread_asked_s))

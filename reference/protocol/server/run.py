@@ -505,7 +505,7 @@ class ConnectionTable(dict[int, Connection]):
         """A timer that ends this connection has expired: nothing arrived in time.
 
         A process that handles the timer much too late (it was suspended or overloaded) has not read either: frames that arrived
-        meanwhile are still unread. So it sets such a timer once more for a short time (8.21).
+        meanwhile are still unread. So it sets a timer of silence once more, for a short time (8.21).
         """
         timers = self._context.timers
         if timer is RunTimer.SILENCE and now - timers.expired_at > _LATE:

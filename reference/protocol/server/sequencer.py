@@ -120,6 +120,7 @@ class Sequencer:
         return (
             Held("events that are not durable", self._events_pending, config.appends_pending_max),
             Held("clients that published", self.publishers, config.clients_per_run_max),
+            Held("users whose clients published", len(self._clients_of), config.clients_per_run_max),
             Held("clients that the store is to forget", len(self._forgotten), config.clients_per_run_max),
             Held("answers kept for one client", max(answers, default=0), ANSWERS_KEPT),
             Held("pending publishes of one client", unsettled, config.unanswered_max),
@@ -227,6 +228,8 @@ class Sequencer:
             owner = self.user_of(client_id)
             assert owner is not None, "it is remembered"
             self._clients_of[owner] -= 1
+            if not self._clients_of[owner]:
+                del self._clients_of[owner]
             publisher = self._publishers.pop(client_id, None)
             if self._stored_clients.pop(client_id, None) is not None or (publisher is not None and publisher.is_stored):
                 self._forgotten.append(client_id)

@@ -113,7 +113,7 @@ class AccessControl:
         return run_id, identity
 
     def charge(self, identity: Identity, size_bytes: int) -> None:
-        """Count a request about a run with a large body or answer as several requests, because it takes as long."""
+        """Count a large body of a request about a run, or of its answer, as several requests, because it takes as long."""
         self._requests.charge(identity.user_id, size_bytes // BYTES_FREE, self._clock.now())
 
     def admit_admin(self, head: RequestHead) -> Identity:

@@ -12,7 +12,6 @@ as a secret, and an unsigned token is never valid. Several keys may be active at
 token that names a key (`kid`) is verified with that key only.
 """
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,10 +52,10 @@ class Key:
     name: str | None = None
 
 
-def secret_key(secret: bytes, name: str | None = None) -> Key:
+def secret_key(secret: bytes) -> Key:
     """A key for HS256. Raises ConfigError."""
     check_secret(secret)
-    return Key("HS256", secret, name)
+    return Key("HS256", secret)
 
 
 def public_key(pem: bytes, name: str | None = None) -> Key:
@@ -252,7 +251,7 @@ def _user(value: object) -> str:
 
 def _time(claims: dict[str, Any], name: str) -> int:
     value = claims[name]
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or not 0 <= value < 2**40:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**40:
         raise ValueError(f"{name} must be a time in seconds since 1970")
     return ns(value)
 

@@ -71,7 +71,7 @@ class UserRates:
         self._users: OrderedDict[str, TokenBucket] = OrderedDict()
 
     def charge(self, user_id: str, tokens: int, now: int) -> None:
-        """Take as many as `tokens` more for something already done, as far as there are tokens."""
+        """Take so many more for something already done; those that are missing become a debt (`TokenBucket.drain`)."""
         rate_limit = self._users.get(user_id)
         if rate_limit is not None and tokens > 0:
             rate_limit.drain(now, tokens)

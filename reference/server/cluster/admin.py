@@ -13,7 +13,7 @@ import httpcore
 import msgspec
 import trio
 
-from reference.protocol.errors import CloseCode, RemoteError
+from reference.protocol.errors import CloseCode, HttpProblem, RemoteError
 from reference.server.cluster.membership import Membership
 from reference.server.cluster.router import HOP_BY_HOP, RELAYED, forwarded, is_relayed
 from reference.server.http.admin_actions import (
@@ -59,7 +59,8 @@ class PeerProcesses:
     async def ask(self, head: RequestHead, kind: type[T]) -> tuple[list[T], tuple[str, ...]]:
         """Their answers to a request, which they get without its body, and HOST:PORT of those without a usable answer.
 
-        Takes at most `ANSWER_S_MAX`. Both are empty if one of them sent the request. Raises HttpRefusal.
+        Takes at most `ANSWER_S_MAX`. Both are empty if one of them sent the request. Raises HttpRefusal, and RequestRefused if
+        none has an answer but one reports a conflict (409).
         """
         if is_relayed(head.header(RELAYED), self._membership):
             return [], ()
@@ -72,12 +73,17 @@ class PeerProcesses:
                 for name, place in zip(names, places, strict=True):
                     nursery.start_soon(self._ask, head, name, place, received)
         answers, silent = [], [name for name in names if name not in received]
+        conflict: RequestRefused | None = None
         for name, (status, body) in received.items():
             try:
-                if status not in (404, 409):  # these statuses mean that it knows no such session
+                if status == 409:  # it knows several sessions with this id, or one that it cannot close
+                    conflict = RequestRefused(CloseCode.SUPERSEDED, msgspec.json.decode(body, type=HttpProblem).message)
+                elif status != 404:  # it knows no such session
                     answers.append(msgspec.json.decode(body, type=kind))
             except msgspec.DecodeError:  # another kind of error, or another version
                 silent.append(name)
+        if conflict is not None and not answers:
+            raise conflict
         return answers, tuple(silent)
 
     async def _ask(self, head: RequestHead, name: str, place: ProcessAddress, received: dict[str, tuple[int, bytes]]) -> None:
@@ -168,7 +174,12 @@ class ActionsOfAll(AdminActions):
             if error.code not in (CloseCode.NO_SUCH_RUN, CloseCode.SUPERSEDED):
                 raise
             failure = error
-        others, silent = await self._peer_processes.ask(request.head, ClosedConnections)
+        try:
+            others, silent = await self._peer_processes.ask(request.head, ClosedConnections)
+        except RequestRefused:
+            if failure is not None:
+                raise
+            others, silent = [], ()  # it was closed here, and had left the other process
         if failure is not None and not others:
             raise failure
         return ClosedConnections(closed=closed + sum(answer.closed for answer in others), processes_silent=silent)

@@ -54,6 +54,7 @@ class Cluster:
     async def _live(self, host: str, port: int) -> None:
         try:
             await self._membership.run(host, port, self._runs.drop)
+            await trio.sleep_forever()  # after `leave` requests may still be under way at other processes
         finally:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + CONNECT_S_MAX):
                 await self._pool.aclose()

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 REJOIN_PAUSE_S = 1.0
 """Between two tries to join again."""
-RELEASE_S_MAX = 10.0
-"""For the database to release one run; after that the run stays ours."""
 
 
 @asynccontextmanager
@@ -97,12 +95,11 @@ class Membership:
 
     async def release(self, run_id: str) -> None:
         """Give up ownership of a run that is no longer in memory. If the database cannot be reached, the run stays ours, and
-        clients are relayed here."""
-        with trio.move_on_after(RELEASE_S_MAX):
-            try:
-                await self._ownership.release(run_id)
-            except StoreUnavailable as error:
-                self._on_fault(f"run {run_id} could not be released to the other processes", error)
+        clients are relayed here. It is not given up half way: a late release would take away a run that is served again."""
+        try:
+            await self._ownership.release(run_id)
+        except StoreUnavailable as error:
+            self._on_fault(f"run {run_id} could not be released to the other processes", error)
 
     async def _rejoin(self, host: str, port: int) -> None:
         while not self._has_left:

@@ -5,9 +5,9 @@ owner cannot be reached, or says that it is not the owner, the owner is looked u
 that, the client is asked to retry. Publishing twice does no harm, because the owner recognises copies.
 """
 
-import re
 from collections.abc import Callable, MutableMapping
 from typing import Any
+from urllib.parse import parse_qsl, urlencode
 
 import httpcore
 import trio
@@ -34,7 +34,7 @@ READ_S_MAX = 60.0
 POOL_S_MAX = 5.0
 """For a request to get a connection when all are in use."""
 
-_WAIT = re.compile(rb"(?<=[?&])waitMs=0*[1-9][0-9]*(?=&|$)")
+_WAIT = "waitMs"
 _NOT_REACHED = (httpcore.ConnectError, httpcore.ConnectTimeout)
 _TIMEOUTS = {"connect": CONNECT_S_MAX, "read": READ_S_MAX, "write": CONNECT_S_MAX, "pool": POOL_S_MAX}
 
@@ -126,10 +126,12 @@ class RequestRelay:
         return True
 
     async def _ask(self, head: RequestHead, place: ProcessAddress, body: bytes, answer: "_Answer") -> None:
-        if _WAIT.search(head.target) is None:
+        query = parse_qsl(head.query.decode("latin-1"), keep_blank_values=True, encoding="latin-1")
+        if not any(name == _WAIT and value.strip("0") for name, value in query):
             await self._ask_over(self._pool, head, head.target, place, body, answer)
         elif len(self._waiting) >= WAITING_MAX:
-            await self._ask_over(self._pool, head, _WAIT.sub(b"waitMs=0", head.target), place, body, answer)
+            now = urlencode([(name, "0" if name == _WAIT else value) for name, value in query], encoding="latin-1")
+            await self._ask_over(self._pool, head, head.raw_path + b"?" + now.encode(), place, body, answer)
         else:
             with trio.CancelScope() as scope:
                 self._waiting[answer] = scope

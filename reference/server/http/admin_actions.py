@@ -137,7 +137,7 @@ class AdminActions:
 
     @get(ADMIN + "/refused-users", "admin", "Refused users", "Of this process only.")
     async def refused_users(self, request: Request) -> RefusedUsersAnswer:
-        listed = self._refused.listed(self._clock.now())
+        listed = self._refused.listed(self._clock.wall())
         return RefusedUsersAnswer(users=tuple(RefusedUser(one.user_id, one.until // NS_PER_MS, one.refused_by) for one in listed))
 
     @put(
@@ -149,7 +149,7 @@ class AdminActions:
     )
     async def refuse(self, request: Request, query: RefuseRequest) -> ClosedConnections:
         user_id = query.user_id
-        now = self._clock.now()
+        now = self._clock.wall()  # as for tokens
         self._refused.refuse(Refusal(user_id, now + query.for_ms * NS_PER_MS, request.user_id), now)
         closed = 0
         connection_ids = self._user_connections.of_user(user_id)

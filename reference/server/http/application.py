@@ -129,16 +129,15 @@ class HttpApi:
         operation, method = route
         request = self._admit(operation, Request(head, receive, path_parameters))
         given: dict[str, msgspec.Struct] = {}
-        body = b""
         if operation.query is not None:
             given["query"] = parameters(head.query, operation.query)
         if operation.body is not None:
             body = await request.body()
+            self._charge(operation, request, body)  # and not after: to refuse it takes as long
             given["body"] = self._decoders[operation.body](body)
         result = await method(request, **given)
         answer = result if isinstance(result, Answer) else json_answer(result)
-        if operation.tag == "runs" and request.identity is not None:
-            self._access.charge(request.identity, len(body) + len(answer.body))
+        self._charge(operation, request, answer.body)
         return answer
 
     def _admit(self, operation: Operation, request: Request) -> Request:
@@ -149,6 +148,11 @@ class HttpApi:
             return replace(request, identity=self._access.admit_admin(request.head))
         run_id, identity = self._access.admit_request(request.head, request.run_id)
         return replace(request, identity=identity, path_parameters=request.path_parameters | {"runId": run_id})
+
+    def _charge(self, operation: Operation, request: Request, content: bytes) -> None:
+        """Count the body of a request about a run, or of its answer, as more requests."""
+        if operation.tag == "runs":
+            self._access.charge(request.caller, len(content))
 
     def _find(self, path: str) -> tuple[str, dict[str, str]]:
         """The template that `path` matches, and its parameters."""

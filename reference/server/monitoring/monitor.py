@@ -162,7 +162,7 @@ class Totals:
         self.by_transport: Counter[Transport] = Counter()
         self.by_quality: Counter[Quality] = Counter()
         self.websockets_by_run: Counter[str] = Counter()
-        """Runs without carried sessions are left out."""
+        """Runs without a WebSocket are left out."""
         self.accepted = 0
         self.failed = 0
         self._score_millionths = 0

@@ -16,7 +16,8 @@ A fault of the client that shows only while the application reads the body (too 
 application by cancelling it: it could not use an incomplete body.
 
 `receive` after the body waits until the client disconnects and then returns `http.disconnect`: a long poll learns
-from it that the client is gone. An application that never calls it is bounded by the time limit.
+from it that the client is gone, and may then return without an answer. An application that never calls it is bounded by
+the time limit.
 """
 
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -60,6 +61,7 @@ class Exchange:
         self._is_body_over = False
         self._is_body_late = False  # whether the time was over while the application waited for the body
         self._is_client_gone = False
+        self._is_disconnect_reported = False  # to the application, which may then return without an answer
         self._is_sending = False  # whether the client has to read before the exchange continues
 
     async def run(self, app: AsgiApp, report: Callable[[BaseException], None]) -> bool:
@@ -96,6 +98,8 @@ class Exchange:
                 retry_after_ms=self._limits.retry_after_ms,
                 limit=Limit.REQUEST_TIME,
             )
+        elif fault is None and self._is_disconnect_reported:
+            refusal = HttpRefusal(408, CloseCode.TOO_SLOW, "the client went away before its answer came")
         else:
             fault = fault or AppFault("the application returned without a complete answer")
             refusal = HttpRefusal(500, INTERNAL_ERROR, "internal error")
@@ -122,6 +126,7 @@ class Exchange:
                 self._is_body_over = self._wire.is_body_read
                 return {"type": "http.request", "body": piece or b"", "more_body": not self._is_body_over}
         await self._wait_for_disconnect()
+        self._is_disconnect_reported = True
         return {"type": "http.disconnect"}
 
     async def _wait_for_disconnect(self) -> None:

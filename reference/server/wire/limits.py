@@ -45,7 +45,7 @@ class DoorLimits(_Positive):
     address above `connections_per_address_max`; above it they are closed by force, without an answer."""
     connections_per_address_max: int | None = None
     """Open connections of one IP address; above it 503. None: no limit, as behind a proxy, whose one address is that of all
-    clients."""
+    clients; so is that of another process that relays."""
     retry_after_ms: int = 5_000
     """The wait that a 503 asks a client for."""
     drain_timeout_s: float = 2.0

@@ -246,13 +246,14 @@ async function refuse(user) {
 /**
  * Carry out the action, show its result, and refresh.
  * @param {string} done
- * @param {(admin: AdminApi) => Promise<{closed?: number}>} work
+ * @param {(admin: AdminApi) => Promise<{closed?: number, processesSilent?: string[]}>} work
  */
 async function act(done, work) {
   if (api === null) return;
   try {
-    const { closed } = await work(api);
-    say(closed === undefined ? `${done}.` : `${done}: ${counted(closed, "connection")} closed.`);
+    const { closed, processesSilent = [] } = await work(api);
+    const missing = processesSilent.length ? ` Not done at the processes that did not answer: ${processesSilent.join(", ")}.` : "";
+    say(closed === undefined ? `${done}.${missing}` : `${done}: ${counted(closed, "connection")} closed.${missing}`);
   } catch (error) {
     if (!(error instanceof AdminError)) throw error;
     say(`That did not work: ${error.message}`);

@@ -95,7 +95,7 @@ export class AdminApi {
       totalSessions: sessions.totalSessions,
       connectionsPerRun: connections.connectionsPerRun,
       refused: refused.users,
-      silent: sessions.processesSilent ?? [],
+      silent: [...new Set([...(sessions.processesSilent ?? []), ...(connections.processesSilent ?? [])])],
     };
   }
 

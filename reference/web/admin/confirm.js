@@ -53,7 +53,7 @@ export function confirm(question) {
         if (question.time !== undefined && !(time.value !== "" && number >= 0 && number <= question.time.max)) {
           return write(byId("confirm-error"), `Give a number from 0 to ${question.time.max}.`);
         }
-        done({ user: user.value.trim(), time: number });
+        done({ user: question.user || user.value.trim(), time: number }); // a given user may have a space at its end
       },
       { signal: end.signal },
     );

@@ -130,9 +130,18 @@ export class PageClock {
 }
 
 class BackgroundTimer {
-  /** @param {number} id */
-  constructor(id) {
+  /** @type {ReturnType<typeof setTimeout> | undefined} once it is a timer of the page */
+  ofPage;
+
+  /**
+   * @param {number} id
+   * @param {() => void} ring
+   * @param {number} dueAt by `performance.now()`
+   */
+  constructor(id, ring, dueAt) {
     this.id = id;
+    this.ring = ring;
+    this.dueAt = dueAt;
   }
 }
 
@@ -142,8 +151,8 @@ class BackgroundTimers {
   #worker = null;
   #isImpossible = typeof Worker === "undefined";
   #lastId = 0;
-  /** @type {Map<number, () => void>} */
-  #rings = new Map();
+  /** @type {Map<number, BackgroundTimer>} */
+  #timers = new Map();
 
   /**
    * @param {number} ms
@@ -153,24 +162,24 @@ class BackgroundTimers {
   set(ms, ring) {
     const worker = this.#start();
     if (worker === null) return null;
-    this.#lastId += 1;
-    this.#rings.set(this.#lastId, ring);
-    worker.postMessage({ id: this.#lastId, ms });
-    return new BackgroundTimer(this.#lastId);
+    const timer = new BackgroundTimer((this.#lastId += 1), ring, performance.now() + ms);
+    this.#timers.set(timer.id, timer);
+    worker.postMessage({ id: timer.id, ms });
+    return timer;
   }
 
   /** @param {BackgroundTimer} timer */
-  clear({ id }) {
-    if (this.#rings.delete(id)) this.#worker?.postMessage({ id, ms: null });
+  clear({ id, ofPage }) {
+    clearTimeout(ofPage);
+    if (this.#timers.delete(id)) this.#worker?.postMessage({ id, ms: null });
   }
 
-  /** End the worker; its timers that have not fired are set on the page. */
+  /** End the worker; its timers that have not fired become timers of the page. */
   stop() {
     this.#worker?.terminate();
     this.#worker = null;
-    const rings = [...this.#rings.values()];
-    this.#rings.clear();
-    for (const ring of rings) setTimeout(ring, 0); // early is harmless: who set it looks at the time
+    for (const timer of this.#timers.values()) timer.ofPage = setTimeout(timer.ring, Math.max(0, timer.dueAt - performance.now()));
+    this.#timers.clear();
   }
 
   #start() {
@@ -182,9 +191,9 @@ class BackgroundTimers {
       return null;
     }
     this.#worker.onmessage = ({ data: id }) => {
-      const ring = this.#rings.get(id);
-      this.#rings.delete(id);
-      ring?.();
+      const timer = this.#timers.get(id);
+      this.#timers.delete(id);
+      timer?.ring();
     };
     this.#worker.onerror = (event) => {
       event.preventDefault();

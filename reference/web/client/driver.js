@@ -266,6 +266,11 @@ export class SessionDriver {
     return this.#failures.all;
   }
 
+  /** From `suspend` until `resume` has succeeded: nothing that is fed is stored or sent. */
+  get isSuspended() {
+    return this.#isSuspended;
+  }
+
   // ---- suspend and resume ----
 
   /**
@@ -287,6 +292,7 @@ export class SessionDriver {
 
   /** Resume. Returns false if the lease has another owner by now: then this driver cannot be used any more. */
   async resume() {
+    if (!this.#isSuspended) return true;
     if (!(await this.#lease.retake())) return false;
     this.#isSuspended = false;
     if (this.#failure !== null) await this.#storageFailed(this.#failure.error);

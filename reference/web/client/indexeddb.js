@@ -146,7 +146,9 @@ class SlotLease {
     this.#database = await opened();
     this.#isOwned();
     const kept = await answered(this.#database.transaction("identities", "readonly").objectStore("identities").get(this.#slot));
-    return kept !== undefined && kept.owner === this.#owner;
+    if (kept !== undefined && kept.owner === this.#owner) return true;
+    await this.release(); // for the next lease, which sends what the other page has left in it
+    return false;
   }
 }
 

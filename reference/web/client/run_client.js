@@ -265,7 +265,8 @@ export class RunClient extends EventTarget {
       this.#checkNotEnded();
       const publish = (/** @type {Data} */ payload) =>
         this.#openDriver().publish(eventType, payload, (ticket) => this.#tickets.set(ticket, { resolve, reject }));
-      if (this.#driver !== null && !this.#isLeft) publish(data);
+      const isReady = this.#driver !== null && !this.#driver.isSuspended && this.#early.length === 0; // what was published before goes first
+      if (isReady) publish(data);
       else this.#publishLater(this.#registry.checkPublish(eventType, data), publish, reject);
     });
     accepted.catch(() => {});
@@ -295,7 +296,7 @@ export class RunClient extends EventTarget {
   }
 
   #publishEarly() {
-    for (const { run } of this.#early.splice(0)) run();
+    for (let early = this.#early.shift(); early !== undefined; early = this.#early.shift()) early.run();
   }
 
   /**
@@ -513,13 +514,14 @@ export class RunClient extends EventTarget {
   /** @param {import("./lifecycle.js").Page} page */
   #watch(page) {
     const isLoopback = LOOPBACK.test(new URL(this.#urls.http).hostname); // reachable without any network
+    const hidden = (/** @type {boolean} */ isHidden) => {
+      if (this.#clock instanceof PageClock) this.#clock.hide(isHidden);
+      this.#driver?.wake();
+    };
     watchPage(
       page,
       {
-        hidden: (isHidden) => {
-          if (this.#clock instanceof PageClock) this.#clock.hide(isHidden);
-          this.#driver?.wake();
-        },
+        hidden,
         left: () => this.#move(true),
         shown: () => this.#move(false),
         offline: () => {
@@ -530,6 +532,7 @@ export class RunClient extends EventTarget {
       },
       this.#watching.signal,
     );
+    if (page.document.visibilityState === "hidden") hidden(true); // it was opened in the background
   }
 
   /** @param {boolean} leaves the page, or comes back to it */

@@ -389,7 +389,7 @@ function failed(request, message, code = null, retryAfterMs = null) {
 
 /** @param {string} message */
 function shortened(message) {
-  let text = message;
+  let text = message.slice(0, CLOSE_REASON_BYTES_MAX);
   while (utf8Bytes(text) > CLOSE_REASON_BYTES_MAX) text = [...text].slice(0, -1).join("");
   return text;
 }

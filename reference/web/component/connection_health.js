@@ -442,7 +442,7 @@ export function messageOf(health, waitMs) {
     const promise = waitMs === null ? "" : waitMs > 0 ? `WebSocket again in ${formatWait(waitMs)}.` : "Trying WebSocket now.";
     return [warning, promise];
   }
-  return [health.status === "Reconnected" ? "Back after an interruption. Nothing was lost." : "Live over WebSocket.", ""];
+  return [health.status === "Reconnected" ? "Back after an interruption." : "Live over WebSocket.", ""];
 }
 
 /**

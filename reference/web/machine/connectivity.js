@@ -336,6 +336,7 @@ export class Connectivity {
       this.#triesToken = !hasWebsocket(this.state) && !this.#triesToken; // 7.40
       this.wantToken(code, message, now);
     } else {
+      this.#triesToken = false;
       if (reaction === "new session") this.sessionId = null;
       if (isPolling(this.state)) this.#probeLost(now, isFailure);
       else this.#waitOrFallBack("lost", now);

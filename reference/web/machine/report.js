@@ -6,6 +6,7 @@
  */
 
 import { MILLISECONDS_MAX, RECOVERIES_MAX, TALLY_MAX } from "./frames.js";
+import { ANSWERS_AWAITED_MAX } from "./policies.js";
 import { NS_PER_MS } from "./timers.js";
 
 /**
@@ -16,7 +17,7 @@ import { NS_PER_MS } from "./timers.js";
 /** In place of a ping's nonce: the poll that is under way. */
 export const POLL = -1;
 
-/** Bounded: counts, and the last few outages. Times in ns. */
+/** Bounded: counts, the last few outages, and the reports of the last few pings. Times in ns. */
 export class ReportTally {
   failedAttempts = 0;
   gaps = 0;
@@ -77,6 +78,7 @@ export class ReportTally {
     this.failedAttempts = this.gaps = this.duplicates = this.failedMessages = 0;
     this.#recoveries = [];
     this.#underWay.set(nonce, report);
+    this.#joinOldest();
     return report;
   }
 
@@ -102,6 +104,23 @@ export class ReportTally {
   /** The poll failed, or is no longer waited for. */
   pollLost() {
     this.#takeBack(POLL);
+  }
+
+  /** A client remembers its last few pings: the report of an older one is kept with that of the next. */
+  #joinOldest() {
+    const pings = [...this.#underWay.keys()].filter((nonce) => nonce !== POLL);
+    if (pings.length <= ANSWERS_AWAITED_MAX) return;
+    const [first, second] = pings.map((nonce) => this.#underWay.get(nonce));
+    if (first === undefined || second === undefined) return;
+    this.#underWay.delete(pings[0]);
+    this.#underWay.set(pings[1], {
+      failedAttempts: first.failedAttempts + second.failedAttempts,
+      gaps: first.gaps + second.gaps,
+      duplicates: first.duplicates + second.duplicates,
+      failedMessages: first.failedMessages + second.failedMessages,
+      queuedMessages: 0,
+      recoveries: [...first.recoveries, ...second.recoveries].slice(-RECOVERIES_MAX),
+    });
   }
 
   /** @param {number} nonce */

@@ -5,9 +5,9 @@
     comparison   quantiles of both and their differences, with bootstrap intervals
     calibration  the costs of this machine, fitted from a short real run, for the simulated server
     report       the tables, for a reader and as JSON
-    command      `steadywire fidelity` and `steadywire calibrate`
 
-Both sides are traces in the same format and are measured by the same functions.
+The commands are `steadywire fidelity` and `steadywire calibrate` (`simulation.cli.fidelity`). Both sides are traces in the
+same format and are measured by the same functions.
 """
 
 from typing import TYPE_CHECKING

@@ -83,6 +83,12 @@ def check_playable(scenario: Scenario) -> None:
         raise ConfigError("token_lifetime_s cannot be played by real processes, whose server takes development tokens; remove it")
     if scenario.client.takes_per_s is not None:
         raise ConfigError("takes_per_s cannot be played by real processes, whose applications take everything at once; remove it")
+    if any(group.stay is not None for group in scenario.groups):
+        raise ConfigError("real clients stay to the end; remove stay")
+    if scenario.client.timer_late_max_s or scenario.server.timer_granularity_s or scenario.server.timer_slack_s:
+        raise ConfigError("real timers are as late as their machine makes them; remove timer_granularity_s and timer_slack_s")
+    if scenario.record != "full":
+        raise ConfigError('real processes repeat each publish of the simulated trace; set record = "full"')
     if scenario.server.instances > 1:
         raise ConfigError("real processes play one instance of the server; set server.instances = 1")
     for fault in scenario.fault_kinds:

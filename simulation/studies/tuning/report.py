@@ -125,8 +125,10 @@ def conclusions(tuned: Tuned) -> list[str]:
     """The conclusions, as sentences."""
     selection, best, asked = tuned.selection, tuned.best, tuned.study.tuning
     if selection is None or best is None:
-        if not asked.constraint_names:
-            return [f"No setting of {len(tuned.trials)} has a score: in each, something that an objective measures never ended."]
+        if any(trial.is_feasible for trial in tuned.trials):
+            kept = " that keeps the constraints" if asked.constraint_names else ""
+            why = "in each, something that an objective measures never ended"
+            return [f"No setting of {len(tuned.trials)}{kept} has a score: {why}."]
         nearest = min(tuned.trials, key=lambda trial: max(trial.excesses), default=None)
         near = "" if nearest is None else f" The nearest misses by {max(nearest.excesses):.0%} ({describe(nearest.point)})."
         return [f"No setting of {len(tuned.trials)} keeps every constraint.{near}"]
@@ -182,11 +184,11 @@ def comparison(tuned: Tuned) -> Figure:
         if selection is not None and each.name == selection.best:
             colour = BLUE
         interval = None if selection is None or is_preset else selection.scores.get(each.name)
-        error = None
+        score, error = each.score, None
         if interval is not None and not math.isnan(interval.low):
-            error = [[each.score - interval.low], [interval.high - each.score]]
+            score, error = interval.mean, interval.half_width  # not the score of the means, which may be outside of the interval
         style: dict[str, Any] = {"fmt": "s" if is_preset else "o", "ms": 5, "capsize": 2.5, "color": colour}
-        axes.errorbar([each.score], [-row], xerr=error, mfc=colour if each.is_feasible else "none", **style)
+        axes.errorbar([score], [-row], xerr=error, mfc=colour if each.is_feasible else "none", **style)
     axes.set_ylim(0.4 - max(1, len(shown)), 0.6)  # whole marks in the first and last row, however few there are
     axes.set_yticks([-row for row in range(len(shown))], [_label(tuned, each) for each in shown], fontsize=8)
     axes.axvline(1.0, color="black", lw=0.8, ls=":")

@@ -127,7 +127,7 @@ def tune(
     trials = _search(evaluator, space, study.seed or 1, scorer, say, report)
     chosen = _finalists(trials, asked)
     if not chosen:
-        say("no trial keeps the constraints")
+        say("no trial has a score and keeps the constraints")
     if not chosen and not asked.candidates:
         baseline = evaluator.candidate(BASELINE, {}, evaluator.runs([{}], asked.replications, fresh=False)[0], scorer)
         return Tuned(study, evaluator.scenarios, baseline, trials, (), (), None)

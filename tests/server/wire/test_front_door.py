@@ -414,6 +414,22 @@ async def test_a_long_poll_learns_that_its_client_has_gone(how: str) -> None:
         assert running.problems == []
 
 
+async def test_an_application_may_leave_a_client_that_has_gone_without_an_answer() -> None:
+    """It was reported as a fault of the server; a relayed poll ends like this."""
+
+    async def poll(scope: Any, receive: Any, send: Any) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    async with running_front_door(poll) as running:
+        client = running.connect()
+        await client.send_all(get("/poll"))
+        await client.send_eof()
+        assert (await read_answer(client)).status == 408, "it may be half closed only"
+        await wait_all_tasks_blocked()
+        assert running.problems == []
+
+
 async def test_a_long_poll_is_not_disturbed_by_the_next_request() -> None:
     answer_now = trio.Event()
 

@@ -255,6 +255,22 @@ def test_a_page_whose_queue_another_tab_took_while_it_was_left_begins_anew(conte
     assert sorted(room.log()) == [1, 2]
 
 
+def test_a_queue_that_another_tab_has_left_is_sent_by_the_page_that_comes_back(context: "BrowserContext", room: Room) -> None:
+    page = open_page(context, room)
+    page.goto(f"{room.origin}/web/index.js")
+    other = open_page(context, room)
+    connected(other)
+    room.line.cut()
+    other.wait_for_function("() => client.health.value.status === 'Disconnected'")
+    other.evaluate("publishMarks(1, 1)")
+    stored(other, 1)
+    other.close()
+    room.line.restore()
+    go_back(page)
+    page.wait_for_function("() => seen.marks.length === 1")
+    assert room.log() == [1]
+
+
 def test_a_hidden_tab_goes_on_pinging_by_a_worker(context: "BrowserContext", room: Room) -> None:
     page = open_page(context, room)
     connected(page)

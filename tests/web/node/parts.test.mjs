@@ -98,6 +98,26 @@ test("without a worker a hidden page keeps its own timers", async () => {
   await new Promise((resolve) => clock.setTimer(2, resolve));
 });
 
+test("a timer of a hidden page keeps its time when the page is shown", async () => {
+  globalThis.Worker = class {
+    postMessage() {}
+    terminate() {}
+  };
+  try {
+    const clock = new PageClock();
+    clock.hide(true);
+    const began = performance.now();
+    const rang = new Promise((resolve) => clock.setTimer(50, resolve));
+    const cleared = clock.setTimer(5, () => assert.fail("it was cleared"));
+    clock.hide(false);
+    clock.clearTimer(cleared);
+    await rang;
+    assert.ok(performance.now() - began > 45);
+  } finally {
+    delete globalThis.Worker;
+  }
+});
+
 test("a signal tells its listeners of changes, and of nothing else", () => {
   const count = signal(1);
   const told = [];
@@ -229,6 +249,14 @@ test("a WebSocket reports what happens to it, later and once", async () => {
     socket.end(4003);
     assert.deepEqual(heard.told, [["opened"]]);
     assert.equal(socket.closed.reason, "é".repeat(61));
+  }
+  {
+    const { connection, socket } = connect();
+    socket.open();
+    const began = performance.now();
+    connection.close(4400, "x".repeat(20_000));
+    assert.ok(performance.now() - began < 1000, "the length of what a server sends does not matter");
+    assert.equal(socket.closed.reason, "x".repeat(123));
   }
   {
     const { heard, socket } = connect();

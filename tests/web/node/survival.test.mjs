@@ -5,6 +5,7 @@ import { randomUUID } from "node:crypto";
 import { after, afterEach, before, test } from "node:test";
 
 import { createRun } from "../../../reference/web/index.js";
+import { PageClock } from "../../../reference/web/client/clock.js";
 import { Disk, Way, clientOf, closeAll, graft, heard, marksOf, range, soon, startServer, until } from "./support.mjs";
 
 let server;
@@ -178,12 +179,46 @@ test("a page that is left and shown again goes on with its own identity", async 
   const late = ada.publish("GRAFT", graft(3));
   await ben.publish("GRAFT", graft(2));
   page.show();
-  await late;
-  await until(ada, () => byAda.length === 3);
-  assert.deepEqual(marksOf(byAda), [1, 2, 3]);
+  const later = ada.publish("GRAFT", graft(4)); // it is not back yet
+  await Promise.all([late, later]);
+  await until(ada, () => byAda.length === 4);
+  assert.deepEqual(marksOf(byAda), [1, 2, 3, 4]);
   assert.equal(ada.clientId, id);
   await until(ada, () => ada.health.value.reconnections === 1);
   for (const client of [ada, ben]) client.close();
+});
+
+test("a page that is left and shown twice at once goes on with its own identity", async () => {
+  const runId = await newRun();
+  const page = pageOf();
+  const ada = clientOf("ada", runId, server.url, { storage: new Disk(), page: page.parts });
+  await ada.start();
+  await ada.publish("GRAFT", graft(1));
+  const id = ada.clientId;
+  for (const _ of range(2)) {
+    page.leave();
+    page.show();
+  }
+  await ada.publish("GRAFT", graft(2));
+  await until(ada, () => ada.health.value.status === "Reconnected");
+  assert.equal(ada.clientId, id);
+  ada.close();
+});
+
+test("a page that is opened in the background has its timers in a worker", async () => {
+  const page = pageOf();
+  page.parts.document.visibilityState = "hidden";
+  const told = [];
+  class Clock extends PageClock {
+    hide(isHidden) {
+      told.push(isHidden);
+      super.hide(isHidden);
+    }
+  }
+  const ada = clientOf("ada", await newRun(), server.url, { page: page.parts, clock: new Clock() });
+  await ada.start();
+  assert.deepEqual(told, [true]);
+  ada.close();
 });
 
 test("a page whose identity another tab has taken meanwhile begins with a new one", async () => {
@@ -206,9 +241,10 @@ test("a page whose identity another tab has taken meanwhile begins with a new on
   assert.equal(other.clientId, id);
   await until(other, () => other.getQueuedMessageCount() === 0 && other.position.sequenceNumber === 1);
   page.show();
+  const later = ada.publish("GRAFT", graft(2)); // nobody knows yet that the identity is another's
   await assert.rejects(queued, { code: "moved" });
   await until(ada, () => ada.clientId !== id && ada.state === "live");
-  await ada.publish("GRAFT", graft(2));
+  await later;
   assert.deepEqual(await logOf(runId), [1, 2]);
   for (const client of [ada, other]) client.close();
   way.close();

@@ -111,6 +111,19 @@ def test_an_operator_acts(site: Site) -> None:
     expect(page.locator("#sessions tbody tr")).to_have_count(0)
 
 
+def test_an_action_is_on_the_user_of_its_row_and_names_where_it_was_not_done(site: Site) -> None:
+    site.ask("GET", f"/api/runs/{site.run_id}/collaboration/poll?clientId=c", token="dev: bob")  # another user than "bob"
+    page = site.page("/admin")
+    page.click("[aria-label^='Refuse user']")
+    page.click("#confirm-ok")
+    expect(page.locator("#refused .user")).to_be_visible()
+    assert [one["userId"] for one in site.ask("GET", "/api/admin/websocket/refused-users")["users"]] == [" bob"]
+    silent = {"wasRefused": True, "processesSilent": ["10.0.0.9:8765"]}
+    page.route("**/refused-users?*", lambda route: route.fulfill(json=silent))
+    page.click("[aria-label^='Allow again']")
+    expect(page.locator("#notice")).to_contain_text("Not done at the processes that did not answer: 10.0.0.9:8765.")
+
+
 def test_a_user_who_is_not_admin_gets_the_reason(site: Site) -> None:
     page = site.page("/admin", init="sessionStorage.setItem('steadywire.token', 'dev-admin:');")
     expect(page.locator("#sign-in")).to_be_visible()

@@ -67,7 +67,7 @@ def text(page: Page, part: str) -> str:
     ("status", "changes", "message"),
     [
         ("Connected", {}, "Live over WebSocket."),
-        ("Reconnected", {"reconnections": 2}, "Back after an interruption. Nothing was lost."),
+        ("Reconnected", {"reconnections": 2}, "Back after an interruption."),
         (
             "Disconnected",
             {"transport": None, "state": "waiting", "reason": "the network was cut", "nextAttemptInMs": 65_000},
