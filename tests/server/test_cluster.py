@@ -242,7 +242,7 @@ async def test_an_owner_that_cuts_the_connection_before_it_is_set_up(monkeypatch
 
 async def test_polls_that_wait_keep_no_publish_from_its_way(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(request_relay, "WAITING_MAX", 8)
-    monkeypatch.setattr(request_relay, "CONNECTIONS_MAX", 2)
+    monkeypatch.setattr(request_relay.connection_pool, "__defaults__", (2,))
     monkeypatch.setattr(request_relay, "POOL_S_MAX", 2.0)
     with trio.fail_after(60):
         async with two_servers(postgres_url) as (one, two), one.join("ada") as ada:

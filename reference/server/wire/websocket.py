@@ -265,7 +265,7 @@ class ServerWebSocket:
     # ---- sending ----
 
     def push_text(self, frames: bytes) -> bool:
-        """Send whole messages, framed by `framing.frame_text`, without waiting and without raising.
+        """Send whole messages, framed by `frame_text`, without waiting and without raising.
 
         False: nothing was sent, because earlier bytes are still waiting (`flush` waits for them) or the
         connection has ended.
