@@ -29,10 +29,14 @@ def execute(url: str, *statements: str) -> list[tuple[object, ...]]:
 
 
 def end_connections(url: str, which: str = "true") -> int:
-    """End the other connections to the database `url` for which the condition holds; how many there were."""
-    count = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
-    rows = execute(url, f"{count} WHERE datname = current_database() AND pid <> pg_backend_pid() AND ({which})")
-    return int(str(rows[0][0]))
+    """End the other connections to the database `url` for which the condition holds, and wait until they have ended; how many
+    there were."""
+    ended = "SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity"
+    rows = execute(url, f"{ended} WHERE datname = current_database() AND pid <> pg_backend_pid() AND ({which})")
+    ids = ", ".join(str(process_id) for process_id, _ in rows)
+    while rows and execute(url, f"SELECT 1 FROM pg_stat_activity WHERE pid IN ({ids})"):
+        pass
+    return len(rows)
 
 
 @contextmanager

@@ -41,9 +41,11 @@ def serve_command(*, config: Path | None = None, log_json: bool = False, **given
     descriptors = _allow_many_connections()
     log = _log_to_stderr(as_json=log_json or not sys.stderr.isatty())
     try:
-        settings = within_descriptors(load_settings(config, **_absolute(given)), descriptors)
+        wanted = load_settings(config, **_absolute(given))
+        settings = within_descriptors(wanted, descriptors)
+        few_descriptors = None if settings is wanted else descriptors
         sys.setswitchinterval(SWITCH_INTERVAL_S)
-        trio.run(_serve_and_announce, settings, log, restrict_keyboard_interrupt_to_checkpoints=True)
+        trio.run(_serve_and_announce, settings, few_descriptors, log, restrict_keyboard_interrupt_to_checkpoints=True)
     except SteadywireError as error:
         log.close()
         print(f"steadywire serve: {error}", file=sys.stderr)
@@ -76,7 +78,7 @@ def _absolute(given: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-async def _serve_and_announce(settings: ServerSettings, log: LogQueue) -> None:
+async def _serve_and_announce(settings: ServerSettings, few_descriptors: int | None, log: LogQueue) -> None:
     failure: SteadywireError | None = None
     async with trio.open_nursery() as nursery:
         try:
@@ -85,6 +87,13 @@ async def _serve_and_announce(settings: ServerSettings, log: LogQueue) -> None:
             failure = error
         else:
             log.on_drop = server.monitor.log_line_dropped
+            if few_descriptors is not None:
+                log_event(
+                    "connections_max lowered to the limit of file descriptors",
+                    descriptors=few_descriptors,
+                    connections_max=settings.door.connections_max,
+                    hint="raise it with ulimit -n or LimitNOFILE",
+                )
             tokens = "dev:<user>, on this machine only" if settings.is_development else "signed"
             print(f"steadywire listens on {server.url} (store {hide_password(settings.store)}; tokens {tokens})", flush=True)
     if failure is not None:
@@ -117,12 +126,6 @@ def within_descriptors(settings: ServerSettings, descriptors: int | None) -> Ser
     if door.connections_max <= connections and door.refusals_max <= refusals:
         return settings
     lowered = replace(door, connections_max=min(door.connections_max, connections), refusals_max=min(door.refusals_max, refusals))
-    log_event(
-        "connections_max lowered to the limit of file descriptors",
-        descriptors=descriptors,
-        connections_max=lowered.connections_max,
-        hint="raise it with ulimit -n or LimitNOFILE",
-    )
     return replace(settings, door=lowered)
 
 

@@ -49,37 +49,9 @@ CLIENTS_OF_MESSAGES = """
           FROM persisted_collaboration_messages WHERE run_id = :run_id AND client_id IS NOT NULL GROUP BY client_id) g
     JOIN persisted_collaboration_messages m ON m.run_id = :run_id AND m.sequence_number = g.first"""
 
-# A trim: what must be remembered of the events below `oldest` is moved, then they are deleted (1.10, 8.3).
-TRIM = (
-    """
-    INSERT INTO collaboration_clients (run_id, client_id, user_id, last_client_sequence, used_at)
-    SELECT m.run_id, g.client_id, m.user_id, g.last_client_sequence, g.used_at
-    FROM (SELECT client_id, min(sequence_number) AS first, max(client_sequence) AS last_client_sequence,
-                 max(timestamp) AS used_at
-          FROM persisted_collaboration_messages
-          WHERE run_id = :run_id AND sequence_number < :oldest AND client_id IS NOT NULL GROUP BY client_id) g
-    JOIN persisted_collaboration_messages m ON m.run_id = :run_id AND m.sequence_number = g.first
-    WHERE true
-    ON CONFLICT (run_id, client_id) DO UPDATE SET last_client_sequence = excluded.last_client_sequence,
-        used_at = CASE WHEN collaboration_clients.used_at > excluded.used_at THEN collaboration_clients.used_at
-                  ELSE excluded.used_at END""",
-    """
-    INSERT INTO collaboration_answers (run_id, client_id, client_sequence, sequence_number)
-    SELECT run_id, client_id, client_sequence, sequence_number FROM persisted_collaboration_messages
-    WHERE run_id = :run_id AND sequence_number < :oldest AND client_id IS NOT NULL""",
-    f"""
-    DELETE FROM collaboration_answers WHERE run_id = :run_id AND (client_id, client_sequence) IN (
-        SELECT client_id, client_sequence
-        FROM (SELECT client_id, client_sequence,
-                     row_number() OVER (PARTITION BY client_id ORDER BY client_sequence DESC) AS age
-              FROM collaboration_answers
-              WHERE run_id = :run_id AND client_id IN (
-                  SELECT client_id FROM persisted_collaboration_messages
-                  WHERE run_id = :run_id AND sequence_number < :oldest AND client_id IS NOT NULL)) of_clients
-        WHERE age > {ANSWERS_KEPT})""",
-    """
-    DELETE FROM persisted_collaboration_messages WHERE run_id = :run_id AND sequence_number < :oldest""",
-)
+_CLIENTS_TRIMMED = """
+    SELECT client_id FROM persisted_collaboration_messages
+    WHERE run_id = :run_id AND sequence_number < :oldest AND client_id IS NOT NULL"""
 
 
 class MessageRow(NamedTuple):
@@ -229,4 +201,37 @@ def forget(among: str) -> tuple[str, ...]:
         f"DELETE FROM collaboration_clients WHERE run_id = :run_id AND client_id {among}",
         f"""UPDATE persisted_collaboration_messages SET client_id = NULL, client_sequence = NULL
         WHERE run_id = :run_id AND sequence_number <= :head AND client_id {among}""",
+    )
+
+
+def trim(among: str) -> tuple[str, ...]:
+    """Statements that move what must be remembered of the events below `:oldest`, and delete them (1.10, 8.3). `among`: the
+    condition on `client_id` that makes the database look up the answers of `{clients}` only, not all answers of the run."""
+    return (
+        """
+    INSERT INTO collaboration_clients (run_id, client_id, user_id, last_client_sequence, used_at)
+    SELECT m.run_id, g.client_id, m.user_id, g.last_client_sequence, g.used_at
+    FROM (SELECT client_id, min(sequence_number) AS first, max(client_sequence) AS last_client_sequence,
+                 max(timestamp) AS used_at
+          FROM persisted_collaboration_messages
+          WHERE run_id = :run_id AND sequence_number < :oldest AND client_id IS NOT NULL GROUP BY client_id) g
+    JOIN persisted_collaboration_messages m ON m.run_id = :run_id AND m.sequence_number = g.first
+    WHERE true
+    ON CONFLICT (run_id, client_id) DO UPDATE SET last_client_sequence = excluded.last_client_sequence,
+        used_at = CASE WHEN collaboration_clients.used_at > excluded.used_at THEN collaboration_clients.used_at
+                  ELSE excluded.used_at END""",
+        """
+    INSERT INTO collaboration_answers (run_id, client_id, client_sequence, sequence_number)
+    SELECT run_id, client_id, client_sequence, sequence_number FROM persisted_collaboration_messages
+    WHERE run_id = :run_id AND sequence_number < :oldest AND client_id IS NOT NULL""",
+        f"""
+    DELETE FROM collaboration_answers WHERE run_id = :run_id AND (client_id, client_sequence) IN (
+        SELECT client_id, client_sequence
+        FROM (SELECT client_id, client_sequence,
+                     row_number() OVER (PARTITION BY client_id ORDER BY client_sequence DESC) AS age
+              FROM collaboration_answers
+              WHERE run_id = :run_id AND client_id {among.format(clients=_CLIENTS_TRIMMED)}) of_clients
+        WHERE age > {ANSWERS_KEPT})""",
+        """
+    DELETE FROM persisted_collaboration_messages WHERE run_id = :run_id AND sequence_number < :oldest""",
     )

@@ -35,7 +35,7 @@ from sqlalchemy import URL, Engine, create_engine, event
 from sqlalchemy.engine import ExceptionContext
 
 from reference.store.base import StoreUnavailable
-from reference.store.changes import PADDING_BYTES, TRIM, RunChange, forget, stored_position
+from reference.store.changes import PADDING_BYTES, RunChange, forget, stored_position, trim
 from reference.store.position import Position
 from reference.store.tables import encode_json
 
@@ -90,6 +90,8 @@ _COMMIT = """
     SELECT run_id::text FROM moved"""
 """A whole commit in one statement, so one round trip to the database."""
 _FORGET = forget("= ANY(:client_ids)")
+_TRIM = trim("= ANY (ARRAY({clients}))")
+"""With `IN` it reads all answers of the run if deleted events were not vacuumed yet."""
 _LOCK_FREE_RUNS = """
     SELECT run_id::text FROM collaboration_runs WHERE run_id = ANY(:run_ids::uuid[]) ORDER BY run_id FOR UPDATE SKIP LOCKED"""
 _SERVER = """
@@ -132,7 +134,7 @@ def postgresql_engine(url: URL, *, connections_max: int) -> Engine:
         json_deserializer=msgspec.json.decode,
     )
     event.listen(engine, "connect", _set_up)
-    event.listen(engine, "handle_error", _notice_standby)
+    event.listen(engine, "handle_error", _notice_lost)
     return engine
 
 
@@ -142,13 +144,24 @@ def exact_text(data: bytes) -> bytes | None:
 
 
 def _set_up(connection: Any, _record: Any) -> None:
-    connection.execute(_SESSION)
-    connection.commit()
+    try:
+        connection.execute(_SESSION)
+        connection.commit()
+    except BaseException:
+        connection.close()  # nobody else does
+        raise
 
 
-def _notice_standby(context: ExceptionContext) -> None:
-    if getattr(context.original_exception, "sqlstate", None) == _READ_ONLY:
+def _notice_lost(context: ExceptionContext) -> None:
+    if _is_lost(context.original_exception):
         context.is_disconnect = True
+
+
+def _is_lost(error: BaseException) -> bool:
+    """Whether the connection is of no more use: the server cannot be written, or the driver reports by itself, so without a code,
+    that the connection has ended. It does not always close the connection then, which would refuse every later statement."""
+    sqlstate = getattr(error, "sqlstate", None)
+    return sqlstate == _READ_ONLY or (isinstance(error, psycopg.OperationalError) and sqlstate is None)
 
 
 def advice(error: Exception, url: URL) -> str:
@@ -222,7 +235,7 @@ class PostgresqlCommits:
         cannot be written, is closed."""
         pooled = self._pooled
         is_lost = pooled is None or pooled.dbapi_connection is None or pooled.dbapi_connection.closed
-        if is_lost or getattr(error, "sqlstate", None) == _READ_ONLY or isinstance(error, StoreUnavailable):
+        if is_lost or _is_lost(error) or isinstance(error, StoreUnavailable):
             self._leave()
             return False
         self._roll_back()
@@ -250,7 +263,7 @@ class PostgresqlCommits:
                 forgotten = {"run_id": change.run_id, "head": change.head_before, "client_ids": sorted(change.forgotten)}
                 for statement in _FORGET if change.forgotten else ():
                     self._execute(statement, forgotten)
-                for statement in TRIM if change.is_trim_due else ():
+                for statement in _TRIM if change.is_trim_due else ():
                     self._execute(statement, {"run_id": change.run_id, "oldest": change.oldest})
         self._execute("COMMIT")
         return stale

@@ -27,7 +27,7 @@ import msgspec
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 
 from reference.store.base import StoreUnavailable
-from reference.store.changes import PADDING_BYTES, TRIM, RunChange, forget, stored_position
+from reference.store.changes import PADDING_BYTES, RunChange, forget, stored_position, trim
 from reference.store.history import CommitsFile
 from reference.store.position import Position
 from reference.store.tables import encode_json
@@ -47,6 +47,7 @@ _INSERT_MESSAGES = """
     (id, run_id, user_id, event_type, message_data, timestamp, sequence_number, is_critical, client_id, client_sequence)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _FORGET = forget("IN (SELECT value FROM json_each(:client_ids))")
+_TRIM = trim("IN ({clients})")
 _MOVE_SNAPSHOT = """
     UPDATE collaboration_snapshots SET sequence_number = ?, state = ? WHERE run_id = ?"""
 _ADVICE: dict[int, str] = {
@@ -154,7 +155,7 @@ class SqliteCommits:
                     for statement in _FORGET:
                         execute(statement, {"run_id": _key(change.run_id), "head": change.head_before, "client_ids": ids})
                 if change.is_trim_due and change.run_id not in moved:
-                    for statement in TRIM:
+                    for statement in _TRIM:
                         execute(statement, {"run_id": _key(change.run_id), "oldest": change.oldest})
             self._end_transaction()
         except BaseException:

@@ -35,4 +35,7 @@ def recorded(folder: Path, figures: Sequence[str]) -> pd.DataFrame:
 
 
 if __name__ == "__main__":
-    print(recorded(Path(sys.argv[1]), sys.argv[2:]).to_string(index=False, float_format="{:.4g}".format))
+    try:
+        print(recorded(Path(sys.argv[1]), sys.argv[2:]).to_string(index=False, float_format="{:.4g}".format))
+    except ConfigError as error:
+        sys.exit(str(error))

@@ -2,9 +2,12 @@
 waiting polls block nothing else, and a process that left stays away.
 """
 
+import errno
 import json
 import os
 import signal
+import socket
+import struct
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any
@@ -13,10 +16,11 @@ import httpx
 import pytest
 import trio
 from postgres_server import execute
+from trio.testing import wait_all_tasks_blocked
 
 from reference.protocol.config import ServerConfig
 from reference.protocol.frames import SUBPROTOCOL
-from reference.server.cluster import request_relay
+from reference.server.cluster import request_relay, upgrade_relay
 from reference.store.base import ProcessAddress
 from reference.store.ownership import SEEN_INTERVAL_S, Ownership
 
@@ -27,6 +31,10 @@ from .two_servers import running_server_on, two_servers
 from .wire.helpers import client_frame, read_answer, read_frame, read_until, text
 
 CONNECTIONS = 10
+UPGRADE_HEADERS = (
+    "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    f"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: {SUBPROTOCOL}\r\n"
+)
 
 
 async def on_database(url: str, *statements: str) -> list[tuple[object, ...]]:
@@ -163,10 +171,6 @@ async def test_an_upgrade_without_a_good_token_asks_nothing_of_the_database(
 
 async def test_what_was_sent_with_hello_reaches_the_owner_too(postgres_url: str) -> None:
     """The first process reads hello for its token; the owner is given every byte."""
-    upgrade = (
-        "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-        f"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: {SUBPROTOCOL}\r\n"
-    )
     hello = json.dumps({"type": "hello", "protocol": 1, "clientId": "bob", "token": "dev:bob"})
     publish = text(json.dumps({"type": "publish", "clientSequence": 1, "eventType": "CHAT", "data": {"text": "x" * 60_000}}))
     kinds: list[str | int] = []
@@ -179,7 +183,7 @@ async def test_what_was_sent_with_hello_reaches_the_owner_too(postgres_url: str)
                     opcode, payload = await read_frame(stream)
                     kinds.append(json.loads(payload)["type"] if opcode == 0x1 else opcode)
 
-            head = request_bytes("GET", f"/ws/runs/{RUN}/collaboration", headers=upgrade)
+            head = request_bytes("GET", f"/ws/runs/{RUN}/collaboration", headers=UPGRADE_HEADERS)
             await stream.send_all(head + client_frame(0x9, b"early") + text(hello) + publish[:30_000])
             assert (await read_until(stream, b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
             await receive("welcome")
@@ -190,9 +194,55 @@ async def test_what_was_sent_with_hello_reaches_the_owner_too(postgres_url: str)
             await stream.aclose()
 
 
+async def test_a_client_whose_owner_is_reached_during_a_stop_is_sent_away(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask, is_reached, is_stopping = upgrade_relay._ask, trio.Event(), trio.Event()
+
+    async def ask_slowly(*asked: Any) -> bytes:
+        answer = await ask(*asked)
+        is_reached.set()
+        await is_stopping.wait()
+        return answer
+
+    monkeypatch.setattr(upgrade_relay, "_ask", ask_slowly)
+    with trio.fail_after(60):
+        async with (
+            two_servers(postgres_url) as (one, two),
+            one.join("ada"),
+            trio.open_nursery() as nursery,
+            two.server.connect() as stream,
+        ):
+            head = request_bytes("GET", f"/ws/runs/{RUN}/collaboration", headers=UPGRADE_HEADERS, token="dev:bob")
+            await stream.send_all(head)
+            await is_reached.wait()
+            nursery.start_soon(two.server.stop)
+            await wait_all_tasks_blocked()
+            is_stopping.set()
+            assert (await read_until(stream, b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
+            _, goaway = await read_frame(stream)
+            assert json.loads(goaway)["code"] == 4001
+            assert await read_frame(stream) == (0x8, struct.pack("!H", 4001) + b"the server is going away")
+
+
+async def test_an_owner_that_cuts_the_connection_before_it_is_set_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """macOS then refuses to set an option."""
+    refused: list[socket.socket] = []
+
+    def refuse(own: socket.socket, *_option: Any) -> None:
+        refused.append(own)
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with listener:
+        monkeypatch.setattr(socket.socket, "setsockopt", refuse)
+        assert await upgrade_relay.connect(ProcessAddress(1, *listener.socket.getsockname(), "secret")) is None
+        assert refused[-1].fileno() == -1, "it is closed"
+
+
 async def test_polls_that_wait_keep_no_publish_from_its_way(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(request_relay, "WAITING_MAX", 8)
-    monkeypatch.setattr(request_relay, "CONNECTIONS_MAX", 2)
+    monkeypatch.setattr(request_relay.connection_pool, "__defaults__", (2,))
     monkeypatch.setattr(request_relay, "POOL_S_MAX", 2.0)
     with trio.fail_after(60):
         async with two_servers(postgres_url) as (one, two), one.join("ada") as ada:

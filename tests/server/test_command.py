@@ -1,5 +1,6 @@
 """`steadywire serve`: its messages and exit codes when it cannot start, and its settings."""
 
+import io
 import socket
 import time
 from pathlib import Path
@@ -7,12 +8,14 @@ from typing import Any
 
 import pytest
 import structlog
+import trio
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from reference.cli.serve_command import serve_command, within_descriptors
+from reference.cli.serve_command import _serve_and_announce, serve_command, within_descriptors
 from reference.protocol.errors import ConfigError
 from reference.server.access.auth import Holder, TokenAuthenticator, secret_key
+from reference.server.monitoring.logs import LogQueue
 from reference.server.settings import ServerSettings, load_settings
 from simulation.cli import run
 
@@ -231,10 +234,21 @@ def test_a_server_takes_no_more_connections_than_it_may_have_descriptors() -> No
     settings = ServerSettings()
     assert within_descriptors(settings, None) is settings
     assert within_descriptors(settings, 1_000_000) is settings
-    with structlog.testing.capture_logs() as lines:
-        lowered = within_descriptors(settings, 1024).door
+    lowered = within_descriptors(settings, 1024).door
     assert (lowered.connections_max, lowered.refusals_max) == (768, 100)
     assert lowered.connections_max + lowered.refusals_max < 1024
-    assert lines[0]["connections_max"] == 768
     shared = ServerSettings(store="postgres://ada@db/x")
     assert within_descriptors(shared, 1024).door.connections_max == 384, "each may be relayed, on a second one"
+
+
+async def test_a_limit_that_was_lowered_is_logged_once_the_server_listens(capsys: pytest.CaptureFixture[str]) -> None:
+    settings = within_descriptors(ServerSettings(port=0, store="memory:"), 1024)
+    log = LogQueue(io.StringIO())
+    with structlog.testing.capture_logs() as lines:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_serve_and_announce, settings, 1024, log)
+            while "listens on" not in capsys.readouterr().out:
+                await trio.lowlevel.checkpoint()
+            nursery.cancel_scope.cancel()
+    log.close()
+    assert [(line["descriptors"], line["connections_max"]) for line in lines if "connections_max" in line] == [(1024, 768)]

@@ -11,6 +11,8 @@ import struct
 import threading
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
 
 import msgspec
 import psycopg
@@ -97,6 +99,72 @@ async def test_a_connection_that_dies_within_a_commit_leaves_nothing_and_the_sto
         assert [type(outcome) for outcome in outcomes] == [StoreUnavailable] * 2
         assert (await load(store)).head == 0
         assert await store.append([append(1), append(2, 2)]) == [None, None]
+
+
+@pytest.mark.parametrize("step", [1, 2, 6, 7, 8])  # a commit; the ping of the pool; what a load reads
+async def test_a_connection_that_the_driver_lost_is_not_used_again(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    """When a server ends at a certain moment, psycopg reports "connection socket closed" and leaves its connection open, in the
+    middle of a command. It stayed in use, and every later commit or load failed."""
+    wait = psycopg.Connection.wait
+    waits = 0
+
+    def wait_and_lose(connection: psycopg.Connection[Any], generator: Any, **options: Any) -> Any:
+        nonlocal waits
+        waits += 1
+        if waits != step:
+            return wait(connection, generator, **options)
+        try:
+            next(generator)  # the command is sent
+        except StopIteration as done:  # there was none
+            return done.value
+        raise psycopg.OperationalError("connection socket closed")
+
+    async with open_store(postgres_url) as store:
+        await store.create_run(RUN, EPOCH)
+        assert await store.append([append(1)]) == [None]
+        await load(store)
+        monkeypatch.setattr(psycopg.Connection, "wait", wait_and_lose)
+        for use in (load, lambda store: store.append([append(2)])):
+            waits = 0
+            with suppress(StoreUnavailable):
+                await use(store)
+            monkeypatch.setattr(psycopg.Connection, "wait", wait)
+            head = (await load(store)).head
+            assert await store.append([append(head + 1)]) == [None]
+            await store.check()
+            monkeypatch.setattr(psycopg.Connection, "wait", wait_and_lose)
+
+
+async def test_a_trim_reads_the_answers_of_the_clients_whose_events_it_deletes_and_no_others(postgres_url: str) -> None:
+    """Before the next vacuum the database expects many events to delete, and chose to read all answers of the run."""
+    others = 2000
+    async with open_store(postgres_url) as store:
+        await store.create_run(RUN, EPOCH)
+        for first in range(1, 1000, 50):  # by twenty clients
+            assert await store.append([append(first, 50, client_id=f"client-{first}")]) == [None]
+    await trio.to_thread.run_sync(
+        execute,
+        postgres_url,
+        "INSERT INTO persisted_collaboration_messages SELECT gen_random_uuid(), run_id, 'u', 'CHAT', '{}', now(), number, false,"
+        " 'client-1', number FROM collaboration_runs, generate_series(2000, 40000) number",
+        "DELETE FROM persisted_collaboration_messages WHERE sequence_number >= 2000",  # dead rows until the next vacuum
+        f"INSERT INTO collaboration_answers SELECT '{RUN}', 'other-' || client, number, number"
+        f" FROM generate_series(1, {others}) client, generate_series(1, 10) number",
+    )
+    rows_read = (
+        "SELECT coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0) FROM pg_stat_user_tables"
+        " WHERE relname = 'collaboration_answers'"
+    )
+    ((before,),) = await trio.to_thread.run_sync(execute, postgres_url, rows_read)
+    async with open_store(postgres_url) as store:
+        assert await store.append([append(1001, snapshot_at=1000, oldest=101)]) == [None]
+    while True:  # the server counts what a connection did when the connection has ended
+        ((after,),) = await trio.to_thread.run_sync(execute, postgres_url, rows_read)
+        if after != before:
+            break
+    assert int(str(after)) - int(str(before)) < 10 * others
 
 
 async def test_whatever_is_killed_when_what_was_confirmed_is_there_once(postgres_url: str) -> None:

@@ -40,6 +40,13 @@ END_S_MAX = 5.0
 """For one side to end after the other has."""
 _SILENCE_S_MAX = 15
 """How long a process may transfer no bytes, while its machine does not answer either, until it counts as gone."""
+_KEEPALIVE = (
+    (socket.SOL_SOCKET, "SO_KEEPALIVE", 1),
+    (socket.IPPROTO_TCP, "TCP_KEEPIDLE", 5),
+    (socket.IPPROTO_TCP, "TCP_KEEPINTVL", 3),
+    (socket.IPPROTO_TCP, "TCP_KEEPCNT", 3),
+    (socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", _SILENCE_S_MAX * 1000),
+)
 _MISDIRECTED = b"HTTP/1.1 %d " % MISDIRECTED
 _ACCEPTED = b"HTTP/1.1 101 "
 _END_OF_HEAD = b"\r\n\r\n"
@@ -57,6 +64,8 @@ class UpgradeRelay:
         self._router = router
         self._count_failure = count_failure
         self._relayed: dict[_Relayed, None] = {}
+        self._goodbye = b""
+        """For every relayed client, once this process stops."""
 
     def __len__(self) -> int:
         return len(self._relayed)
@@ -101,12 +110,14 @@ class UpgradeRelay:
         """Ask every relayed client to reconnect later, and close."""
         code = CloseCode.GOING_AWAY
         frame = frames.Goaway(code=code, retry_after_ms=retry_after_ms, spread_ms=spread_ms)
-        goodbye = frame_text(frames.encode(frame)) + frame_close(code, "the server is going away")
+        self._goodbye = frame_text(frames.encode(frame)) + frame_close(code, "the server is going away")
         for relayed in self._relayed:
-            relayed.go_away(goodbye)
+            relayed.go_away(self._goodbye)
 
     async def _relay(self, relayed: "_Relayed", answer: bytes) -> None:
         self._relayed[relayed] = None
+        if self._goodbye:  # its owner was reached while this process was stopping
+            relayed.go_away(self._goodbye)
         try:
             await relayed.run(answer)
         finally:
@@ -224,15 +235,13 @@ async def connect(place: ProcessAddress) -> SocketPushStream | None:
         except OSError:
             return None
         sock = socket.socket(fileno=stream.socket.detach())
-        for level, option, value in (
-            (socket.SOL_SOCKET, "SO_KEEPALIVE", 1),
-            (socket.IPPROTO_TCP, "TCP_KEEPIDLE", 5),
-            (socket.IPPROTO_TCP, "TCP_KEEPINTVL", 3),
-            (socket.IPPROTO_TCP, "TCP_KEEPCNT", 3),
-            (socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", _SILENCE_S_MAX * 1000),
-        ):
-            if hasattr(socket, option):  # not every system has all of them
-                sock.setsockopt(level, getattr(socket, option), value)
+        try:
+            for level, option, value in _KEEPALIVE:
+                if hasattr(socket, option):  # not every system has all of them
+                    sock.setsockopt(level, getattr(socket, option), value)
+        except OSError:  # the other side has cut the connection already; not every system takes options then
+            sock.close()
+            return None
         return SocketPushStream(sock)
     return None
 

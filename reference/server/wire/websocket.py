@@ -265,7 +265,7 @@ class ServerWebSocket:
     # ---- sending ----
 
     def push_text(self, frames: bytes) -> bool:
-        """Send whole messages, framed by `framing.frame_text`, without waiting and without raising.
+        """Send whole messages, framed by `frame_text`, without waiting and without raising.
 
         False: nothing was sent, because earlier bytes are still waiting (`flush` waits for them) or the
         connection has ended.
@@ -356,6 +356,7 @@ class ServerWebSocket:
         """
         assert self._kept is not None, "what was not kept cannot be handed over"
         self._stream.put_back(b"".join(self._kept))
+        self.forget_beginning()
         self._ended = self._ended or WebSocketClosed(None, "", by_peer=False)
         return self._stream
 

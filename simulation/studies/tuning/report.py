@@ -159,7 +159,8 @@ def conclusions(tuned: Tuned) -> list[str]:
         if broken:
             beaten = presets.beaten_by(tuned.against, best.name)
             left = [preset.name for preset in tuned.presets if preset.is_feasible and preset.name not in beaten]
-            lines.append(f"Presets that keep every constraint and are not beaten: {', '.join(left) or 'none'}.")
+            names = ", ".join(left) or "none"
+            lines.append(f"Presets that keep every constraint and are not beaten by the chosen setting: {names}.")
     if tuned.scales is not None:
         lines += scale_check.sentences(tuned.scales, asked, BASELINE)
     better = [preset for preset in tuned.presets if preset.is_feasible and preset.score < best.score]

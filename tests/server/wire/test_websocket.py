@@ -274,6 +274,25 @@ async def test_what_a_closing_connection_still_sends_is_read_and_not_parsed(auto
         assert trio.current_time() - closed_s == pytest.approx(LIMITS.close_timeout_s)
 
 
+async def test_a_connection_that_is_handed_over_keeps_nothing_that_has_a_token(autojump_clock: MockClock) -> None:
+    received: list[bytes] = []
+
+    async def hand_over(websocket: ServerWebSocket) -> None:
+        websocket.keep_bytes()
+        await websocket.receive()
+        received.append(await websocket.hand_over().receive_some())
+        with pytest.raises(AssertionError, match="freed"):
+            _ = websocket.head
+        received.append(b"freed")
+
+    async with running_front_door(handler=hand_over, websocket_limits=LIMITS) as running:
+        client = await running.connect_websocket()
+        await client.send_all(text("hello"))
+        with pytest.raises(trio.BrokenResourceError):  # who takes the stream has to close it
+            await read_to_end(client)
+    assert received == [text("hello"), b"freed"]
+
+
 async def test_empty_fragments_are_counted_too(autojump_clock: MockClock) -> None:
     async with running_front_door(websocket_limits=LIMITS) as running:
         client = await running.connect_websocket()
