@@ -91,6 +91,8 @@ def test_a_byte_order_mark_is_ignored(tmp_path: Path, capsys: pytest.CaptureFixt
     capsys.readouterr()
 
 
+@pytest.mark.slow
+@pytest.mark.parallel
 def test_a_closed_pipe_and_a_full_disk_end_a_command_quietly() -> None:
     read_end, write_end = os.pipe()
     os.close(read_end)
@@ -143,12 +145,16 @@ def run_in_another_process(arguments: list[str], stdout: int | IO[str]) -> subpr
     return subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=60, check=False, cwd=ROOT)
 
 
+@pytest.mark.slow
+@pytest.mark.parallel
 def test_the_command_line_does_not_depend_on_the_order_of_imports() -> None:
     first = "import reference.cli.serve_command, reference.cli.migrate_command, simulation.cli.simulate"
     code = f"{first}; simulation.cli.run(['--help'])"
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, cwd=ROOT, timeout=60)
 
 
+@pytest.mark.slow
+@pytest.mark.parallel
 def test_a_table_into_a_closed_pipe_ends_quietly(tmp_path: Path) -> None:
     (tmp_path / "study.toml").write_text(STUDY)
     (tmp_path / "scenario.toml").write_text(MINIMAL)

@@ -8,6 +8,8 @@ import pytest
 from tests.docs import document
 
 
+@pytest.mark.slow
+@pytest.mark.parallel
 @pytest.mark.parametrize("page", ["studies.md"])
 def test_the_examples_run(page: str) -> None:
     examples = document.blocks(document.page(page), "python")

@@ -96,6 +96,8 @@ def test_each_alert_is_tested_quiet_and_firing() -> None:
     assert sorted(tested) == sorted(f"{rule['alert']} {what}" for rule in rules() for what in ("fires", "stays quiet"))
 
 
+@pytest.mark.slow
+@pytest.mark.parallel
 @needs_promtool
 def test_promtool_accepts_rules_configuration_and_tests() -> None:
     with as_file(files("reference.infra")) as folder:

@@ -123,6 +123,8 @@ def test_a_client_falls_back_publishes_polls_and_comes_back() -> None:
     assert {"poll", "answer", "results:"} <= set(words)
 
 
+@pytest.mark.slow
+@pytest.mark.parallel
 @pytest.mark.parametrize("machine", [OurPollingServer, OurPollingClient])
 @pytest.mark.parametrize("name", ["polling never ends", "polling cannot send"])
 def test_a_session_that_cannot_poll_is_found_too(name: str, machine: type) -> None:

@@ -86,6 +86,8 @@ def test_a_rich_scenario_is_the_same_in_every_world() -> None:
     assert len(real.frames_seen) > 1500
 
 
+@pytest.mark.slow
+@pytest.mark.parallel
 def test_the_order_in_which_trio_runs_its_tasks_does_not_matter() -> None:
     scenario = rich()
     simulated = simpy_world.play(scenario)

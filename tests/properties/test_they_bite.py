@@ -10,6 +10,8 @@ from tests.properties.bite import hunt
 from tests.properties.bugs import BUGS, Bug, applied, fits, named
 
 
+@pytest.mark.slow
+@pytest.mark.parallel
 def test_every_line_of_the_catalogue_is_still_there() -> None:
     assert len(BUGS) >= 140
     assert len({bug.name for bug in BUGS}) == len(BUGS)

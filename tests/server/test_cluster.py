@@ -264,6 +264,8 @@ async def test_polls_that_wait_keep_no_publish_from_its_way(postgres_url: str, m
             assert [len(answer["events"]) for answer in answers[4:]] == [1] * 8
 
 
+@pytest.mark.slow
+@pytest.mark.parallel
 async def test_a_process_that_stops_stays_away(postgres_url: str) -> None:
     async with running_server_on(postgres_url, stop_timeout_s=SEEN_INTERVAL_S + 1.5) as running:
         await running.server.create_run(RUN)

@@ -185,6 +185,8 @@ async def test_a_database_that_refuses_to_write_and_then_writes_again(tmp_path: 
             assert (await alice.publish(2))["sequenceNumber"] == 2
 
 
+@pytest.mark.slow
+@pytest.mark.parallel
 async def test_a_file_that_is_removed_under_the_server_ends_its_runs_and_its_readiness(tmp_path: Path) -> None:
     path = tmp_path / "events.sqlite3"
     async with open_server(ServerSettings(port=0, store=str(path))) as server:

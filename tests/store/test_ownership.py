@@ -123,6 +123,8 @@ async def test_what_happens_without_the_database(url: str) -> None:
     await process.aclose()
 
 
+@pytest.mark.slow
+@pytest.mark.parallel
 async def test_without_a_thread_the_database_cannot_be_reached(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every other error ended the server."""
 
@@ -151,6 +153,8 @@ class SleepyClock:
         return time.monotonic_ns() + round(self.slept_s * 1e9)
 
 
+@pytest.mark.slow
+@pytest.mark.parallel
 async def test_after_a_sleep_nothing_is_held_until_it_is_known_that_nobody_took_it(url: str) -> None:
     clock = SleepyClock()
     one = Ownership(make_url(url), clock_ns=clock)

@@ -70,6 +70,8 @@ compare_presets = false
 """
 
 
+@pytest.mark.slow
+@pytest.mark.parallel
 @pytest.mark.parametrize("command", ["sweep", "tune"])
 def test_a_command_says_that_it_runs_them_again(
     command: str, tmp_path: Path, earlier: Callable[[], None], capsys: pytest.CaptureFixture[str]
@@ -118,6 +120,8 @@ print(*sorted(ours - {str(path) for path in sources()}), sep="\\n")
 """
 
 
+@pytest.mark.slow
+@pytest.mark.parallel
 def test_every_module_that_computes_a_row_belongs_to_the_version() -> None:
     assert in_another_process(IMPORTED).split() == []
 

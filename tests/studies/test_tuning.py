@@ -103,6 +103,8 @@ def test_the_answer_repeats_and_goes_on_from_a_folder(tuned: Tuned, folder: Path
     assert [trial.point for trial in again.trials] == [trial.point for trial in tuned.trials]
 
 
+@pytest.mark.slow
+@pytest.mark.parallel
 def test_the_rows_of_a_folder_are_read_once(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A tuning makes some ten experiments in one folder. Each file is read when the tuning goes on from it, and only then."""
     read: Counter[Path] = Counter()
@@ -121,6 +123,8 @@ def test_the_rows_of_a_folder_are_read_once(folder: Path, tmp_path: Path, monkey
     assert read == Counter(files)
 
 
+@pytest.mark.slow
+@pytest.mark.parallel
 def test_no_run_is_repeated_without_a_folder_either(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from simulation.studies import experiment
 

@@ -34,12 +34,16 @@ def compiler(request: pytest.FixtureRequest) -> list[str]:
     return [NODE, str(path)]
 
 
+@pytest.mark.slow
+@pytest.mark.parallel
 def test_the_types_hold(compiler: list[str]) -> None:
     command = [*compiler, "--project", str(WEB / "tsconfig.json"), "--pretty", "false"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.slow
+@pytest.mark.parallel
 def test_a_wrong_type_is_found(compiler: list[str], tmp_path: Path) -> None:
     """The check can fail: strictness is on, and JavaScript is checked. One module is enough to see it."""
     shutil.copytree(WEB, tmp_path / "web")

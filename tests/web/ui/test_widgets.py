@@ -56,6 +56,8 @@ def test_the_health_follows_the_client(live: LiveRun) -> None:
     assert (shown.health["status"], shown.health["reason"]) == ("Disconnected", "closed by the application")
 
 
+@pytest.mark.slow
+@pytest.mark.parallel
 def test_it_sends_at_most_ten_pictures_a_second(live: LiveRun) -> None:
     pictures: list[object] = []
     live.health.observe(lambda change: pictures.append(change), "health")
