@@ -19,7 +19,7 @@ from .session_client import ForgetfulClient, ForgetfulPoller, PollingSessionClie
 
 QUICK = settings(max_examples=10, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck), database=None)
 HUNT = settings(QUICK, max_examples=5000, phases=["explicit", "generate"], derandomize=True)
-"""It ends with the first that is found, on average after 300 for the rarest; which are drawn depends on the imported modules too."""
+"""It ends with the first that is found: for the rarest after 300 on average. The imported modules influence which are drawn."""
 
 
 class OurServer(ServerMachine):
