@@ -9,6 +9,7 @@ from collections.abc import Generator, Iterator
 import pytest
 import structlog
 from hypothesis import HealthCheck, Phase, settings
+from hypothesis.internal.conjecture import providers
 from postgres_server import postgres_url, shared_postgres
 
 __all__ = ["postgres_url", "shared_postgres"]  # fixtures
@@ -36,6 +37,11 @@ settings.register_profile(
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=_SLOW_IS_FINE,
 )
+
+
+# Hypothesis also draws constants of all our modules that are imported, so what a test draws would depend on the tests that ran
+# before it in its process. `tests.explore` keeps them.
+providers._get_local_constants = lambda: providers.Constants()
 
 
 FAST = "not slow"
