@@ -15,6 +15,17 @@ from reference.protocol.states import ClientState, Transport
 from .machines import EPOCH, EXAMPLES, Halves, chat, client_in, come_back, ended, opened, seconds, sent, welcome
 
 
+class Remembering(Halves):
+    """Remembers what it was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, int]] = []
+
+    def uniform(self, purpose: str, index: int) -> float:
+        self.asked.append((purpose, index))
+        return super().uniform(purpose, index)
+
+
 def test_an_attempt_says_who_comes_back_and_from_where() -> None:
     client = client_in(ClientState.LIVE)
     client.session.receive_frame(1, frames.Events((chat(1),)), 0)
@@ -138,15 +149,7 @@ def test_until_the_server_names_a_spread_a_policy_gets_ours() -> None:
 
 
 def test_waits_of_polls_are_drawn_beside_those_of_attempts() -> None:
-    class Chance:
-        def __init__(self) -> None:
-            self.asked: list[tuple[str, int]] = []
-
-        def uniform(self, purpose: str, index: int) -> float:
-            self.asked.append((purpose, index))
-            return 0.5
-
-    chance = Chance()
+    chance = Remembering()
     config = ClientConfig(fallback_after_failures=2, probe_interval_s=1000, probe_interval_max_s=1000)
     session = ClientSession("client-1", config=config, policy=FullJitter(), random_source=chance)
     session.start(0)
@@ -223,15 +226,7 @@ def test_failures_of_probes_are_forgotten_when_a_websocket_was_steady() -> None:
 
 
 def test_each_probe_has_a_draw_of_its_own() -> None:
-    class Chance:
-        def __init__(self) -> None:
-            self.asked: list[tuple[str, int]] = []
-
-        def uniform(self, purpose: str, index: int) -> float:
-            self.asked.append((purpose, index))
-            return 0.5
-
-    chance = Chance()
+    chance = Remembering()
     config = ClientConfig(probe_interval_s=1, probe_interval_max_s=1, fallback_after_failures=1, request_timeout_s=1000)
     session = ClientSession("client-1", config=config, policy=FullJitter(), random_source=chance)
     session.start(0)
@@ -363,3 +358,12 @@ def test_a_network_that_is_back_changes_nothing_for_a_connection_that_stands() -
     before = client.session.next_deadline()
     client.session.network_returned(seconds(0.1))
     assert (client.session.take_actions(), client.session.next_deadline()) == ([], before)
+
+
+def test_each_return_of_the_network_has_a_draw_of_its_own() -> None:
+    chance = Remembering()
+    session = ClientSession("client-1", config=ClientConfig(), policy=FullJitter(), random_source=chance)
+    session.start(0)
+    for _ in range(3):
+        session.network_returned(0)
+    assert chance.asked == [("network_returned", 0), ("network_returned", 1), ("network_returned", 2)]
