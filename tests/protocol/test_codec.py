@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from reference.protocol import frames
 from reference.protocol.errors import CloseCode, RemoteError
-from reference.protocol.limits import Limit
 from reference.protocol.frames import (
     FRAME_BYTES_MAX,
     SERVER_FRAME_BYTES_MAX,
@@ -23,6 +22,7 @@ from reference.protocol.frames import (
     encode,
     encoded_bytes,
 )
+from reference.protocol.limits import Limit
 from simulation.testing.frames import frames_of, json_values, nearly
 
 from .machines import EXAMPLES, chat
