@@ -35,6 +35,16 @@ from reference.server.wire.websocket import frame_text
 RUN = "01234567-89ab-cdef-0123-456789abcdef"
 UNANSWERED = 64
 WARM_UP_S = 1.0
+CONFIG = ServerConfig(
+    publishes_per_s=1e6,
+    publish_burst=1_000_000,
+    publish_bytes_per_s=1_000_000_000,
+    publish_bytes_burst=1_000_000_000,
+    frames_per_s=1e7,
+    frame_burst=10_000_000,
+    silence_max_s=3600,
+    heartbeat_interval_s=3600,
+)
 _HEAD = (
     f"GET /ws/runs/{RUN}/collaboration HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: {SUBPROTOCOL}\r\n\r\n"
@@ -95,17 +105,7 @@ def publish_for_ever(port: int, readers: int, greet: bool, pipe: Connection) -> 
 
 async def server_rate(readers: int, seconds: float, store: str) -> tuple[float, float, int]:
     """Deliveries a second of the whole server, events in a batch, and bytes of one event as delivered."""
-    config = ServerConfig(
-        publishes_per_s=1e6,
-        publish_burst=1_000_000,
-        publish_bytes_per_s=1_000_000_000,
-        publish_bytes_burst=1_000_000_000,
-        frames_per_s=1e7,
-        frame_burst=10_000_000,
-        silence_max_s=3600,
-        heartbeat_interval_s=3600,
-    )
-    settings = ServerSettings(port=0, store=store, protocol=config, stop_timeout_s=0.1)
+    settings = ServerSettings(port=0, store=store, protocol=CONFIG, stop_timeout_s=0.1)
     async with open_server(settings) as server:
         await server.create_run(RUN)
         with process(read_for_nothing, server.port, readers):

@@ -18,26 +18,15 @@ from pathlib import Path
 
 import trio
 
-from reference.protocol.config import ServerConfig
 from simulation.processes.ports import free_ports
 from simulation.processes.server_process import ServerPlace, open_server_process
 
-from .fan_out import RUN, WARM_UP_S, ask, frame, hello, process, publish_for_ever, read_for_nothing
+from .fan_out import CONFIG, RUN, WARM_UP_S, ask, frame, hello, process, publish_for_ever, read_for_nothing
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from postgres_server import new_database
 
 ROUND_TRIPS = 300
-CONFIG = ServerConfig(
-    publishes_per_s=1e6,
-    publish_burst=1_000_000,
-    publish_bytes_per_s=1_000_000_000,
-    publish_bytes_burst=1_000_000_000,
-    frames_per_s=1e7,
-    frame_burst=10_000_000,
-    silence_max_s=3600,
-    heartbeat_interval_s=3600,
-)
 
 
 def greeted(port: int, name: str) -> socket.socket:
