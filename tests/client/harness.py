@@ -15,6 +15,7 @@ import trio
 import trio.testing
 import trio_websocket
 
+from reference.client import Client
 from reference.protocol import frames
 from reference.protocol.actions import Close
 from reference.protocol.config import ServerConfig
@@ -426,3 +427,28 @@ async def _answer(connection: h11.Connection, stream: trio.abc.Stream, status: i
 
 def _encoded(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:
     return [(name.encode(), value.encode()) for name, value in headers.items()]
+
+
+class CancelAt(trio.abc.Instrument):
+    """Cancels a scope before the n-th step of any task."""
+
+    def __init__(self, scope: trio.CancelScope, steps: int) -> None:
+        self._scope = scope
+        self.steps_left = steps
+
+    def before_task_step(self, task: object) -> None:
+        self.steps_left -= 1
+        if self.steps_left == 0:
+            self._scope.cancel()
+
+
+async def numbers_until(client: Client, last: int, *, pause_s: float = 0.0) -> list[int]:
+    """The numbers of the events up to `last`, read with a pause after each."""
+    numbers = []
+    events = client.events()
+    while not numbers or numbers[-1] < last:
+        number = (await anext(events)).sequence_number
+        if number is not None:
+            numbers.append(number)
+            await trio.sleep(pause_s)
+    return numbers

@@ -15,7 +15,7 @@ from reference.protocol.policies.reconnect import FullJitter
 from reference.protocol.records import RunState
 from reference.protocol.states import ClientState, Transport
 
-from .machines import EPOCH, EXAMPLES, Halves, chat, client_in, closes, come_back, ended, opened, seconds, sent, welcome
+from .machines import EPOCH, EXAMPLES, Always, chat, client_in, closes, come_back, ended, opened, seconds, sent, welcome
 
 # Its health in words.
 
@@ -154,7 +154,7 @@ def test_who_waits_for_a_token_does_not_fall_back_to_polling() -> None:
         "client-1",
         config=ClientConfig(refreshes_token=True, token_timeout_s=60),
         policy=FullJitter(),
-        random_source=Halves(),
+        random_source=Always(0.5),
         fallback=AfterSeconds(5),
     )
     session.start(0)

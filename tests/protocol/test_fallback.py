@@ -24,7 +24,7 @@ from reference.protocol.policies.fallback import (
 from reference.protocol.policies.reconnect import FullJitter
 from reference.protocol.states import ClientState, Transport
 
-from .machines import EXAMPLES, Halves, client_in, seconds, sent, welcome
+from .machines import EXAMPLES, Always, client_in, seconds, sent, welcome
 
 POLICIES = st.one_of(
     st.builds(AfterFailures, st.integers(1, 9)),
@@ -95,7 +95,7 @@ class Life:
 
     def __init__(self, policy: FallbackPolicy, **settings: float) -> None:
         config = ClientConfig(**({"connect_timeout_s": 10.0} | settings))
-        self.session = ClientSession("client-1", config=config, policy=FullJitter(), random_source=Halves(), fallback=policy)
+        self.session = ClientSession("client-1", config=config, policy=FullJitter(), random_source=Always(0.5), fallback=policy)
         self.now = 0
         self.polls = 0
         self.session.start(0)
