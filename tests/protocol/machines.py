@@ -273,6 +273,11 @@ def welcome(**fields: object) -> frames.Welcome:
     return msgspec.structs.replace(EXAMPLES[frames.Welcome], **fields)  # type: ignore[return-value]
 
 
+def poll_answer(**fields: object) -> frames.PollAnswer:
+    """The answer to a poll, but for the given fields."""
+    return msgspec.structs.replace(EXAMPLES[frames.PollAnswer], **fields)  # type: ignore[return-value]
+
+
 def come_back(client: Client, **fields: object) -> None:
     """The next attempt is made and welcomed."""
     session = client.session

@@ -1,5 +1,7 @@
 """A client session as its application and its driver see it: health, tokens, held events, and the end."""
 
+import dataclasses
+
 import pytest
 
 from reference.protocol import frames
@@ -14,6 +16,7 @@ from reference.protocol.policies.fallback import AfterSeconds
 from reference.protocol.policies.reconnect import FullJitter
 from reference.protocol.records import RunState
 from reference.protocol.states import ClientState, Transport
+from reference.protocol.statistics import beyond
 
 from .machines import EPOCH, EXAMPLES, Always, chat, client_in, closes, come_back, ended, opened, seconds, sent, welcome
 
@@ -69,7 +72,11 @@ def test_the_statistics_name_what_is_held_and_its_limit() -> None:
     assert held["unanswered publishes"] == (1, 64)
     assert held["held events"] == (0, 9)
     assert held["remembered pings"] == (0, 8)
+    assert held["timers"][0] > 0
     assert held["timers"][1] == 18
+    assert not beyond(statistics.held)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        statistics.last = 2  # type: ignore[misc] # that is the point
     session.receive_frame(1, frames.Accepted(client_sequence=1, sequence_number=2), 0)
     assert session.statistics().publishes_accepted == 1
 

@@ -17,7 +17,7 @@ from reference.protocol.server.connection import (
 )
 from reference.protocol.server.context import RunContext
 from reference.protocol.server.observations import Answered, LimitReached
-from reference.protocol.server.sessions import Attendance, Sessions
+from reference.protocol.server.sessions import Sessions
 from reference.protocol.states import ConnectionState, Transport
 from reference.protocol.timers import NS_PER_MS
 
@@ -117,52 +117,6 @@ def test_a_server_that_knows_no_session_believes_the_name() -> None:
     assert (session.session_id, session.user_id, session.client_id) == ("named", "ann", "c")
 
 
-# Presence names the first to come.
-
-
-def test_who_comes_later_is_named_when_one_has_left() -> None:
-    attendance = Attendance(users_max=2)
-    assert [attendance.arrive(user) for user in ("cem", "ann", "bob")] == [True, True, True]
-    assert attendance.users == ("ann", "cem")
-    assert not attendance.is_present("bob")
-    presence = attendance.take_presence(5)
-    assert presence == frames.Presence(joined=("cem", "ann"), server_time=5)
-    assert attendance.take_presence(6) is None
-    assert not attendance.arrive("dan"), "users that are not named are not reported"
-    assert attendance.leave("cem")
-    assert attendance.take_presence(7) == frames.Presence(joined=("bob",), left=("cem",), server_time=7)
-    assert attendance.users == ("ann", "bob")
-    assert not attendance.leave("dan")
-    assert attendance.version == 2
-
-
-def test_a_second_session_of_a_user_changes_nothing() -> None:
-    attendance = Attendance(users_max=10)
-    attendance.arrive("ann")
-    attendance.take_presence(0)
-    assert not attendance.arrive("ann")
-    assert not attendance.leave("ann")
-    assert attendance.users == ("ann",)
-    assert attendance.leave("ann")
-    assert attendance.users == ()
-
-
-def test_cursors_are_the_latest_of_those_who_are_here() -> None:
-    attendance = Attendance(users_max=10)
-    for user in ("ann", "bob"):
-        attendance.arrive(user)
-        attendance.move_cursor(user, {"of": user})
-    attendance.move_cursor("ann", {"of": "ann", "n": 2})
-    attendance.leave("bob")
-    assert attendance.cursors == {"ann": {"of": "ann", "n": 2}}
-    assert attendance.take_cursors(3) == frames.Cursors(moved={"ann": {"of": "ann", "n": 2}}, server_time=3)
-    assert attendance.take_cursors(4) is None
-    assert attendance.full(9) == (
-        frames.Presence(full=("ann",), server_time=9),
-        frames.Cursors(full={"ann": {"of": "ann", "n": 2}}, server_time=9),
-    )
-
-
 # Codes.
 
 
@@ -242,13 +196,3 @@ def test_every_count_is_sent_again_while_its_arrival_is_unknown() -> None:
     client_report.acknowledged(3)
     client_report.unreported()
     assert client_report.report(4, 0) is None
-
-
-def test_a_pong_confirms_the_reports_up_to_its_ping() -> None:
-    client_report = ClientReport()
-    for nonce in (1, 2, 3):
-        client_report.gaps = nonce
-        client_report.report(nonce, 0)
-    client_report.acknowledged(2)
-    client_report.unreported()
-    assert client_report.report(4, 0) == frames.Report(gaps=3)

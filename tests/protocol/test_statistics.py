@@ -25,27 +25,6 @@ def test_what_exceeds_its_limit() -> None:
     assert beyond([Held("a", 3, 3), Held("b", 4, 3), Held("c", 0, 0)]) == [Held("b", 4, 3)]
 
 
-def test_a_client_tells_what_it_holds() -> None:
-    client = client_in(ClientState.LIVE)
-    session = client.session
-    session.publish("CHAT", {"text": "hi"}, client.now)
-    session.receive_frame(client.websocket, frames.Events((chat(1),)), client.now)
-    account = session.statistics()
-    assert (account.state, account.last, account.failures, account.publishes_accepted) == (ClientState.LIVE, 1, 0, 0)
-    assert held(account, "messages in the outbox") == Held("messages in the outbox", 1, session.config.outbox_messages_max)
-    assert held(account, "unanswered publishes").length == 1
-    assert held(account, "bytes in the outbox").length > 0
-    assert held(account, "timers").length > 0
-    assert not beyond(account.held)
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        account.last = 2  # type: ignore[misc] # that is the point
-
-
-def test_a_client_counts_failures_in_a_row() -> None:
-    assert client_in(ClientState.WAITING).session.statistics().failures == 1
-    assert client_in(ClientState.LIVE).session.statistics().failures == 0
-
-
 def test_a_run_tells_what_it_holds() -> None:
     run = server_in(ConnectionState.LIVE)
     run.receive_frame(1, frames.Publish(client_sequence=1, event_type="CHAT", data={}), 0)
