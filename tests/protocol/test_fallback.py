@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reference.protocol import frames
-from reference.protocol.actions import Close, Open
+from reference.protocol.actions import Close
 from reference.protocol.client.context import Timer
 from reference.protocol.client.session import ClientSession
 from reference.protocol.config import ClientConfig
@@ -24,7 +24,7 @@ from reference.protocol.policies.fallback import (
 from reference.protocol.policies.reconnect import FullJitter
 from reference.protocol.states import ClientState, Transport
 
-from .machines import EXAMPLES, Always, client_in, seconds, sent, welcome
+from .machines import EXAMPLES, Always, client_in, seconds, sent
 
 POLICIES = st.one_of(
     st.builds(AfterFailures, st.integers(1, 9)),

@@ -1,11 +1,9 @@
 """The inbox compared with a model that keeps the set of all numbers it has ever seen."""
 
-import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
 from reference.protocol import frames
-from reference.protocol.actions import Open
 from reference.protocol.client.delivery import Inbox
 from reference.protocol.records import RunState
 from reference.protocol.states import ClientState

@@ -1,19 +1,15 @@
 """Statistics of what the machines hold: correct, frozen, and each with its limit."""
 
-import dataclasses
-
-import pytest
-
 from reference.protocol import frames
 from reference.protocol.actions import Deliver
 from reference.protocol.config import ServerConfig
 from reference.protocol.server.connection import Identity
 from reference.protocol.server.event_log import TRIM_AT
-from reference.protocol.states import ClientState, ConnectionState, Transport
+from reference.protocol.states import ConnectionState, Transport
 from reference.protocol.statistics import Held, beyond
 from reference.protocol.timers import ENTRIES_LEFT_MAX
 
-from .machines import BYSTANDER, EPOCH, chat, client_in, server_in
+from .machines import BYSTANDER, EPOCH, server_in
 
 
 def held(account: object, what: str) -> Held:
