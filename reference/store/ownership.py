@@ -1,8 +1,8 @@
 """Ownership: which of several server processes on one PostgreSQL serves which run.
 
 One row says which process owns a run; a session advisory lock, on a connection used for nothing else, says whether that process
-is alive. Of a process that holds its lock and has not reported for `SILENCE_S_MAX`, another one that needs one of its runs ends the
-connection (docs/architecture.md, "Several processes", has all that may happen).
+is alive. If one holds its lock and has not reported for `SILENCE_S_MAX`, another that needs one of its runs ends the connection
+(docs/architecture.md, "Several processes", has all that may happen).
 
 A process that lost its runs without knowing it could answer readers with outdated data. So it checks before each answer
 (`is_held`) that it reported being alive less than `LEASE_S` ago, by a clock that runs while the machine sleeps, and that its
