@@ -314,6 +314,7 @@ def _assemble(
         authenticator,
         clock,
         origins,
+        refused,
         retry_after_ms=round(settings.go_away_retry_after_s * 1000),
         requests_per_s_max=settings.requests_per_user_per_s_max,
         unauthenticated_max=settings.unauthenticated_max,

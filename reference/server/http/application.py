@@ -136,6 +136,8 @@ class HttpApi:
             self._charge(operation, request, body)  # and not after: to refuse it takes as long
             given["body"] = self._decoders[operation.body](body)
         result = await method(request, **given)
+        if operation.tag == "runs":
+            self._access.check_still_allowed(request.head, request.run_id, request.caller)
         answer = result if isinstance(result, Answer) else json_answer(result)
         self._charge(operation, request, answer.body)
         return answer
