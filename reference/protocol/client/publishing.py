@@ -148,8 +148,11 @@ class Outbox:
     def new_epoch(self) -> None:
         """The server lost its history and with it the numbers it knew of this client (7.7)."""
         self._last_accepted = 0
-        for message in self._unanswered.values():
-            message.is_perhaps_lost = message.is_perhaps_lost or message.copies_out > 0
+        for sequence, message in self._unanswered.items():
+            if message.copies_out > 0 and not message.is_perhaps_lost:
+                message.is_perhaps_lost = True
+                if self._save is not None:
+                    self._save(NumberSaved(message.ticket, sequence, is_perhaps_lost=True))
 
     def take_sendable(self, bytes_max: int | None = None) -> list[Message]:
         """What to send now, in order: first unanswered messages that are not in flight, then queued ones, within the window.
@@ -378,6 +381,7 @@ class Publishing:
             size_bytes = encoded_bytes(each.data) + _FRAME_OVERHEAD_BYTES + len(each.event_type)
             queued_at = now - each.age_ms * NS_PER_MS
             message = Queued(each.ticket, each.event_type, each.data, size_bytes, queued_at, each.client_sequence)
+            message.is_perhaps_lost = each.is_perhaps_lost
             self.outbox.restore(message)
         self.is_empty = False
         self.watch_age()
