@@ -349,6 +349,7 @@ def _assemble(
         websocket_limits=settings.websocket_limits,
         on_problem=on_problem,
         on_limit=monitor.limit_reached,
+        on_refusal=lambda path, status: monitor.http_answered(app.address_of(path), status),
         is_for_operators=lambda head: head.path in OPERATOR_PATHS,
     )
     monitor.metrics.show(metrics.HTTP_CONNECTIONS, lambda: door.statistics().connections)

@@ -206,10 +206,15 @@ class Exchanges:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         self._under_way += 1
+        status: int | None = None  # until the answer is counted
 
         async def send_and_report(message: Any) -> None:
+            nonlocal status
             if message["type"] == "http.response.start":
-                self._on_answer(self._address_of(scope["path"]), message["status"])
+                status = message["status"]
+            elif status is not None:  # not before: without a piece of a body the front door answers in its place
+                self._on_answer(self._address_of(scope["path"]), status)
+                status = None
             await send(message)
 
         try:
