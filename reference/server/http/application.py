@@ -132,6 +132,8 @@ class HttpApi:
             self._charge(operation, request, body)  # and not after: to refuse it takes as long
             given["body"] = self._decoders[operation.body](body)
         result = await method(request, **given)
+        if operation.tag == "runs":
+            self._access.check_still_allowed(request.head, request.run_id, request.caller)
         answer = result if isinstance(result, Answer) else json_answer(result)
         self._charge(operation, request, answer.body)
         return answer
@@ -200,10 +202,15 @@ class Exchanges:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         self._under_way += 1
+        status: int | None = None  # until the answer is counted
 
         async def send_and_report(message: Any) -> None:
+            nonlocal status
             if message["type"] == "http.response.start":
-                self._on_answer(self._address_of(scope["path"]), message["status"])
+                status = message["status"]
+            elif status is not None:  # not before: without a piece of a body the front door answers in its place
+                self._on_answer(self._address_of(scope["path"]), status)
+                status = None
             await send(message)
 
         try:
