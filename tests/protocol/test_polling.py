@@ -12,7 +12,7 @@ from reference.protocol.policies.catalogue import Fixed
 from reference.protocol.policies.fallback import AfterFailures
 from reference.protocol.states import ClientState, Transport
 
-from .machines import EPOCH, EXAMPLES, Halves, chat, client_in, seconds
+from .machines import EPOCH, EXAMPLES, Always, chat, client_in, seconds
 from .polling import OpenPolling
 
 
@@ -394,7 +394,7 @@ def test_a_policy_that_gives_up_on_polling_says_so(publishes: bool) -> None:
         "client-1",
         config=ClientConfig(request_timeout_s=5),
         policy=Fixed(seconds=1, attempts_max=1),
-        random_source=Halves(),
+        random_source=Always(0.5),
         fallback=AfterFailures(1),
     )
     session.start(0)
@@ -411,7 +411,7 @@ def test_a_policy_that_gave_up_on_polling_gives_no_poll_to_a_new_token() -> None
     """7.40 goes on as 7.25 says, with the policy's wait; a policy without one ends the session (7.22)."""
     policy = Fixed(seconds=1, attempts_max=1)
     config = ClientConfig(fallback_after_failures=1, refreshes_token=True)
-    session = ClientSession("client-1", config=config, policy=policy, random_source=Halves(), token="token-1")
+    session = ClientSession("client-1", config=config, policy=policy, random_source=Always(0.5), token="token-1")
     session.start(0)
     session.connection_lost(1, None, 0)
     session.receive_frame(2, frames.RequestFailed(request="poll", code=CloseCode.TOKEN), seconds(1))

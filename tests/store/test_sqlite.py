@@ -23,23 +23,12 @@ from reference.store.kept import parsed
 from reference.store.sql import SqlStore
 from reference.store.sqlite import SqliteCommits
 
-from .samples import EPOCH, OTHER_RUN, RUN, append, entry
+from .samples import EPOCH, OTHER_RUN, RUN, append, entry, refusal
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "events.sqlite3"
-
-
-async def refusal(url: object) -> str:
-    """The line with which a store refuses to open."""
-    with pytest.raises(StoreUnavailable) as caught:
-        async with open_store(str(url)):
-            pass
-    line = str(caught.value)
-    assert "\n" not in line
-    assert len(line) < 400
-    return line
 
 
 def rows(path: Path, table: str) -> int:
