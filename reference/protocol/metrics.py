@@ -175,7 +175,7 @@ HTTP_REQUESTS = Metric(
     "counter",
     "orchestrator_http_requests_total",
     "requests",
-    "HTTP requests by operation and status; operation none: no such path",
+    "HTTP requests by operation and status; operation none: no such path, or refused before it was known",
     ("operation", "status"),
 )
 HTTP_CONNECTIONS = Metric(

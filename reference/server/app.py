@@ -314,6 +314,7 @@ def _assemble(
         authenticator,
         clock,
         origins,
+        refused,
         retry_after_ms=round(settings.go_away_retry_after_s * 1000),
         requests_per_s_max=settings.requests_per_user_per_s_max,
         unauthenticated_max=settings.unauthenticated_max,
@@ -348,6 +349,7 @@ def _assemble(
         websocket_limits=settings.websocket_limits,
         on_problem=on_problem,
         on_limit=monitor.limit_reached,
+        on_refusal=lambda path, status: monitor.http_answered(app.address_of(path), status),
         is_for_operators=lambda head: head.path in OPERATOR_PATHS,
     )
     monitor.metrics.show(metrics.HTTP_CONNECTIONS, lambda: door.statistics().connections)

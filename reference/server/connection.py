@@ -71,9 +71,11 @@ class Upgrades:
                 hello = await self._authenticated_hello(run_id, websocket)
                 if self._elsewhere is not None and await self._elsewhere(run_id, websocket):
                     return
-            websocket.forget_beginning()
             live = await self._runs.open(run_id)
             self._admission.check_still_open()
+            if identity is not None:  # else the token of hello is checked once the run has it
+                self._admission.check_still_allowed(websocket.head, run_id, identity)
+            websocket.forget_beginning()
             number = live.connect(websocket, identity)
         except WebSocketClosed:
             return

@@ -136,12 +136,16 @@ class LiveRun:
     def request(self, frame: RequestFrame, identity: Identity) -> RequestPeer:
         """An HTTP request; wait for the peer's `settled`, or call `lost`. Raises RemoteError."""
         self._check_live()
-        peer = RequestPeer(self._shared.next_connection_id(), frame.client_id)
+        peer = RequestPeer(self._shared.next_connection_id(), frame.client_id, identity.user_id)
         self._peers[peer.connection_id] = peer
         self._shared.monitor.received((frame,))
         self._turn(self._driver.request, peer.connection_id, frame, identity, self._shared.new_id())
         self._shared.monitor.requested(self.run_id, frame.client_id, self._clock.now())
         return peer
+
+    def requests_of(self, user_id: str) -> tuple[int, ...]:
+        """The numbers of that user's HTTP requests that have no answer yet."""
+        return tuple(n for n, peer in self._peers.items() if isinstance(peer, RequestPeer) and peer.user_id == user_id)
 
     # Reports of peers about full sockets.
 

@@ -234,9 +234,10 @@ class WebSocketPeer:
 class RequestPeer:
     """An HTTP request: `settled` is set once there is an `answer` or a `failure`."""
 
-    def __init__(self, connection_id: int, client_id: str | None) -> None:
+    def __init__(self, connection_id: int, client_id: str | None, user_id: str) -> None:
         self.connection_id = connection_id
         self.client_id = client_id
+        self.user_id = user_id
         self.traffic = Traffic()
         self.settled = trio.Event()
         self.answer: Frame | None = None

@@ -102,15 +102,16 @@ def _least_wait(policy: Policy, failures: int) -> int:
 
 def failed_polls(trace_index: TraceIndex) -> Findings:
     """G10, 7.23 and 7.27: after a poll that failed the next comes no earlier than the policy's least wait, counted from the
-    failure or from the time that the server had asked for by then, and on the same connection not before `poll_interval_s`.
-    Requests that failed since the last answered poll are counted together. Who reads again may poll at once (7.19)."""
+    failure or from the time that the server had asked for by then, and, while polling goes on, not before `poll_interval_s`: also
+    not on a new connection for a new token (7.37). Requests that failed since the last answered poll are counted together. Who
+    reads again may poll at once (7.19)."""
     policy, config = trace_index.started.policy, trace_index.started.client
     if policy is None or config is None or not _is_watched(trace_index):
         return
     for client in trace_index.clients.values():
         failures, not_before = 0, 0
         failed: ConnectionLost | None = None
-        waits_from = least = 0
+        waits_from = least = interval = 0
         before: object = None
         for record in client.records:
             match record:
@@ -118,6 +119,9 @@ def failed_polls(trace_index: TraceIndex) -> Findings:
                     failures += 1
                     if request == "poll":
                         failed, waits_from, least = record, max(at, not_before), _least_wait(policy, failures)
+                        interval = ns(config.poll_interval_s)
+                case StateTurned(state=state) if not state.is_polling:
+                    interval = 0
                 case WaitAsked(at=at, retry_after_ms=retry_after_ms):
                     not_before = max(not_before, at + retry_after_ms * NS_PER_MS)
                     if failed is not None and failed is before:
@@ -126,10 +130,8 @@ def failed_polls(trace_index: TraceIndex) -> Findings:
                     failures = 0
                 case ReadingTurned(is_holding=False):
                     failed = None
-                case RequestMade(at=at, connection_id=lane, request="poll") if failed is not None:
-                    due = waits_from + least
-                    if lane == failed.connection_id:
-                        due = max(due, failed.at + ns(config.poll_interval_s))
+                case RequestMade(at=at, request="poll") if failed is not None:
+                    due = max(waits_from + least, failed.at + interval)
                     what = f"{client.name} polls again {(due - at) / NS_PER_S:.3f} s before the wait after a failure is over"
                     yield None if at >= due - SLACK_NS else f"{when(at)} {what}"
                     failed = None

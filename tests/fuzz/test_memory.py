@@ -8,7 +8,7 @@ from itertools import chain, islice, repeat
 import pytest
 import trio
 
-from tests.server.running_server import RUN, RunningServer, request_bytes
+from tests.server.running_server import RUN, UPGRADE_HEADERS, RunningServer, request_bytes
 
 from .guarded_server import against_a_server
 
@@ -16,11 +16,7 @@ OFFERED_BYTES = 4 * 2**20
 HELD_BYTES_MAX = 3 * 2**19
 """A body of one mebibyte is the most that one request may make it keep; frames and buffers are far below."""
 
-UPGRADE = (
-    f"GET /ws/runs/{RUN}/collaboration HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: collab.v1.json\r\n"
-    "Authorization: Bearer dev:mallory\r\n\r\n"
-).encode()
+UPGRADE = request_bytes("GET", f"/ws/runs/{RUN}/collaboration", token="dev:mallory", headers=UPGRADE_HEADERS)
 POST = f"POST /api/runs/{RUN}/collaboration/publish HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer dev:mallory\r\n".encode()
 CONTINUATION, TEXT, PING = 0, 1, 9
 

@@ -8,19 +8,9 @@ from reference.protocol.errors import ConfigError
 from reference.protocol.policies.reconnect import AskedWait, Attempt, FullJitter, Reconnector, capped
 from reference.protocol.timers import NS_PER_MS, ns
 
+from .machines import Always
+
 DRAWN = st.floats(0, 1, exclude_max=True)
-
-
-class Always:
-    """Chance that always says the same, and remembers what it was asked for."""
-
-    def __init__(self, value: float) -> None:
-        self.value = value
-        self.asked: list[tuple[str, int]] = []
-
-    def uniform(self, purpose: str, index: int) -> float:
-        self.asked.append((purpose, index))
-        return self.value
 
 
 def attempt(failures: int, draw: float, first_spread_s: float = 1.0) -> Attempt:

@@ -1,5 +1,7 @@
 """A client session as its application and its driver see it: health, tokens, held events, and the end."""
 
+import dataclasses
+
 import pytest
 
 from reference.protocol import frames
@@ -14,8 +16,9 @@ from reference.protocol.policies.fallback import AfterSeconds
 from reference.protocol.policies.reconnect import FullJitter
 from reference.protocol.records import RunState
 from reference.protocol.states import ClientState, Transport
+from reference.protocol.statistics import beyond
 
-from .machines import EPOCH, EXAMPLES, Halves, chat, client_in, closes, come_back, ended, opened, seconds, sent, welcome
+from .machines import EPOCH, EXAMPLES, Always, chat, client_in, closes, come_back, ended, opened, seconds, sent, welcome
 
 # Its health in words.
 
@@ -81,7 +84,11 @@ def test_the_statistics_name_what_is_held_and_its_limit() -> None:
     assert held["unanswered publishes"] == (1, 64)
     assert held["held events"] == (0, 9)
     assert held["remembered pings"] == (0, 8)
+    assert held["timers"][0] > 0
     assert held["timers"][1] == 18
+    assert not beyond(statistics.held)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        statistics.last = 2  # type: ignore[misc] # that is the point
     session.receive_frame(1, frames.Accepted(client_sequence=1, sequence_number=2), 0)
     assert session.statistics().publishes_accepted == 1
 
@@ -172,7 +179,7 @@ def test_who_waits_for_a_token_does_not_fall_back_to_polling() -> None:
         "client-1",
         config=ClientConfig(refreshes_token=True, token_timeout_s=60),
         policy=FullJitter(),
-        random_source=Halves(),
+        random_source=Always(0.5),
         fallback=AfterSeconds(5),
     )
     session.start(0)

@@ -1,6 +1,5 @@
 """What a session accepts from its server and what it ignores: snapshots, resets, presence, and frames while it holds."""
 
-import msgspec
 import pytest
 
 from reference.protocol import frames
@@ -14,17 +13,9 @@ from reference.protocol.events import Event
 from reference.protocol.records import RunState, Snapshot
 from reference.protocol.states import ClientState
 
-from .machines import EPOCH, EXAMPLES, Client, chat, client_in, closes, seconds, sent
+from .machines import EPOCH, Client, chat, client_in, closes, poll_answer, seconds, sent, welcome
 
 STATE = RunState(grafts={"a": {"position": "a"}})
-
-
-def welcome(**fields: object) -> frames.Welcome:
-    return msgspec.structs.replace(EXAMPLES[frames.Welcome], **fields)  # type: ignore[return-value]
-
-
-def poll_answer(**fields: object) -> frames.PollAnswer:
-    return msgspec.structs.replace(EXAMPLES[frames.PollAnswer], **fields)  # type: ignore[return-value]
 
 
 def outcomes(client: Client) -> list[object]:

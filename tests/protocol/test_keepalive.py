@@ -27,7 +27,7 @@ from reference.protocol.policies.keepalive import (
 from reference.protocol.policies.reconnect import FullJitter
 from reference.protocol.states import ClientState
 
-from .machines import EXAMPLES, Halves, seconds, sent
+from .machines import EXAMPLES, Always, seconds, sent
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ class Life:
         silence_ms: int | None = None,
     ) -> None:
         self.session = ClientSession(
-            "client-1", config=ClientConfig(), policy=FullJitter(), random_source=Halves(), heartbeat=policy
+            "client-1", config=ClientConfig(), policy=FullJitter(), random_source=Always(0.5), heartbeat=policy
         )
         self.hears = list(hears)
         self.answers = answers

@@ -12,7 +12,7 @@ from reference.protocol.policies.catalogue import Fixed
 from reference.protocol.policies.fallback import AfterFailures
 from reference.protocol.states import ClientState, Transport
 
-from .machines import EPOCH, EXAMPLES, Halves, chat, client_in, seconds
+from .machines import EPOCH, EXAMPLES, Always, chat, client_in, seconds
 from .polling import OpenPolling
 
 
@@ -396,7 +396,7 @@ def test_a_policy_that_gives_up_on_polling_says_so(publishes: bool) -> None:
         "client-1",
         config=ClientConfig(request_timeout_s=5),
         policy=Fixed(seconds=1, attempts_max=1),
-        random_source=Halves(),
+        random_source=Always(0.5),
         fallback=AfterFailures(1),
     )
     session.start(0)
@@ -413,7 +413,7 @@ def test_a_policy_that_gave_up_on_polling_gives_no_poll_to_a_new_token() -> None
     """7.40 goes on as 7.25 says, with the policy's wait; a policy without one ends the session (7.22)."""
     policy = Fixed(seconds=1, attempts_max=1)
     config = ClientConfig(fallback_after_failures=1, refreshes_token=True)
-    session = ClientSession("client-1", config=config, policy=policy, random_source=Halves(), token="token-1")
+    session = ClientSession("client-1", config=config, policy=policy, random_source=Always(0.5), token="token-1")
     session.start(0)
     session.connection_lost(1, None, 0)
     session.receive_frame(2, frames.RequestFailed(request="poll", code=CloseCode.TOKEN), seconds(1))
@@ -474,3 +474,60 @@ def test_an_application_that_reads_again_is_polled_for_at_once() -> None:
     polling.session.release_events(seconds(63))
     polling.look()
     assert len(polling.polls) == 3, "nothing was passed over"
+
+
+@pytest.mark.parametrize("request_", ["poll", "publishMany"])
+def test_a_new_token_does_not_end_the_wait_after_a_failed_request(request_: frames.RequestKind) -> None:
+    """7.37. Nor do tokens put the poll off."""
+    polling = OpenPolling(poll_interval_s=2)
+    polling.answer(0.5)
+    polling.session.publish("CHAT", {}, seconds(0.6))
+    polling.look()
+    polling.at(2.5)
+    if request_ == "publishMany":
+        polling.answer(2.6)
+    polling.failed(2.7, request_)
+    due = {"poll": 4.7, "publishMany": 4.6}[request_]
+    for count in range(15):
+        polling.session.handle_token(f"token-{count}", seconds(2.8 + count / 10))
+        polling.number += 1
+        polling.look()
+    assert Open(polling.number, Transport.POLLING, "token-14") in polling.others
+    polling.at(due - 0.001)
+    assert len(polling.polls) == 2
+    polling.at(due)
+    assert len(polling.polls) == 3
+
+
+def test_a_new_token_does_not_end_a_wait_that_the_server_asked_for_nor_the_policys_after_it() -> None:
+    polling = OpenPolling(poll_interval_s=2)
+    polling.answer(0.5).at(2.5).failed(2.6, code=CloseCode.OVERLOADED, retry_after_ms=20_000)
+    polling.session.handle_token("token-2", seconds(22.6))
+    polling.number += 1
+    polling.at(23.3)
+    assert len(polling.polls) == 2
+    polling.at(23.35)  # 22.6 + 0.25 + half of a second
+    assert len(polling.polls) == 3
+
+
+@pytest.mark.parametrize("is_rejected", [False, True])
+def test_a_new_token_does_not_end_the_wait_of_publishes(is_rejected: bool) -> None:
+    """7.10 and 7.27: another connection has a wait of its own, but not one that begins at once with a new token (7.37)."""
+    polling = OpenPolling(poll_interval_s=30, retry_base_s=30)
+    polling.answer(0.5)
+    polling.session.publish("CHAT", {}, seconds(1))
+    polling.look()
+    if is_rejected:
+        rejected = frames.Rejected(client_sequence=1, code="overloaded", message="", retryable=True)
+        polling.session.receive_frame(polling.number, frames.PublishAnswer((rejected,), EPOCH), seconds(1))
+    else:
+        polling.failed(1, "publishMany")
+    polling.at(30.5).answer(30.6)
+    polling.session.handle_token("token-2", seconds(30.7))
+    polling.number += 1
+    polling.at(30.7)
+    assert len(polling.polls) == 3, "no request has failed since the last answered poll"
+    polling.answer(30.8).at(30.999)
+    assert len(polling.publishes) == 1
+    polling.at(31)
+    assert len(polling.publishes) == 2

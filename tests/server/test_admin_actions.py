@@ -9,6 +9,7 @@ import trio
 from trio.testing import MockClock
 
 from reference.protocol.errors import RemoteError
+from reference.protocol.records import StoredRun
 from reference.server.access.auth import DevelopmentAuthenticator, Holder
 from reference.server.access.users import REFUSED_USERS_MAX, Refusal, RefusedUsers, RefusingAuthenticator
 from reference.server.app import open_server
@@ -111,6 +112,65 @@ async def test_a_refused_user_is_out_everywhere_until_it_is_over(autojump_clock:
             await trio.sleep(61)
         await running.poll(token="dev:mallory")
         assert (await act(running, "GET", "/refused-users"))["users"] == []
+
+
+async def test_a_refusal_ends_the_requests_of_the_user_that_wait(autojump_clock: MockClock) -> None:
+    """A poll that waited brought the next events to the refused user."""
+    answers: dict[str, Any] = {}
+    poll = f"/api/runs/{RUN}/collaboration/poll?afterSequence=0&waitMs=20000"
+
+    async def wait(user: str) -> None:
+        answers[user] = await running.ask("GET", poll, token=f"dev:{user}")
+
+    async with running_server() as running, running.join("alice") as alice, trio.open_nursery() as nursery:
+        nursery.start_soon(wait, "mallory")
+        nursery.start_soon(wait, "bob")
+        await trio.sleep(1)
+        assert await act(running, "PUT", "/refused-users?userId=mallory") == {"closed": 1}
+        await trio.sleep(1)
+        assert (answers["mallory"].status, answers["mallory"].problem["code"]) == (403, 4403)
+        await alice.publish(1)
+        await trio.sleep(1)
+        assert len(answers["bob"].problem["events"]) == 1
+
+
+class LateLoads(MemoryStore):
+    """Takes five seconds to load a run."""
+
+    async def load_run(self, run_id: str) -> StoredRun | None:
+        await trio.sleep(5)
+        return await super().load_run(run_id)
+
+
+@pytest.mark.parametrize("user", ["mallory", "root"])
+async def test_whoever_is_refused_while_the_run_loads_stays_out(user: str, autojump_clock: MockClock) -> None:
+    """The token had been checked before."""
+    token = f"dev-admin:{user}" if user == "root" else f"dev:{user}"  # an admin is not kept out
+    status = 200 if user == "root" else 403
+    collaboration = f"/api/runs/{RUN}/collaboration"
+    publish = {"clientId": "m", "messages": [{"clientSequence": 1, "eventType": "CHAT", "data": {}}]}
+
+    async def ask(method: str, path: str, body: bytes = b"") -> None:
+        assert (await running.ask(method, collaboration + path, body, token=token)).status == status, path
+
+    async with (
+        running_server(store=LateLoads()) as running,
+        running.connect(headers=[("Authorization", f"Bearer {token}")]) as client,
+        trio.open_nursery() as nursery,
+    ):
+        await client.send("hello", protocol=1, clientId=user)
+        for path in ("/poll", "/replay", "/events"):
+            nursery.start_soon(ask, "GET", path)
+        nursery.start_soon(ask, "POST", "/publish", json.dumps(publish).encode())
+        await trio.sleep(1)
+        await act(running, "PUT", f"/refused-users?userId={user}")
+        if user == "root":
+            await client.receive("welcome")
+        else:
+            assert (await client.closed())[0] == 4403
+        await trio.sleep(1)
+        polled = await running.poll(token="dev:alice")
+        assert (polled["head"], polled["activeUsers"]) == ((1, ["root"]) if user == "root" else (0, []))
 
 
 async def test_a_refused_user_is_closed_even_if_there_is_no_room_for_a_session_record(autojump_clock: MockClock) -> None:

@@ -17,10 +17,12 @@ from reference.protocol.config import ServerConfig
 from reference.protocol.metrics import LABEL_VALUES, METRICS, Metric
 from reference.protocol.states import Transport
 from reference.server.http.admin_api import metrics_of
+from reference.server.http.application import Exchanges
 from reference.server.monitoring.monitor import Monitor, MonitoredSessions, Traffic
+from reference.server.wire.limits import DoorLimits
 
 from .running_server import OTHER_RUN, RUN, RunningServer, request_bytes, running_server
-from .wire.helpers import read_answer
+from .wire.helpers import read_answer, read_to_end, running_front_door
 
 REPORT = {
     "failedAttempts": 2,
@@ -167,6 +169,46 @@ async def test_http_requests_are_counted_by_operation_and_status(autojump_clock:
         counted = {status: value(running, metrics.HTTP_REQUESTS, operation=poll, status=status) for status in statuses}
         assert counted == {"200": 1, "401": 1, "404": 1}
         assert value(running, metrics.HTTP_REQUESTS, operation="none", status="404") == 3
+
+
+async def test_what_the_front_door_refuses_is_counted_too(autojump_clock: MockClock) -> None:
+    collaboration = "/api/runs/{runId}/collaboration"
+    begun = f"POST {collaboration.format(runId=RUN)}/publish HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer dev:alice\r\n"
+    upgrade = f"GET /ws/runs/{RUN}/collaboration HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
+    cases = {
+        ("none", "400"): "this is not HTTP\r\n\r\n",
+        ("none", "408"): "GET /healthz HTTP/1.1\r\n",
+        ("none", "431"): f"GET /healthz HTTP/1.1\r\nHost: x\r\nX: {'x' * 20_000}\r\n\r\n",
+        (f"{collaboration}/publish", "408"): f"{begun}Content-Length: 10\r\n\r\n",
+        (f"{collaboration}/publish", "413"): f"{begun}Content-Length: 99999999\r\n\r\n",
+        ("/ws/runs/{runId}/collaboration", "426"): f"{upgrade}\r\n",
+    }
+    async with running_server(door=DoorLimits(connections_max=1)) as running:
+        for request in cases.values():
+            stream = running.server.connect()
+            await stream.send_all(request.encode())
+            await read_to_end(stream)
+            await stream.aclose()
+            await trio.sleep(5)  # the one connection that is allowed ends
+        async with running.connect():
+            assert (await running.ask("GET", "/")).status == 503
+        counts = running.server.monitor.metrics
+        assert [counts.value(metrics.HTTP_REQUESTS, operation=o, status=s) for o, s in cases] == [1] * len(cases)
+        assert counts.value(metrics.HTTP_REQUESTS, operation="/", status="503") == 1
+        text = (await running.ask("GET", "/metrics")).body.decode()
+        assert sum(float(line.rsplit(" ")[-1]) for line in text.splitlines() if line.startswith(metrics.HTTP_REQUESTS.name)) == 7
+
+
+async def test_an_answer_that_the_application_breaks_off_counts_as_what_the_client_got(autojump_clock: MockClock) -> None:
+    counted: list[tuple[str, int]] = []
+
+    async def half_an_answer(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    exchanges = Exchanges(half_an_answer, str, lambda address, status: counted.append((address, status)))
+    async with running_front_door(exchanges, on_refusal=lambda path, status: counted.append((path, status))) as running:
+        assert (await running.ask(b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n")).status == 500
+    assert counted == [("/x", 500)]
 
 
 async def test_a_poll_that_brings_ten_events_counts_ten_messages(autojump_clock: MockClock) -> None:

@@ -360,6 +360,13 @@ def polled_too_soon_after_a_failure() -> Records:
     return after(failed, again)
 
 
+def polled_too_soon_with_a_new_token() -> Records:
+    failed = all_of(ConnectionLost, request="poll")[-1]
+    opened = AttemptMade(at=failed.at, client=failed.client, connection_id=100, transport=Transport.POLLING)
+    again = RequestMade(at=failed.at + 19 * NS_PER_S // 10, client=failed.client, connection_id=100, request="poll")
+    return after(failed, opened, again)
+
+
 def polled_after_the_policy_gave_up() -> Records:
     started, failed = HELD[0], all_of(ConnectionLost, request="poll")[-1]
     assert isinstance(started, TraceStarted)
@@ -476,6 +483,7 @@ BROKEN: list[tuple[str, str, Callable[[], Records]]] = [
     ("G10", "repeats", sent_again_what_is_before_the_rejected),
     ("G10", "policy_waits", tried_too_soon),
     ("G10", "failed_polls", polled_too_soon_after_a_failure),
+    ("G10", "failed_polls", polled_too_soon_with_a_new_token),
     ("G10", "failed_polls", polled_after_the_policy_gave_up),
     ("G10", "rejections", published_too_soon_after_a_rejection),
     ("G10", "polls_and_probes", polled_too_soon),

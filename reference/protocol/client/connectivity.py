@@ -376,6 +376,13 @@ class Connectivity:
             self._publishing.connection_lost()
         self._look_whether_carried(now)
 
+    def poll_with_new_token(self, now: int) -> None:
+        """Poll on a new connection with the new token, which ends no wait (7.37)."""
+        resend_at = self._timers.deadline_of(Timer.RESEND)
+        self.restart_polling(self.polling.next_poll_at(now), now)
+        if resend_at is not None:
+            self._publishing.wait_until(resend_at)
+
     def abandon_polling(self, reason: str, now: int) -> None:
         """A request was not answered in time, or not with an answer of the protocol: poll on a new connection (7.27)."""
         _, at = self.polling.failed("poll", None, now)

@@ -63,6 +63,11 @@ class Polling:
         failed. None if the policy gives up."""
         return self._reconnector.next_attempt_at(earliest) if self._reconnector.failures else earliest
 
+    def next_poll_at(self, now: int) -> int:
+        """When a new connection that ends no wait may send its first poll (7.37)."""
+        due = self._context.timers.deadline_of(Timer.POLL)
+        return now if due is None or not self._reconnector.failures else due
+
     def open(self, connection_id: int, generation: int, token: str | None, first_poll_at: int) -> None:
         """Begin, or begin again, on a new connection."""
         self._context.actions.append(Open(connection_id, Transport.POLLING, token))

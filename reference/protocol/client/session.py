@@ -173,7 +173,7 @@ class ClientSession:
         elif self.state.has_websocket:
             self._send(frames.Auth(token))
         elif self.state.is_polling:
-            self._connectivity.restart_polling(now, now)
+            self._connectivity.poll_with_new_token(now)
 
     def _check_open(self) -> None:
         if self.state is ClientState.CLOSED:

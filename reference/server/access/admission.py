@@ -17,7 +17,7 @@ from reference.protocol.limits import Limit
 from reference.protocol.server.connection import Identity
 from reference.server.access.auth import Authenticator, bearer_token, identify
 from reference.server.access.origins import OriginPolicy
-from reference.server.access.users import UserRates
+from reference.server.access.users import RefusedUsers, UserRates
 from reference.server.clock import ServerClock
 from reference.server.registry import canonical_run_id
 from reference.server.wire.request_head import HttpRefusal, RequestHead
@@ -34,6 +34,7 @@ class AccessControl:
         authenticator: Authenticator,
         clock: ServerClock,
         origins: OriginPolicy,
+        refused: RefusedUsers,
         *,
         retry_after_ms: int,
         requests_per_s_max: int,
@@ -47,6 +48,7 @@ class AccessControl:
         self._authenticator = authenticator
         self._clock = clock
         self._origins = origins
+        self._refused = refused
         self._retry_after_ms = retry_after_ms
         self._is_going_away = False
 
@@ -98,6 +100,11 @@ class AccessControl:
         """Raise RemoteError if the server began to stop while a run was being loaded."""
         if self._is_going_away:
             raise RemoteError(CloseCode.GOING_AWAY, "the server is going away")
+
+    def check_still_allowed(self, head: RequestHead, run_id: str, identity: Identity) -> None:
+        """Raise RemoteError if an operator has refused the user since the token in `head` was checked."""
+        if self._refused.is_refused(identity.user_id, self._clock.wall()):
+            self.identify(bearer_token(head.headers), run_id)  # which takes an admin
 
     def identify_upgrade(self, head: RequestHead, run_id: str) -> Identity | None:
         """The user of the token that came with an upgrade; None if none came, and hello has to bring one. Raises RemoteError."""

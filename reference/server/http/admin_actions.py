@@ -2,7 +2,7 @@
 
 close a session   its WebSocket ends. `isFinal`: with 4403, and the client stops; else with a goaway, and it reconnects
 send a run away   every client of the run leaves, and reconnects after a time (goaway); nothing is lost
-refuse a user     every connection of the user ends with 4403, and the user is refused until a time (`refused_users`)
+refuse a user     every connection and request of the user ends with 4403, and the user is refused until a time (`refused_users`)
 delete a run      every client of the run is notified that there is no such run (4404), and its events are removed from the store
 
 Each is logged with the admin who did it. With several processes on one database, an action on a run is carried out by the process
@@ -154,7 +154,7 @@ class AdminActions:
         closed = 0
         connection_ids = self._user_connections.of_user(user_id)
         for live in self._runs.runs:
-            closed += await self._close(live, connection_ids, is_final=True)
+            closed += await self._close(live, (*connection_ids, *live.requests_of(user_id)), is_final=True)
         log_event("admin refused user", admin=request.user_id, user=user_id, for_ms=query.for_ms, connections=closed)
         return ClosedConnections(closed=closed)
 

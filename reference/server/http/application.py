@@ -1,9 +1,5 @@
 """HttpApi: the ASGI application. It finds the operation, admits the caller, reads the parameters, and sends the answer.
 
-There is no web framework: routing, validation and the OpenAPI document follow from the methods' descriptions (`description`), the
-front door reads and limits requests, and msgspec validates them. A framework would add a second description and double the
-server's start time.
-
 The order of the checks keeps an unauthenticated client cheap and lets it learn nothing (5.1):
 
     address and method     404, 405; OPTIONS is answered here
@@ -136,6 +132,8 @@ class HttpApi:
             self._charge(operation, request, body)  # and not after: to refuse it takes as long
             given["body"] = self._decoders[operation.body](body)
         result = await method(request, **given)
+        if operation.tag == "runs":
+            self._access.check_still_allowed(request.head, request.run_id, request.caller)
         answer = result if isinstance(result, Answer) else json_answer(result)
         self._charge(operation, request, answer.body)
         return answer
@@ -204,10 +202,15 @@ class Exchanges:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         self._under_way += 1
+        status: int | None = None  # until the answer is counted
 
         async def send_and_report(message: Any) -> None:
+            nonlocal status
             if message["type"] == "http.response.start":
-                self._on_answer(self._address_of(scope["path"]), message["status"])
+                status = message["status"]
+            elif status is not None:  # not before: without a piece of a body the front door answers in its place
+                self._on_answer(self._address_of(scope["path"]), status)
+                status = None
             await send(message)
 
         try:

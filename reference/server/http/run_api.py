@@ -116,6 +116,7 @@ class RunApi:
             for frame in asked:
                 live = await self._runs.open(request.run_id)
                 self._admission.check_still_open()
+                self._admission.check_still_allowed(request.head, request.run_id, request.caller)
                 peers.append((live, live.request(frame, request.caller)))
             if not all(peer.settled.is_set() for _, peer in peers):
                 async with trio.open_nursery() as nursery:

@@ -74,9 +74,11 @@ class FrontDoor:
         websocket_limits: WebSocketLimits | None = None,
         on_problem: OnProblem = ignore_problem,
         on_limit: Callable[[Limit], None] = lambda limit: None,
+        on_refusal: Callable[[str, int], None] = lambda path, status: None,
         is_for_operators: Callable[[RequestHead], bool] = lambda head: False,
     ) -> None:
-        """`is_for_operators`: requests that are answered even when there is no room for others, so that a full server does not
+        """`on_refusal`: called with the path (empty if it is not known) and the status of an answer that the application does not
+        give. `is_for_operators`: requests that are answered even when there is no room for others, so that a full server does not
         look dead."""
         self._is_for_operators = is_for_operators
         self._by_address: Counter[str] = Counter()
@@ -87,6 +89,7 @@ class FrontDoor:
         self._websocket_limits = websocket_limits or WebSocketLimits()
         self._on_problem = on_problem
         self._on_limit = on_limit
+        self._on_refusal = on_refusal
         self._connections = 0
         self._websockets = 0
         self._websocket_ended = trio.lowlevel.ParkingLot()
@@ -117,7 +120,7 @@ class FrontDoor:
                     stream.abort()  # refusals take time, and their connections count for everybody
                 else:
                     why = f"this address has {per_address_max} connections to this server, its limit"
-                    await HttpWire(stream, self._limits).refuse(self._come_back(why))
+                    await self._refuse(HttpWire(stream, self._limits), self._come_back(why))
             else:
                 websocket = await self._converse(stream)
                 if websocket is not None:
@@ -144,10 +147,9 @@ class FrontDoor:
                 await Exchange(wire, head, self._limits).run(self._app, self._reporter("the application failed", stream, head))
                 await wire.close()
                 return
-            self._on_limit(Limit.DOOR_CONNECTIONS)
-            raise self._come_back("too many connections")
+            raise self._come_back("too many connections", limit=Limit.DOOR_CONNECTIONS)
         except HttpRefusal as refusal:
-            await wire.refuse(refusal)
+            await self._refuse(wire, refusal)
 
     async def _converse(self, stream: PushStream) -> ServerWebSocket | None:
         """Answer requests. Returns the WebSocket to serve. The HTTP state is freed first, as it may stay for days."""
@@ -168,9 +170,7 @@ class FrontDoor:
                 idle_s = self._limits.keep_alive_timeout_s
             await wire.close()
         except HttpRefusal as refusal:
-            if refusal.limit is not None:
-                self._on_limit(refusal.limit)
-            await wire.refuse(refusal)
+            await self._refuse(wire, refusal)
         except trio.Cancelled:
             wire.push_refusal(self._come_back("the server is going down", CloseCode.GOING_AWAY))
             raise
@@ -221,8 +221,15 @@ class FrontDoor:
         self._websockets -= 1
         self._websocket_ended.unpark_all()
 
-    def _come_back(self, why: str, code: CloseCode = CloseCode.OVERLOADED) -> HttpRefusal:
-        return HttpRefusal(503, code, why, retry_after_ms=self._limits.retry_after_ms)
+    async def _refuse(self, wire: HttpWire, refusal: HttpRefusal) -> None:
+        if refusal.limit is not None:
+            self._on_limit(refusal.limit)
+        if wire.may_answer:
+            self._on_refusal("" if wire.head is None else wire.head.path, refusal.status)
+        await wire.refuse(refusal)
+
+    def _come_back(self, why: str, code: CloseCode = CloseCode.OVERLOADED, limit: Limit | None = None) -> HttpRefusal:
+        return HttpRefusal(503, code, why, retry_after_ms=self._limits.retry_after_ms, limit=limit)
 
     def _reporter(self, what: str, stream: PushStream, head: RequestHead) -> Callable[[BaseException], None]:
         return lambda error: self._report(Problem(what, error, stream.peer, f"{head.method} {head.path}"))

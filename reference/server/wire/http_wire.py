@@ -30,6 +30,8 @@ class HttpWire:
 
     def __init__(self, stream: PushStream, limits: DoorLimits) -> None:
         self.stream = stream
+        self.head: RequestHead | None = None
+        """Of the current request, once it was read."""
         self._limits = limits
         self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.head_bytes_max)
         self._body_bytes = 0
@@ -50,6 +52,7 @@ class HttpWire:
         """The next request's head; None if the client closed before one began. Raises HttpRefusal."""
         self._body_bytes = 0
         self._is_head_request = False
+        self.head = None
         came_bytes = len(self._h11.trailing_data[0])
         event = self._next_event()
         while event is h11.NEED_DATA:
@@ -63,7 +66,7 @@ class HttpWire:
         # h11 limits only the size of an incomplete head, and one piece may hold a complete long one.
         if came_bytes - len(self._h11.trailing_data[0]) > self._limits.head_bytes_max:
             raise _head_too_big(self._limits)
-        head = read_head(event, self.stream.peer, self.stream.local)
+        head = self.head = read_head(event, self.stream.peer, self.stream.local)
         declared = head.header(b"content-length")
         if declared is not None and int(declared) > self._limits.body_bytes_max:
             raise self._body_too_big()

@@ -443,6 +443,17 @@ export class Connectivity {
   }
 
   /**
+   * Poll on a new connection, because of a new token or after the page was left; this ends no wait (7.37).
+   *
+   * @param {number} now
+   */
+  renewPolling(now) {
+    const resendAt = this.#timers.deadlineOf("RESEND");
+    this.replacePolling(this.polling.nextPollAt(now), now);
+    if (resendAt !== null) this.#publishing.waitUntil(resendAt);
+  }
+
+  /**
    * A poll was answered: polling carries the session (7.42). Returns false if none was under way.
    *
    * @param {boolean} hasMore

@@ -70,6 +70,16 @@ export class Polling {
   }
 
   /**
+   * When a new connection that ends no wait may poll (7.37).
+   *
+   * @param {number} now
+   */
+  nextPollAt(now) {
+    const due = this.#context.timers.deadlineOf("POLL");
+    return due === null || this.#reconnector.failures === 0 ? now : due;
+  }
+
+  /**
    * Begin, or begin again, on a connection of its own.
    *
    * @param {number} connectionId

@@ -185,7 +185,7 @@ export class ClientSession {
       this.handleTimeout(now);
     } else if (!isNew) this.#connectivity.tokenIsTheSame(now);
     else if (hasWebsocket(this.state)) this.#send({ type: "auth", token });
-    else if (isPolling(this.state)) this.#connectivity.replacePolling(now, now);
+    else if (isPolling(this.state)) this.#connectivity.renewPolling(now);
   }
 
   /**
@@ -294,7 +294,7 @@ export class ClientSession {
   networkLost(now, message) {
     const { websocket } = this.#connectivity;
     if (websocket !== null) this.connectionLost(websocket, null, now, { message });
-    if (isPolling(this.state)) this.#connectivity.replacePolling(now, now);
+    if (isPolling(this.state)) this.#connectivity.renewPolling(now);
     this.handleTimeout(now);
   }
 

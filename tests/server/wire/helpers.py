@@ -252,6 +252,7 @@ async def running_front_door(
     handler: Handler = echo,
     limits: DoorLimits | None = None,
     websocket_limits: WebSocketLimits | None = None,
+    on_refusal: Callable[[str, int], None] = lambda path, status: None,
 ) -> AsyncIterator[RunningFrontDoor]:
     """A door in memory; what it serves is cancelled at the end."""
     problems: list[Problem] = []
@@ -264,6 +265,7 @@ async def running_front_door(
             websocket_limits=websocket_limits,
             on_problem=problems.append,
             on_limit=reached.append,
+            on_refusal=on_refusal,
         )
         yield RunningFrontDoor(door, nursery, problems, reached)
         nursery.cancel_scope.cancel()

@@ -238,6 +238,16 @@ test("a page that was left: the WebSocket is lost, polling begins anew", () => {
   assert.equal(session.state, "polling");
 });
 
+test("a page that was left ends no wait after a request that failed", () => {
+  const session = new ClientSession("c", { config: clientConfig({ fallbackAfterFailures: 1, probeIntervalS: 300 }), draws: halves });
+  session.connectionLost(opened(session), null, 0);
+  session.handleTimeout(0);
+  const [polling] = session.takeActions().filter(({ kind }) => kind === "open").map(({ connectionId }) => connectionId);
+  session.receiveFrame(polling, { type: "requestFailed", request: "poll", code: null, message: "", retryAfterMs: null }, 1e9);
+  session.networkLost(1.5e9, "left");
+  assert.deepEqual(session.nextAttempt, { kind: "poll", at: 3e9 });
+});
+
 test("every growing thing has a limit, and pings beyond the eighth are forgotten", () => {
   const session = new ClientSession("c", { config: clientConfig(), draws: halves });
   assert.equal(session.ping(0), null, "no WebSocket, no ping");
