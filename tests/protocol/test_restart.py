@@ -12,7 +12,7 @@ from reference.protocol.policies.reconnect import FullJitter
 from reference.protocol.saved_session import SavedPublish, SavedSession
 from reference.protocol.states import ClientState
 
-from .machines import EPOCH, EXAMPLES, Halves, seconds, sent, welcome
+from .machines import EPOCH, EXAMPLES, Always, seconds, sent, welcome
 
 SENT = SavedPublish(3, "CHAT", {"n": 1}, age_ms=2000, client_sequence=7)
 QUEUED = SavedPublish(5, "CHAT", {"n": 2}, age_ms=1000)
@@ -26,7 +26,7 @@ def restored(saved: SavedSession = SAVED, **settings: object) -> ClientSession:
         "client-1",
         config=ClientConfig(**settings),  # type: ignore[arg-type] # as the fields want them
         policy=FullJitter(),
-        random_source=Halves(),
+        random_source=Always(0.5),
         saves=True,
     )
     session.restore(saved, NOW)
