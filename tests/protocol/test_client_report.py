@@ -70,6 +70,18 @@ def test_a_half_open_line_was_silent_for_a_while() -> None:
     assert (recovery.silence_ms, recovery.recovery_ms) == (lost_at // NS_PER_MS, (client.now - lost_at) // NS_PER_MS)
 
 
+@pytest.mark.parametrize("is_retryable", [True, False])
+def test_a_publish_that_was_given_up_after_its_retries_is_reported_and_a_final_rejection_is_not(is_retryable: bool) -> None:
+    """The server counts its final rejections as failures, and what it puts off as put off."""
+    client = client_in(ClientState.LIVE, retry_limit=0)
+    client.session.publish("CHAT", {}, 0)
+    rejected = frames.Rejected(client_sequence=1, code="rate", message="", retryable=is_retryable)
+    client.session.receive_frame(client.websocket, rejected, 0)
+    assert client.session.statistics().publishes_failed == 1
+    report = next_ping(client).report
+    assert (0 if report is None else report.failed_messages) == is_retryable
+
+
 def test_gaps_and_copies_are_counted() -> None:
     client = client_in(ClientState.LIVE)
     first = EXAMPLES[frames.Events].events[0]

@@ -145,3 +145,19 @@ def test_a_new_token_ends_no_wait_of_polling() -> None:
         polling.at(60.8)
         assert len(polling.polls) == 4
     assert_same_in_node(recording)
+
+
+def test_a_publish_that_was_given_up_after_its_retries_is_reported() -> None:
+    with recorded() as recording:
+        client = client_in(ClientState.LIVE, retry_limit=0, ping_interval_s=5)
+        for number, is_retryable in ((1, True), (2, False)):
+            client.session.publish("CHAT", {}, 0)
+            rejected = frames.Rejected(client_sequence=number, code="rate", message="", retryable=is_retryable)
+            client.session.receive_frame(1, rejected, 0)
+            client.session.handle_timeout(seconds(1))
+        client.session.take_actions()
+        client.session.handle_timeout(seconds(5))
+        (ping,) = [frame for frame in sent(client.session.take_actions(), 1) if isinstance(frame, frames.Ping)]
+        assert ping.report is not None
+        assert ping.report.failed_messages == 1
+    assert_same_in_node(recording)

@@ -426,7 +426,7 @@ class Publishing:
         else:
             message = self.outbox.refused(number)
             if message is not None:
-                self._fail(message, result.code, result.message)
+                self._fail(message, result.code, result.message, server_counts=True)
         self.watch_age()
 
     def resend(self) -> None:
@@ -505,10 +505,10 @@ class Publishing:
                 self._asked_until = max(self._asked_until or 0, now + rejected.retry_after_ms * NS_PER_MS)
             self.wait_until(now + ns(wait_s))
 
-    def _fail(self, message: Queued, code: str, reason: str) -> None:
+    def _fail(self, message: Queued, code: str, reason: str, *, server_counts: bool = False) -> None:
+        """`server_counts`: it was rejected for good, which the server counts itself."""
         self._record.failed += 1
-        if code in tuple(FailureCode):  # the server knows its own rejections
-            self._context.client_report.failed_messages += 1
+        self._context.client_report.failed_messages += not server_counts
         self._context.outcomes.append(PublishFailed(message.ticket, code, reason, _may_have_arrived(message, code)))
 
 
