@@ -15,6 +15,7 @@ from reference.protocol.server.run import Run
 from reference.protocol.states import Transport
 from reference.protocol.timers import NS_PER_MS
 
+from . import machines
 from .machines import EPOCH, chat, closes, go_live, seconds, sent, stored_run
 
 
@@ -46,20 +47,7 @@ class Site:
 
 
 def poll_answer(**fields: object) -> frames.PollAnswer:
-    usual: dict[str, object] = {
-        "run_id": "run-1",
-        "epoch": EPOCH,
-        "outcome": "resumed",
-        "oldest": 1,
-        "head": 2,
-        "after_sequence": 2,
-        "last_client_sequence": 0,
-        "events": (),
-        "active_users": (),
-        "cursor_positions": {},
-        "server_time": 0,
-    }
-    return frames.PollAnswer(**(usual | fields))  # type: ignore[arg-type]
+    return machines.poll_answer(**({"outcome": "resumed", "head": 2, "after_sequence": 2, "active_users": ()} | fields))
 
 
 def test_a_poll_without_a_position_is_given_the_snapshot_and_what_follows() -> None:
