@@ -4,7 +4,7 @@ import pytest
 
 from reference.protocol import frames
 from reference.protocol.actions import Close, Open
-from reference.protocol.client.outcomes import SessionEnded
+from reference.protocol.client.outcomes import NotConnected, SessionEnded
 from reference.protocol.client.session import ClientSession
 from reference.protocol.config import ClientConfig
 from reference.protocol.errors import CloseCode
@@ -82,6 +82,34 @@ def test_a_policy_that_gives_up_ends_the_session_and_says_after_how_many() -> No
     assert session.take_outcomes()[-1] == SessionEnded(
         None, "the reconnect policy gave up after 2 failed attempts; last error: the connection was lost"
     )
+
+
+def test_a_policy_that_gives_up_without_an_error_names_none() -> None:
+    config = ClientConfig(fallback_after_failures=None)
+    session = ClientSession("client-1", config=config, policy=Fixed(seconds=1, attempts_max=0), random_source=Always(0.5))
+    session.start(0)
+    session.connection_opened(1, 0)
+    session.receive_frame(1, welcome(), 0)
+    session.receive_frame(1, EXAMPLES[frames.SnapshotFrame], 0)
+    session.hold_events(0)
+    session.receive_frame(1, frames.Events((chat(1),)), 0)
+    session.release_events(0)
+    assert session.ended == SessionEnded(None, "the reconnect policy gave up after 0 failed attempts")
+
+
+def test_a_reason_is_reported_once_while_nothing_carries_the_session() -> None:
+    config = ClientConfig(fallback_after_failures=None)
+    session = ClientSession("client-1", config=config, policy=Fixed(seconds=1), random_source=Always(0.5))
+    session.start(0)
+
+    def is_reported(attempt: int, reason: str) -> bool:
+        session.connection_lost(attempt, CloseCode.OVERLOADED, 0, message=reason)
+        session.handle_timeout(session.next_attempt_at or 0)
+        return NotConnected(CloseCode.OVERLOADED, reason) in session.take_outcomes()
+
+    reasons = [*"abcdefgh", "a", "i", "a"]
+    reported = [reason for attempt, reason in enumerate(reasons, 1) if is_reported(attempt, reason)]
+    assert reported == [*"abcdefgh", "i", "a"], "the last eight are remembered"
 
 
 @pytest.mark.parametrize("code", [CloseCode.FORBIDDEN, CloseCode.NO_SUCH_RUN, CloseCode.SUPERSEDED, CloseCode.VERSION, 4499])

@@ -209,12 +209,13 @@ def test_a_policy_gets_each_disconnection() -> None:
     assert policy.reported == [Disconnection(0, 0.0), Disconnection(1, 10.0)]
 
 
-def test_a_policy_that_wants_polling_from_the_start_gets_it() -> None:
-    class AtOnce:
+@pytest.mark.parametrize(("wait_s", "state"), [(0.0, ClientState.POLLING), (1e-9, ClientState.CONNECTING)])
+def test_a_policy_that_wants_polling_from_the_start_gets_it(wait_s: float, state: ClientState) -> None:
+    class Waits:
         def wait_s(self, trouble: Disconnection) -> float:
-            return 0.0
+            return wait_s
 
-    assert Life(AtOnce()).session.state is ClientState.POLLING
+    assert Life(Waits()).session.state is state
 
 
 def test_without_a_fallback_there_is_none() -> None:

@@ -188,6 +188,19 @@ class Life:
                 self.left = at / 1e9, action.code, action.message
 
 
+def test_a_policy_that_asks_for_a_nanosecond_more_gets_it() -> None:
+    class Later:
+        notice_max_s, quiet_max_s, interval_s = 60.0, None, 10.0
+
+        def due(self, signs: Signs) -> Due:
+            return Due(self.interval_s - signs.pinged_s, None)
+
+    policy = Later()
+    life = Life(policy)
+    policy.interval_s += 1e-9
+    assert life.pass_until(11).pings == [10 + 1e-9]
+
+
 def test_every_interval_pings_whatever_is_heard() -> None:
     assert Life(EveryInterval(3, 2), hears=(1.0, 4.0, 7.0)).pass_until(10).pings == [3, 6, 9]
 

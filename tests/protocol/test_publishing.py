@@ -387,9 +387,9 @@ def test_on_the_next_connection_a_cursor_does_not_wait_for_the_last_ones_interva
 @pytest.mark.parametrize("data", [[1], "text", None, 5, ({},)])
 def test_data_that_is_no_object_is_invalid(data: Any) -> None:
     session = client_in(ClientState.LIVE).session
-    with pytest.raises(InvalidEvent, match="has to be a JSON object"):
+    with pytest.raises(InvalidEvent, match=f"^data is a {type(data).__name__}; it has to be a JSON object"):
         session.publish("CHAT", data, 0)
-    with pytest.raises(InvalidEvent, match="has to be a JSON object"):
+    with pytest.raises(InvalidEvent, match=f"^data is a {type(data).__name__}; it has to be a JSON object"):
         session.move_cursor(data, 0)
 
 
