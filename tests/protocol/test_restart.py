@@ -4,12 +4,21 @@ import msgspec
 import pytest
 
 from reference.protocol import frames
+from reference.protocol.actions import Save
 from reference.protocol.client.outcomes import PublishFailed
 from reference.protocol.client.publishing import Outbox, Queued
 from reference.protocol.client.session import ClientSession
 from reference.protocol.config import ClientConfig
 from reference.protocol.policies.reconnect import FullJitter
-from reference.protocol.saved_session import SavedPublish, SavedSession
+from reference.protocol.saved_session import (
+    Change,
+    GenerationSaved,
+    NumberSaved,
+    PublishForgotten,
+    PublishSaved,
+    SavedPublish,
+    SavedSession,
+)
 from reference.protocol.states import ClientState
 
 from .machines import EPOCH, EXAMPLES, Always, seconds, sent, welcome
@@ -89,6 +98,40 @@ def test_one_copy_of_what_was_sent_is_unanswered() -> None:
     refused = outbox.refused(7)
     assert refused is not None
     assert refused.copies_out == 0
+
+
+@pytest.mark.parametrize("is_perhaps_lost", [False, True])
+def test_what_a_lost_history_may_hold_is_known_after_a_restart(is_perhaps_lost: bool) -> None:
+    saved = SavedPublish(3, "CHAT", {}, age_ms=0, client_sequence=7, is_perhaps_lost=is_perhaps_lost)
+    session = restored(SavedSession(client_id="client-1", publishes=(saved,)))
+    session.connection_opened(1, NOW)
+    session.receive_frame(1, welcome(), NOW)
+    session.receive_frame(1, frames.Rejected(client_sequence=7, code="invalid_event", message="no"), NOW)
+    assert [each.may_have_arrived for each in failures(session)] == [is_perhaps_lost]
+
+
+def test_each_change_is_saved_before_what_depends_on_it() -> None:
+    session = ClientSession("client-1", config=ClientConfig(), policy=FullJitter(), random_source=Always(0.5), saves=True)
+
+    def saved() -> list[Change]:
+        return [action.change for action in session.take_actions() if isinstance(action, Save)]
+
+    session.start(0)
+    session.connection_opened(1, 0)
+    session.receive_frame(1, welcome(), 0)
+    assert saved() == [GenerationSaved(1)]
+    for n in (1, 2):
+        session.publish("CHAT", {"n": n}, 0)
+        assert saved() == [PublishSaved(n, "CHAT", {"n": n}), NumberSaved(n, n)]
+    session.receive_frame(1, frames.Accepted(client_sequence=1, sequence_number=1), 0)
+    assert saved() == [PublishForgotten(1)]
+    lost = NumberSaved(2, 2, is_perhaps_lost=True)
+    for connection_id, epoch, changes in ((2, "epoch-2", [lost]), (3, "epoch-3", [])):
+        session.connection_lost(connection_id - 1, None, 0)
+        session.handle_timeout(session.next_attempt_at or 0)
+        session.connection_opened(connection_id, 0)
+        session.receive_frame(connection_id, welcome(outcome="reset", reason="epoch", epoch=epoch), 0)
+        assert saved() == [GenerationSaved(connection_id), *changes], "once"
 
 
 def test_only_a_new_session_of_the_same_client_is_restored() -> None:
