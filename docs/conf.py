@@ -46,6 +46,8 @@ nb_execution_raise_on_error = True
 nb_execution_timeout = 300
 
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["tables.css"]
 html_title = "steadywire"
 html_show_sourcelink = False
 html_copy_source = False

@@ -88,14 +88,14 @@ class _Contents:
         self.next_sequence = header.next_sequence
         self.position: PositionSaved | None = None
         self.queued: dict[int, PublishSaved] = {}
-        self.numbers: dict[int, int] = {}
+        self.numbers: dict[int, NumberSaved] = {}
 
     def take(self, change: Change) -> None:
         match change:
             case PublishSaved(ticket=ticket):
                 self.queued[ticket] = change
             case NumberSaved(ticket=ticket, client_sequence=number):
-                self.numbers[ticket] = number
+                self.numbers[ticket] = change
                 self.next_sequence = max(self.next_sequence, number + 1)
             case PublishForgotten(ticket=ticket):
                 self.queued.pop(ticket, None)
@@ -114,20 +114,23 @@ class _Contents:
         for ticket, publish in self.queued.items():
             lines.append(publish)
             if ticket in self.numbers:
-                lines.append(NumberSaved(ticket, self.numbers[ticket]))
+                lines.append(self.numbers[ticket])
         return b"".join(_encoder.encode(line) + b"\n" for line in lines)
 
     def session(self, now_ms: int) -> SavedSession:
-        publishes = [
-            SavedPublish(
-                ticket=ticket,
-                event_type=publish.event_type,
-                data=publish.data,
-                age_ms=max(0, now_ms - publish.at_ms),
-                client_sequence=self.numbers.get(ticket),
+        publishes = []
+        for ticket, publish in self.queued.items():
+            number = self.numbers.get(ticket)
+            publishes.append(
+                SavedPublish(
+                    ticket=ticket,
+                    event_type=publish.event_type,
+                    data=publish.data,
+                    age_ms=max(0, now_ms - publish.at_ms),
+                    client_sequence=None if number is None else number.client_sequence,
+                    is_perhaps_lost=number is not None and number.is_perhaps_lost,
+                )
             )
-            for ticket, publish in self.queued.items()
-        ]
         # Sent publishes come first, in the order of their numbers; the others were queued after them.
         publishes.sort(key=lambda each: (each.client_sequence is None, each.client_sequence or each.ticket))
         return SavedSession(

@@ -12,13 +12,14 @@ from reference.protocol.events import Data
 
 class SavedPublish(msgspec.Struct, frozen=True):
     """A publish that is not settled. age_ms: since it was queued, by the wall clock. client_sequence: None if it was never
-    sent."""
+    sent. is_perhaps_lost: a copy was unanswered when a history was lost (7.9)."""
 
     ticket: int
     event_type: str
     data: Data
     age_ms: int
     client_sequence: int | None = None
+    is_perhaps_lost: bool = False
 
 
 class SavedSession(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,10 +48,12 @@ class PublishSaved(_Change, frozen=True, tag="queued"):
 
 
 class NumberSaved(_Change, frozen=True, tag="numbered"):
-    """A publish is about to be sent for the first time."""
+    """A publish is about to be sent for the first time; or, with is_perhaps_lost, a history was lost while a copy of it was
+    unanswered."""
 
     ticket: int
     client_sequence: int
+    is_perhaps_lost: bool = False
 
 
 class PublishForgotten(_Change, frozen=True, tag="settled"):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import msgspec
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from reference.cli.files import writing
 from reference.cli.output import Output
@@ -57,7 +57,8 @@ def _print(tuned: Tuned, console: Console) -> None:
 
 
 def _table(title: str, columns: "object", rows: "object") -> Table:
-    table = Table(*map(str, columns), title=title, title_justify="left")  # type: ignore[call-overload]  # a frame's columns
+    headers = [Column(str(name), overflow="fold") for name in columns]  # type: ignore[attr-defined]  # a frame's columns
+    table = Table(*headers, title=title, title_justify="left")
     for row in rows:  # type: ignore[attr-defined]  # and its rows
         table.add_row(*map(shown, row))
     return table

@@ -21,7 +21,8 @@ MSER_BATCH = 5
 
 
 class Interval(NamedTuple):
-    """A mean with the bounds of its interval; NaN bounds where there are fewer than two values. `n`: how many values."""
+    """A mean with the bounds of its interval; NaN bounds where there are fewer than two values, or an infinite one (something
+    never ended). `n`: how many values."""
 
     mean: float
     low: float
@@ -39,6 +40,8 @@ def t_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Inter
     n = len(known)
     if n == 0:
         return Interval(math.nan, math.nan, math.nan, 0)
+    if not all(map(math.isfinite, known)):
+        return Interval(sum(known) / n, math.nan, math.nan, n)  # NaN if infinities of both signs leave no mean
     mean = math.fsum(known) / n
     if n == 1:
         return Interval(mean, math.nan, math.nan, 1)
@@ -71,7 +74,8 @@ def all_pairs(values: Mapping[str, Sequence[float]], confidence: float = CONFIDE
     p_value, p_adjusted (Holm 1979), differs.
 
     The intervals hold simultaneously (Bonferroni): each has the confidence 1 - (1 - confidence) / pairs. `differs` says whether
-    the adjusted p value is below 1 - confidence.
+    the adjusted p value is below 1 - confidence. The p value is that of the paired t test; of the sign test, if a difference is
+    infinite (something never ended); and 1 with fewer than two differences, from which nothing follows.
     """
     names = list(values)
     pairs = [(one, other) for place, one in enumerate(names) for other in names[place + 1 :]]
@@ -171,16 +175,19 @@ def runs_needed(values: Sequence[float], half_width: float, confidence: float = 
 def _p_value(values: Sequence[float], others: Sequence[float]) -> float:
     differences = [one - other for one, other in zip(values, others, strict=True) if not math.isnan(one - other)]
     if len(differences) < 2:
-        return math.nan
+        return 1.0
+    if not all(map(math.isfinite, differences)):
+        above, below = sum(each > 0 for each in differences), sum(each < 0 for each in differences)
+        return float(stats.binomtest(above, above + below).pvalue)
     if np.ptp(differences) == 0:
         return 1.0 if differences[0] == 0 else 0.0
     return float(stats.ttest_1samp(differences, 0.0).pvalue)
 
 
 def _holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down adjustment; a NaN stays one."""
-    order = sorted((p, place) for place, p in enumerate(p_values) if not math.isnan(p))
-    adjusted, most = [math.nan] * len(p_values), 0.0
+    """Holm's step-down adjustment."""
+    order = sorted((p, place) for place, p in enumerate(p_values))
+    adjusted, most = [1.0] * len(p_values), 0.0
     for rank, (p, place) in enumerate(order):
         most = max(most, min(1.0, (len(order) - rank) * p))
         adjusted[place] = most

@@ -14,10 +14,14 @@ import trio
 
 from reference.client import Client, FileOutboxStore, OutboxStoreFailed, connect, create_run
 from reference.client.outbox_store import JOURNAL_BYTES_MIN
+from reference.protocol import frames
+from reference.protocol.actions import Save
 from reference.protocol.client.outcomes import PublishFailed
+from reference.protocol.client.session import ClientSession
 from reference.protocol.config import ClientConfig
 from reference.protocol.errors import ConfigError
 from reference.protocol.events import Event
+from reference.protocol.policies.reconnect import FullJitter
 from reference.protocol.saved_session import (
     Change,
     GenerationSaved,
@@ -32,6 +36,8 @@ from reference.server.app import open_server
 from reference.server.settings import ServerSettings
 from tests.client.conftest import Connect
 from tests.client.harness import RUN_ID, Server
+from tests.protocol.machines import EXAMPLES, Always, come_back
+from tests.protocol.machines import Client as DrivenSession
 
 
 @pytest.fixture
@@ -280,6 +286,43 @@ def test_a_line_that_was_written_in_part_does_not_damage_the_next(path: Path) ->
     assert done.stdout.strip() == os.strerror(errno.EFBIG)
     saved = FileOutboxStore(path).load("r", "c")
     assert [(each.ticket, each.data["text"][0]) for each in saved.publishes] == [(2, "y")]
+
+
+def begin(store: FileOutboxStore) -> DrivenSession:
+    """A program starts: a session that goes on from the file, on an open WebSocket."""
+    session = ClientSession(
+        "ada-1", config=ClientConfig(), policy=FullJitter(), random_source=Always(0.5), token="dev:ada", saves=True
+    )
+    session.restore(store.load(RUN_ID, "ada-1"), 0)
+    session.start(0)
+    session.connection_opened(1, 0)
+    session.receive_frame(1, EXAMPLES[frames.Welcome], 0)
+    return DrivenSession(session, 0, 1)
+
+
+def save_changes(client: DrivenSession, store: FileOutboxStore) -> None:
+    for action in client.session.take_actions():
+        if isinstance(action, Save):
+            store.save(action.change)
+
+
+@pytest.mark.parametrize("rewrites", [False, True])
+def test_what_may_stand_in_a_lost_history_may_have_arrived_after_a_restart_too(path: Path, rewrites: bool) -> None:
+    """7.9: the application was told that such a publish had not arrived, if its program was killed after the loss."""
+    store = FileOutboxStore(path)
+    client = begin(store)
+    client.session.publish("CHAT", {}, 0)
+    client.session.connection_lost(1, None, 0)
+    save_changes(client, store)
+    come_back(client, outcome="reset", reason="epoch", epoch="epoch-2")
+    save_changes(client, store)
+    store.close()
+    if rewrites:
+        store.load(RUN_ID, "ada-1")
+        store.close()
+    session = begin(store).session
+    session.receive_frame(1, frames.Rejected(client_sequence=1, code="invalid_event", message="no"), 0)
+    assert PublishFailed(1, "invalid_event", "no", may_have_arrived=True) in session.take_outcomes()
 
 
 PROGRAM = """

@@ -21,36 +21,18 @@ import trio
 from postgres_server import end_connections, execute, hangable
 from sqlalchemy.engine import make_url
 
-from reference.protocol.records import Append, RunState, Snapshot, StoredRun
+from reference.protocol.records import Append, RunState, Snapshot
 from reference.store import EventStore, StoreConflict, StoreError, StoreUnavailable, open_store, sql
 from reference.store.changes import RunChange
-from reference.store.kept import parsed
 from reference.store.postgresql import PostgresqlCommits, exact_text
 from reference.store.sql import SqlStore
 
-from .samples import EPOCH, HANG_S, OTHER_RUN, RUN, append, entry
+from .samples import EPOCH, HANG_S, OTHER_RUN, RUN, append, entry, load, refusal
 
 OURS = "application_name = 'steadywire'"
 LOCKED = f"{OURS} AND wait_event_type = 'Lock'"
 DESCRIPTORS_MAX = 2048
 """A connection of the store gets a descriptor below this."""
-
-
-async def refusal(url: str) -> str:
-    """The line with which a store refuses to open."""
-    with pytest.raises(StoreUnavailable) as caught:
-        async with open_store(url):
-            pass
-    line = str(caught.value)
-    assert "\n" not in line
-    assert len(line) < 400
-    return line
-
-
-async def load(store: EventStore, run_id: str = RUN) -> StoredRun:
-    stored = await store.load_run(run_id)
-    assert stored is not None
-    return parsed(stored)
 
 
 async def test_connections_that_died_unused_are_replaced_unnoticed(postgres_url: str) -> None:

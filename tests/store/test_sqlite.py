@@ -25,23 +25,12 @@ from reference.store.kept import parsed
 from reference.store.sql import SqlStore
 from reference.store.sqlite import SqliteCommits
 
-from .samples import EPOCH, OTHER_RUN, RUN, append, entry
+from .samples import EPOCH, OTHER_RUN, RUN, append, entry, load, refusal
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "events.sqlite3"
-
-
-async def refusal(url: object) -> str:
-    """The line with which a store refuses to open."""
-    with pytest.raises(StoreUnavailable) as caught:
-        async with open_store(str(url)):
-            pass
-    line = str(caught.value)
-    assert "\n" not in line
-    assert len(line) < 400
-    return line
 
 
 def rows(path: Path, table: str) -> int:
@@ -60,10 +49,7 @@ async def test_what_comes_back_after_closing_equals_the_store_in_memory(path: Pa
             assert await store.create_run(RUN, EPOCH) == (first == 1)
             assert await store.append([batch]) == [None]
     async with open_store(f"sqlite:///{path}") as store:
-        durable, kept = await store.load_run(RUN), await memory.load_run(RUN)
-    assert durable is not None
-    assert kept is not None
-    assert parsed(durable) == parsed(kept)
+        assert await load(store) == await load(memory)
     await memory.aclose()
 
 
@@ -266,15 +252,13 @@ async def test_a_file_that_comes_from_a_backup_means_a_new_epoch(path: Path, tmp
             source.backup(copy)
         assert await store.append([append(4, 2)]) == [None]
     async with open_store(str(path)) as store:
-        stored = await store.load_run(RUN)
-        assert stored is not None
+        stored = await load(store)
         assert (stored.epoch, stored.head) == (EPOCH, 5)
     shutil.copy(backup, path)
     epochs = set()
     for _ in range(2):  # and only one
         async with open_store(str(path)) as store:
-            stored = await store.load_run(RUN)
-            assert stored is not None
+            stored = await load(store)
             assert stored.head == 3
             epochs.add(stored.epoch)
     assert len(epochs) == 1
@@ -290,8 +274,7 @@ async def test_a_full_disk_is_named_and_nothing_half_written_remains(path: Path)
         head += 100
     assert isinstance(outcome, StoreUnavailable)
     assert "the disk is full; free some space" in str(outcome)
-    stored = await store.load_run(RUN)
-    assert stored is not None
+    stored = await load(store)
     assert (stored.head, len(stored.events)) == (head, head)
     await store.aclose()
 

@@ -52,6 +52,30 @@ def test_all_pairs_are_corrected() -> None:
     assert (table["p_adjusted"] >= table["p_value"] - 1e-15).all()
 
 
+def test_every_pair_has_a_p_value() -> None:
+    """Of one replication, of equal values, and of values that are infinite: a client that never came back."""
+    never = math.inf
+    few = all_pairs({"a": [1.0], "b": [2.0]}).iloc[0]
+    assert (few["mean"], few["n"], few["p_value"], few["differs"]) == (-1.0, 1, 1.0, False)
+    constant = all_pairs({"a": [1.0] * 3, "b": [2.0] * 3, "as a": [1.0] * 3})
+    assert constant["p_adjusted"].tolist() == [0.0, 1.0, 0.0]
+    assert constant["differs"].tolist() == [True, False, True]
+    endless = all_pairs({"a": [never] * 10, "b": [2.0] * 10, "c": [2.0, never] + [2.0] * 8, "as a": [never] * 10})
+    pairs = endless.set_index(["first", "second"])
+    assert pairs.loc[("a", "b"), "mean"] == never
+    assert pairs.loc[("a", "b"), "p_value"] == pytest.approx(2 / 2**10)
+    assert pairs["differs"].to_dict() == {
+        ("a", "b"): True,
+        ("a", "c"): True,
+        ("a", "as a"): False,
+        ("b", "c"): False,
+        ("b", "as a"): True,
+        ("c", "as a"): True,
+    }
+    mixed = all_pairs({"a": [never, 1.0], "b": [1.0, never]}).iloc[0]
+    assert (mixed["n"], mixed["p_value"], mixed["differs"]) == (2, 1.0, False)
+
+
 def test_among_equal_settings_hardly_ever_one_differs() -> None:
     chance = random.Random(5)
     wrong = 0

@@ -18,12 +18,12 @@ from simulation.scenario.faults import LoadBalancerCut
 from simulation.scenario.scenario import load_scenario
 from simulation.studies import Choice, Range
 from simulation.studies.execution import Row, Task
-from simulation.studies.statistics import Interval
+from simulation.studies.statistics import t_interval
 from simulation.studies.study import load_study
 from simulation.studies.tuning import search as tuning_search
 from simulation.studies.tuning.evaluation import Evaluator
-from simulation.studies.tuning.question import Constraint, Objective, Scorer, Tune, mean_figures
-from simulation.studies.tuning.report import comparison, conclusions, settings, write
+from simulation.studies.tuning.question import Constraint, Objective, Scorer, Tune, by_replication, mean_figures
+from simulation.studies.tuning.report import conclusions, settings, write
 from simulation.studies.tuning.search import BASELINE, Tuned, tune
 from simulation.studies.tuning.selection import pareto_front, select
 from simulation.studies.tuning.sensitivity import sensitivity
@@ -165,13 +165,47 @@ def test_the_answer_is_written_as_settings_that_are_read_back(tuned: Tuned, tmp_
     assert load_scenario(tmp_path / "scenarios" / "calm.toml") == tuned.scenarios[0]
 
 
-def test_a_score_is_drawn_in_its_own_interval(tuned: Tuned) -> None:
-    """Over several scenarios the mean of the worst scores is above the worst of the mean scores."""
-    assert tuned.selection is not None
-    scores = {name: Interval(1.5, 1.4, 1.6, 5) for name in tuned.selection.scores}
-    drawn = dataclasses.replace(tuned, selection=dataclasses.replace(tuned.selection, scores=scores))
-    (axes,) = comparison(drawn).axes
-    assert {float(mark.lines[0].get_xdata()[0]) for mark in axes.containers} == {1.5}
+def test_the_worst_score_is_the_same_number_in_selection_and_table(folder: Path) -> None:
+    """The mean of the worst scores would be above the worst of the mean scores: even the baseline's would be above 1."""
+    several = 'scenarios = [{ scenario = "scenario.toml" }, { scenario = "scenario.toml", set = { name = "other", seed = 2 } }]'
+    (folder / "several.toml").write_text(STUDY.replace(ONE, several).replace("trials = 10", "trials = 5"))
+    found = tune(load_study(folder / "several.toml"), folder, folder=folder / "runs")
+    assert found.selection is not None
+    worst = {each.name: each.score for each in found.finalists}
+    assert {name: interval.mean for name, interval in found.selection.scores.items()} == pytest.approx(worst)
+    assert worst[BASELINE] == pytest.approx(1.0)
+    assert all(interval.half_width > 0 for interval in found.selection.scores.values())
+
+
+def test_a_score_by_replication_is_that_of_the_replication_where_it_is_linear() -> None:
+    asked = Tune(objectives=(Objective("a"), Objective("b", weight=3.0)), combine="weighted")
+    scorer = Scorer(asked, [{"a": 2.0, "b": 4.0}, {"a": 1.0, "b": 5.0}], [1.0, 2.0])
+    chance = random.Random(1)
+    runs = [[{"a": chance.random(), "b": chance.random()} for _ in range(6)] for _ in range(2)]
+    each = [scorer.score([of[k] for of in runs]) for k in range(6)]
+    assert by_replication(scorer.score, runs, asked.figures) == pytest.approx(each)
+    runs[1][3] = {"a": math.inf, "b": 1.0}
+    assert [math.isinf(score) for score in by_replication(scorer.score, runs, asked.figures)] == [k == 3 for k in range(6)]
+    more = Scorer(Tune(objectives=(Objective("a", goal="max"),)), [{"a": 0.5}], [1.0])
+    assert math.fsum(by_replication(more.score, runs[:1], ("a",))) / 6 == pytest.approx(
+        more.score([mean_figures(runs[0], ("a",))])
+    )
+
+
+def test_every_interval_has_the_confidence_that_is_asked_for(folder: Path) -> None:
+    chance = random.Random(4)
+    scores = [chance.gauss(1, 0.1) for _ in range(10)]
+    assert select({"a": scores}, delta=0.0, confidence=0.8).scores["a"] == t_interval(scores, 0.8)
+    assert select({"a": scores, "b": [1.0, math.inf] * 5}, delta=0.0).scores["b"].mean == math.inf
+    study = load_study(folder / "study.toml")
+    asked = msgspec.structs.replace(study.tuning, compare_presets=True, preset_replications=2)
+    widths = []
+    for confidence in (0.95, 0.8):
+        tuning = msgspec.structs.replace(asked, confidence=confidence)
+        found = tune(msgspec.structs.replace(study, tune=tuning), folder, folder=folder / "runs")
+        assert found.against is not None
+        widths.append(found.against.set_index("preset")["high"] - found.against.set_index("preset")["low"])
+    assert (widths[1] < widths[0]).all()
 
 
 def test_constraints_that_nothing_keeps_are_said(
@@ -353,11 +387,16 @@ def test_a_search_may_end_with_a_setting_that_makes_no_scenario(folder: Path, se
 @pytest.mark.parallel
 def test_what_matters_is_found(folder: Path) -> None:
     idle = '"client.config.retry_limit" = { low = 1, high = 9, whole = true }'  # nobody publishes: it changes nothing
-    (folder / "idle.toml").write_text(STUDY.replace("[tune]", f"{idle}\n\n[tune]"))
+    text = STUDY.replace('"server.config.first_spread_s" = { low = 0.0', '"client.policy.floor_s" = { low = 0.0')
+    (folder / "idle.toml").write_text(text.replace("[tune]", f"{idle}\n\n[tune]"))
     table = sensitivity(load_study(folder / "idle.toml"), folder, folder=folder / "runs").set_index("parameter")
     assert table.loc["client.config.retry_limit", "mu_star"] == 0.0
     assert table.loc["client.policy.base_s", "mu_star"] > 1.0
     assert "client.config.retry_limit" not in table[table["S1"].notna()].index
+    for value in ("mu_star", "S1", "ST"):
+        strong = table.loc[["client.policy.base_s", "client.policy.floor_s"]]
+        assert (strong[f"{value}_low"] < strong[value]).all()
+        assert (strong[value] < strong[f"{value}_high"]).all()
 
 
 def test_settings_of_a_preset_are_its_formula(folder: Path) -> None:

@@ -9,7 +9,7 @@ from reference.protocol.config import ClientConfig
 from reference.protocol.errors import CloseCode
 from reference.protocol.policies.catalogue import Fixed
 from reference.protocol.states import ClientState
-from tests.protocol.machines import EPOCH, EXAMPLES, Halves, chat, client_in, seconds, sent
+from tests.protocol.machines import EPOCH, EXAMPLES, Always, chat, client_in, seconds, sent
 from tests.protocol.polling import OpenPolling
 
 from .fourth_world import assert_same_in_node
@@ -73,7 +73,7 @@ def test_a_policy_that_gave_up_on_polling_ends_the_session_when_the_token_comes(
     with recorded() as recording:
         config = ClientConfig(fallback_after_failures=1, refreshes_token=True)
         policy = Fixed(seconds=1, attempts_max=1)
-        session = ClientSession("client-1", config=config, policy=policy, random_source=Halves(), token="token-1")
+        session = ClientSession("client-1", config=config, policy=policy, random_source=Always(0.5), token="token-1")
         session.start(0)
         session.connection_lost(1, None, 0)
         session.receive_frame(2, frames.RequestFailed(request="poll", code=CloseCode.TOKEN), seconds(1))
@@ -144,4 +144,20 @@ def test_a_new_token_ends_no_wait_of_polling() -> None:
         assert len(polling.polls) == 3
         polling.at(60.8)
         assert len(polling.polls) == 4
+    assert_same_in_node(recording)
+
+
+def test_a_publish_that_was_given_up_after_its_retries_is_reported() -> None:
+    with recorded() as recording:
+        client = client_in(ClientState.LIVE, retry_limit=0, ping_interval_s=5)
+        for number, is_retryable in ((1, True), (2, False)):
+            client.session.publish("CHAT", {}, 0)
+            rejected = frames.Rejected(client_sequence=number, code="rate", message="", retryable=is_retryable)
+            client.session.receive_frame(1, rejected, 0)
+            client.session.handle_timeout(seconds(1))
+        client.session.take_actions()
+        client.session.handle_timeout(seconds(5))
+        (ping,) = [frame for frame in sent(client.session.take_actions(), 1) if isinstance(frame, frames.Ping)]
+        assert ping.report is not None
+        assert ping.report.failed_messages == 1
     assert_same_in_node(recording)

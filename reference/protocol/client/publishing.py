@@ -148,8 +148,11 @@ class Outbox:
     def new_epoch(self) -> None:
         """The server lost its history and with it the numbers it knew of this client (7.7)."""
         self._last_accepted = 0
-        for message in self._unanswered.values():
-            message.is_perhaps_lost = message.is_perhaps_lost or message.copies_out > 0
+        for sequence, message in self._unanswered.items():
+            if message.copies_out > 0 and not message.is_perhaps_lost:
+                message.is_perhaps_lost = True
+                if self._save is not None:
+                    self._save(NumberSaved(message.ticket, sequence, is_perhaps_lost=True))
 
     def take_sendable(self, bytes_max: int | None = None) -> list[Message]:
         """What to send now, in order: first unanswered messages that are not in flight, then queued ones, within the window.
@@ -378,6 +381,7 @@ class Publishing:
             size_bytes = encoded_bytes(each.data) + _FRAME_OVERHEAD_BYTES + len(each.event_type)
             queued_at = now - each.age_ms * NS_PER_MS
             message = Queued(each.ticket, each.event_type, each.data, size_bytes, queued_at, each.client_sequence)
+            message.is_perhaps_lost = each.is_perhaps_lost
             self.outbox.restore(message)
         self.is_empty = False
         self.watch_age()
@@ -422,7 +426,7 @@ class Publishing:
         else:
             message = self.outbox.refused(number)
             if message is not None:
-                self._fail(message, result.code, result.message)
+                self._fail(message, result.code, result.message, server_counts=True)
         self.watch_age()
 
     def resend(self) -> None:
@@ -501,10 +505,10 @@ class Publishing:
                 self._asked_until = max(self._asked_until or 0, now + rejected.retry_after_ms * NS_PER_MS)
             self.wait_until(now + ns(wait_s))
 
-    def _fail(self, message: Queued, code: str, reason: str) -> None:
+    def _fail(self, message: Queued, code: str, reason: str, *, server_counts: bool = False) -> None:
+        """`server_counts`: it was rejected for good, which the server counts itself."""
         self._record.failed += 1
-        if code in tuple(FailureCode):  # the server knows its own rejections
-            self._context.client_report.failed_messages += 1
+        self._context.client_report.failed_messages += not server_counts
         self._context.outcomes.append(PublishFailed(message.ticket, code, reason, _may_have_arrived(message, code)))
 
 

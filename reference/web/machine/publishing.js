@@ -25,8 +25,6 @@ import { NS_PER_MS, ns } from "./timers.js";
 const RETRY_CAP_S = 30; // 7.10
 /** The most that a publish frame is larger than its type and its data. */
 const FRAME_OVERHEAD_BYTES = 160;
-/** @type {readonly string[]} */
-const OUR_CODES = Object.values(FailureCode);
 
 export class Publishing {
   #context;
@@ -123,7 +121,7 @@ export class Publishing {
     } else if (result.retryable) this.#putOff(result, now);
     else {
       const message = this.outbox.refused(result.clientSequence);
-      if (message !== null) this.#fail(message, result.code, result.message);
+      if (message !== null) this.#fail(message, result.code, result.message, { serverCounts: true });
     }
     this.watchAge();
   }
@@ -235,10 +233,11 @@ export class Publishing {
    * @param {Queued} message
    * @param {string} code
    * @param {string} reason
+   * @param {{ serverCounts?: boolean }} [how] it was rejected for good, which the server counts itself
    */
-  #fail(message, code, reason) {
+  #fail(message, code, reason, { serverCounts = false } = {}) {
     this.#record.failed += 1;
-    if (OUR_CODES.includes(code)) this.#context.report.failedMessages += 1; // the server knows its own refusals
+    if (!serverCounts) this.#context.report.failedMessages += 1;
     const { ticket, eventType, data } = message;
     const mayHaveArrived = mayStand(message, code);
     this.#context.outcomes.push({ kind: "failed", ticket, eventType, data, code, message: reason, mayHaveArrived });

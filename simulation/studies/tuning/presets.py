@@ -6,6 +6,7 @@ Then settings and presets are compared in each objective, replication by replica
 it is better in an objective and worse in none. If each is better in something, both are on one Pareto front.
 """
 
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import pandas as pd
@@ -13,9 +14,9 @@ import pandas as pd
 from simulation.scenario.presets import PRESETS, SHIPPED
 from simulation.studies.design import Point
 from simulation.studies.execution import Report
-from simulation.studies.statistics import CONFIDENCE, Interval, paired_interval
+from simulation.studies.statistics import Interval, paired_interval
 from simulation.studies.tuning.evaluation import Candidate, Evaluator
-from simulation.studies.tuning.question import Figures, Objective, Scorer
+from simulation.studies.tuning.question import Figures, Objective, Scorer, by_replication
 
 RATIO_MOST = 100.0
 """In a comparison a larger ratio counts as this one, so that one without an end ("never back") can be subtracted."""
@@ -50,9 +51,10 @@ def run_presets(
 
 def compared(evaluator: Evaluator, settings: Mapping[str, Runs], presets: Mapping[str, Runs]) -> pd.DataFrame:
     """One row per preset, setting and objective: preset, setting, objective, mean (the setting's ratio less the preset's), low,
-    high, n, verdict on the setting (better, worse, equal, unknown). The intervals hold all at once (Bonferroni)."""
+    high, n, verdict on the setting (better, worse, equal, unknown). The intervals hold all at once (Bonferroni) with the study's
+    confidence."""
     objectives = evaluator.tune.objectives
-    each = 1 - (1 - CONFIDENCE) / max(1, len(presets) * len(settings) * len(objectives))
+    each = 1 - (1 - evaluator.tune.confidence) / max(1, len(presets) * len(settings) * len(objectives))
     scorers = {times: evaluator.scorer(times, fresh=True) for times in sorted({len(runs[0]) for runs in presets.values()})}
     rows = []
     for preset, of_preset in presets.items():
@@ -106,8 +108,10 @@ def sentences(against: pd.DataFrame, best: str, delta: float) -> list[str]:
 
 
 def ratios(scorer: Scorer, objective: Objective, runs: Runs, times: int) -> list[float]:
-    """One objective's ratio in each of the first replications."""
-    return [min(scorer.objective(objective, [each[k] for each in runs]), RATIO_MOST) for k in range(times)]
+    """One objective's ratio by replication (`by_replication`), of the first ones."""
+    firsts = [each[:times] for each in runs]
+    values = by_replication(functools.partial(scorer.objective, objective), firsts, (objective.figure,))
+    return [min(value, RATIO_MOST) for value in values]
 
 
 def verdict(difference: Interval, delta: float) -> str:

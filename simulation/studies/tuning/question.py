@@ -9,13 +9,14 @@
 
 An objective is compared with its value for the untuned setting (the baseline: the scenario as it is) in the same scenario. A
 ratio of 0.5 means half of that. The score of a setting in a scenario is the weighted mean of its ratios; its score is the worst,
-or the weighted mean, over the scenarios. A setting that is good in one scenario and bad in another does not win; with the mean,
-`score_most` = 1.05 says so: in no scenario may the score be above that. An objective that the baseline does not have in a
+or the weighted mean, over the scenarios. Ratios are those of means over the replications, and so is every score: in the search,
+the table and the selection (`by_replication`). A setting that is good in one scenario and bad in another does not win; with the
+mean, `score_most` = 1.05 says so: in no scenario may the score be above that. An objective that the baseline does not have in a
 scenario (nothing was published there, say) does not count in that scenario.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -216,3 +217,22 @@ def mean_figures(runs: Sequence[Figures], names: Sequence[str]) -> dict[str, flo
         values = [float(run.get(name, math.nan)) for run in runs]
         means[name] = math.nan if any(map(math.isnan, values)) else math.fsum(values) / len(values)
     return means
+
+
+def by_replication(
+    value: Callable[[Sequence[Figures]], float], runs: Sequence[Sequence[Figures]], names: Sequence[str]
+) -> list[float]:
+    """One number per replication of `runs` ([scenario][replication]), for intervals of `value` of the means of the figures
+    `names`: their mean is that value. They are jackknife pseudo-values (Tukey 1958); if `value` is linear, its values in each
+    replication.
+
+    A worst score is not linear: the mean of the worst scores is above the worst of the mean scores, even for the baseline. If the
+    value of the means is not finite, neither is that of some replication, and the values in each replication are returned.
+    """
+    times = len(runs[0])
+    whole = value([mean_figures(of, names) for of in runs])
+    without = [value([mean_figures([*of[:k], *of[k + 1 :]], names) for of in runs]) for k in range(times if times > 1 else 0)]
+    if not without or not all(map(math.isfinite, (whole, *without))):
+        return [value([of[k] for of in runs]) for k in range(times)]
+    centre = math.fsum(without) / times
+    return [whole + (times - 1) * (centre - each) for each in without]

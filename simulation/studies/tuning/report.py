@@ -184,11 +184,9 @@ def comparison(tuned: Tuned) -> Figure:
         if selection is not None and each.name == selection.best:
             colour = BLUE
         interval = None if selection is None or is_preset else selection.scores.get(each.name)
-        score, error = each.score, None
-        if interval is not None and not math.isnan(interval.low):
-            score, error = interval.mean, interval.half_width  # not the score of the means, which may be outside of the interval
+        error = None if interval is None or math.isnan(interval.low) else interval.half_width
         style: dict[str, Any] = {"fmt": "s" if is_preset else "o", "ms": 5, "capsize": 2.5, "color": colour}
-        axes.errorbar([score], [-row], xerr=error, mfc=colour if each.is_feasible else "none", **style)
+        axes.errorbar([each.score], [-row], xerr=error, mfc=colour if each.is_feasible else "none", **style)
     axes.set_ylim(0.4 - max(1, len(shown)), 0.6)  # whole marks in the first and last row, however few there are
     axes.set_yticks([-row for row in range(len(shown))], [_label(tuned, each) for each in shown], fontsize=8)
     axes.axvline(1.0, color="black", lw=0.8, ls=":")

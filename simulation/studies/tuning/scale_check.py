@@ -33,7 +33,7 @@ def scale_check(
                 if not is_scaled:
                     continue
                 for figure in evaluator.tune.figures:
-                    interval = t_interval([run[figure] for run in runs])
+                    interval = t_interval([run[figure] for run in runs], evaluator.tune.confidence)
                     about = {"scenario": scenario.name, "setting": name, "scale": scale, "figure": figure}
                     rows.append({**about, **interval._asdict()})
     table = pd.DataFrame(rows)

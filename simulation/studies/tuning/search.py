@@ -33,7 +33,7 @@ from simulation.studies.experiment import describe
 from simulation.studies.study import Study, parameters_of
 from simulation.studies.tuning.evaluation import Candidate, Evaluator
 from simulation.studies.tuning.presets import Runs, compared, run_presets
-from simulation.studies.tuning.question import Scorer, Tune, mean_figures
+from simulation.studies.tuning.question import Scorer, Tune, by_replication, mean_figures
 from simulation.studies.tuning.scale_check import scale_check
 from simulation.studies.tuning.selection import Selection, pareto_front, select
 from simulation.studies.tuning.space import point_of
@@ -261,9 +261,7 @@ def _finals(evaluator: Evaluator, chosen: Sequence[Candidate], say: Say, report:
         scorer = evaluator.scorer_of(runs[BASELINE])
         finalists = tuple(evaluator.candidate(name, point, runs[name], scorer) for name, point in points.items())
         scores = {
-            each.name: [scorer.score([of[k] for of in runs[each.name]]) for k in range(replications)]
-            for each in finalists
-            if each.is_feasible
+            each.name: by_replication(scorer.score, runs[each.name], asked.figures) for each in finalists if each.is_feasible
         }
         if not scores:
             raise ConfigError("no finalist keeps the constraints on fresh seeds; run more trials, or loosen a constraint")

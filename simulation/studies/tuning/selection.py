@@ -24,7 +24,8 @@ RESAMPLES = 4000
 class Selection:
     """`best`: the name of the chosen setting: the one with the lowest mean score (`lowest`), or one that is kept because no other
     is better by more than `delta`. `is_best`: the probability that it is the best; `is_good`: that it is within `delta` of the
-    best. `tied`: those that do not differ from it significantly. `scores`: each mean with its t interval."""
+    best. `tied`: those that do not differ from it significantly. `scores`: each mean with its t interval
+    of the same confidence; infinite if the setting has no score in some replication."""
 
     best: str
     lowest: str
@@ -82,9 +83,7 @@ def select(
         is_good=is_good,
         delta=delta,
         tied=tied,
-        scores={
-            name: t_interval(row.tolist()) for name, row in zip(names, np.where(np.isfinite(table), table, np.nan), strict=True)
-        },
+        scores={name: t_interval(scores[name], confidence) for name in names},
         differences=differences,
         replications=table.shape[1],
     )

@@ -40,8 +40,9 @@ def sensitivity(
     say: Say = lambda _: None,
     report: Report | None = None,
 ) -> pd.DataFrame:
-    """One row per numeric parameter, the strongest first: parameter, mu_star, mu_star_low, mu_star_high, sigma, S1, ST (NaN for
-    those that were not analysed further). Choices keep the scenario's own value. Raises ConfigError."""
+    """One row per numeric parameter, the strongest first: parameter, mu_star, sigma, S1 and ST (NaN for those that were not
+    analysed further). mu_star, S1 and ST have 95 % intervals, in columns that end in _low and _high. Choices keep the scenario's
+    own value. Raises ConfigError."""
     from SALib.analyze import morris as morris_analysis
     from SALib.analyze import sobol as sobol_analysis
     from SALib.sample import morris, sobol
@@ -61,19 +62,23 @@ def sensitivity(
     say(f"Morris: {len(samples)} settings")
     effects = morris_analysis.analyze(problem, samples, scores(samples, list(ranges)), seed=seed)
     table = pd.DataFrame({"parameter": list(ranges), "mu_star": effects["mu_star"], "sigma": effects["sigma"]})
-    half = np.asarray(effects["mu_star_conf"], dtype=float)
-    table["mu_star_low"], table["mu_star_high"] = table["mu_star"] - half, table["mu_star"] + half
+    table["mu_star_conf"] = np.asarray(effects["mu_star_conf"], dtype=float)
     table = table.sort_values("mu_star", ascending=False, kind="stable").reset_index(drop=True)
     strong = table[table["mu_star"] >= MATTERS * table["mu_star"].max()]["parameter"].tolist()[:ANALYSED_MAX]
-    table["S1"] = table["ST"] = math.nan
+    table[["S1", "S1_conf", "ST", "ST_conf"]] = math.nan
     if len(strong) > 1:
         smaller = _problem(strong)
         samples = sobol.sample(smaller, SOBOL_SAMPLES, calc_second_order=False, seed=seed)
         say(f"Sobol: {len(samples)} settings of {', '.join(strong)}")
         indices = sobol_analysis.analyze(smaller, scores(samples, strong), calc_second_order=False, seed=seed)
-        for name, first, total in zip(strong, indices["S1"], indices["ST"], strict=True):
-            table.loc[table["parameter"] == name, ["S1", "ST"]] = [float(first), float(total)]
-    return table[["parameter", "mu_star", "mu_star_low", "mu_star_high", "sigma", "S1", "ST"]]
+        for column in ("S1", "S1_conf", "ST", "ST_conf"):
+            table[column] = table["parameter"].map(dict(zip(strong, indices[column], strict=True)))
+    columns = ["parameter"]
+    for value in ("mu_star", "S1", "ST"):
+        half = table[f"{value}_conf"]  # half of SALib's interval
+        table[f"{value}_low"], table[f"{value}_high"] = table[value] - half, table[value] + half
+        columns += [value, f"{value}_low", f"{value}_high", *(["sigma"] if value == "mu_star" else [])]
+    return table[columns]
 
 
 def _scores(evaluator: Evaluator, points: Sequence[Point], scorer: Scorer, report: Report | None) -> list[float]:
