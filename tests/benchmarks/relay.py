@@ -26,14 +26,14 @@ from typing import Any
 import trio
 
 from reference.protocol.config import ServerConfig
-from reference.protocol.frames import SUBPROTOCOL
 from simulation.processes.ports import free_ports
 from simulation.processes.server_process import ServerPlace, open_server_process
+from tests.server.running_server import RUN, UPGRADE_HEADERS, request_bytes
+from tests.server.wire.helpers import text
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from postgres_server import new_database
 
-RUN = "01234567-89ab-cdef-0123-456789abcdef"
 UNANSWERED = 64
 WARM_UP_S = 1.0
 ROUND_TRIPS = 300
@@ -47,21 +47,15 @@ CONFIG = ServerConfig(
     silence_max_s=3600,
     heartbeat_interval_s=3600,
 )
-_HEAD = (
-    f"GET /ws/runs/{RUN}/collaboration HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: {SUBPROTOCOL}\r\n\r\n"
-).encode()
 
 
 def frame(**fields: Any) -> bytes:
-    """A client's frame, masked with zeros."""
-    payload = json.dumps(fields).encode()
-    assert 126 <= len(payload) < 2**16, "long enough for the two-byte length"
-    return b"\x81\xfe" + len(payload).to_bytes(2, "big") + b"\0\0\0\0" + payload
+    return text(json.dumps(fields))
 
 
 def hello(name: str) -> bytes:
-    return _HEAD + frame(type="hello", protocol=1, clientId=name, token=f"dev:{name}", start="head", sessionId="s" * 40)
+    upgrade = request_bytes("GET", f"/ws/runs/{RUN}/collaboration", headers=UPGRADE_HEADERS)
+    return upgrade + frame(type="hello", protocol=1, clientId=name, token=f"dev:{name}", start="head", sessionId="s" * 40)
 
 
 def read_for_nothing(port: int, readers: int, pipe: Connection) -> None:

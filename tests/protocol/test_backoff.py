@@ -98,6 +98,12 @@ def test_of_several_times_the_latest_stands_on_all_transports() -> None:
     assert polling.earliest(0) == ns(5)
 
 
+def test_a_network_that_is_back_is_used_when_the_time_that_the_server_asked_for_is_over() -> None:
+    client = reconnector(0.0)
+    client.asked_to_wait(0, 5_000, None)
+    assert [client.hurry(ns(5) - 1, 0.5), client.hurry(ns(5), 0.5)] == [None, ns(5.5)]
+
+
 def test_failures_count_until_a_connection_was_steady() -> None:
     client = reconnector(1.0)
     waits = []

@@ -29,10 +29,12 @@ def next_ping(client: Client) -> frames.Ping:
         client.session.handle_timeout(client.now)
 
 
-def test_an_outage_that_was_told_has_a_recovery_time_and_no_silence() -> None:
+@pytest.mark.parametrize("code", [CloseCode.GOING_AWAY, CloseCode.TOKEN])
+def test_an_outage_that_was_told_has_a_recovery_time_and_no_silence(code: CloseCode) -> None:
     client = client_in(ClientState.LIVE)
     client.now = seconds(3)
-    client.session.connection_lost(client.websocket, CloseCode.GOING_AWAY, client.now)
+    client.session.connection_lost(client.websocket, code, client.now)
+    client.session.handle_token("token-2", client.now)
     come_back(client)
     report = next_ping(client).report
     assert report is not None

@@ -340,3 +340,12 @@ def test_a_network_that_is_back_changes_nothing_for_a_connection_that_stands() -
     before = client.session.next_deadline()
     client.session.network_returned(seconds(0.1))
     assert (client.session.take_actions(), client.session.next_deadline()) == ([], before)
+
+
+def test_each_return_of_the_network_has_a_draw_of_its_own() -> None:
+    chance = Always(0.5)
+    session = ClientSession("client-1", config=ClientConfig(), policy=FullJitter(), random_source=chance)
+    session.start(0)
+    for _ in range(3):
+        session.network_returned(0)
+    assert chance.asked == [("network_returned", 0), ("network_returned", 1), ("network_returned", 2)]

@@ -249,11 +249,11 @@ def test_a_reset_over_http_is_reported_and_numbers_start_again_for_the_server() 
     accepted = frames.Accepted(client_sequence=1, sequence_number=1)
     session.receive_frame(2, frames.PublishAnswer((accepted,), "epoch-7"), 0)
     assert PublishAccepted(1, 1, False, "epoch-7") in session.take_outcomes(), "the history that the answer speaks of"
-    for outcome, epoch, after in (("resumed", EPOCH, None), ("reset", "epoch-2", 0)):
+    for last, outcome, epoch, after in ((1, "resumed", EPOCH, None), (2, "reset", "epoch-2", 0)):
         client.now += seconds(2)
         session.handle_timeout(client.now)
         snapshot = frames.SnapshotFrame(0, STATE) if outcome == "reset" else None
-        answer = poll_answer(outcome=outcome, epoch=epoch, snapshot=snapshot, last_client_sequence=1)
+        answer = poll_answer(outcome=outcome, epoch=epoch, snapshot=snapshot, last_client_sequence=last)
         session.receive_frame(2, answer, client.now)
         assert session.position == (epoch, 0)
         session.take_actions()

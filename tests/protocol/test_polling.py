@@ -96,7 +96,7 @@ def test_a_poll_without_an_answer_is_given_up_and_the_lane_begins_anew() -> None
     assert polling.polls[1].generation > polling.polls[0].generation
 
 
-def test_the_application_gets_the_reason_why_an_answer_counts_for_nothing() -> None:
+def test_the_application_gets_the_reason_why_a_request_failed() -> None:
     polling = OpenPolling(request_timeout_s=10, poll_interval_s=2)
     polling.session.take_outcomes()
     polling.session.receive_malformed(polling.number, RemoteError(CloseCode.BAD_FRAME, "not JSON"), seconds(1))
@@ -104,6 +104,8 @@ def test_the_application_gets_the_reason_why_an_answer_counts_for_nothing() -> N
     polling.at(13)
     reported = [outcome for outcome in polling.session.take_outcomes() if isinstance(outcome, NotConnected)]
     assert reported == [NotConnected(None, "not JSON"), NotConnected(None, "request timeout: no answer within 10 s")]
+    polling = OpenPolling().failed(1, code=CloseCode.OVERLOADED, message="too many requests")
+    assert polling.session.take_outcomes()[-1] == NotConnected(CloseCode.OVERLOADED, "too many requests")
 
 
 def test_bytes_of_a_large_answer_give_it_time_each_request_its_own() -> None:

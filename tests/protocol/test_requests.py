@@ -128,6 +128,7 @@ def test_a_poll_that_was_given_up_waits_no_more() -> None:
     site = Site()
     site.ask(frames.PollRequest(epoch=EPOCH, after_sequence=2, wait_ms=20_000))
     site.run.connection_lost(1, seconds(1))
+    assert [each.length for each in site.run.statistics().held if each.what == "polls that wait"] == [0]
     site.run.handle_timeout(seconds(30))
     assert sent(site.run.take_actions(), 1) == []
 

@@ -508,3 +508,14 @@ def test_the_store_is_to_forget_only_what_it_knows() -> None:
         say(run, unknown, f"c{number}", now=seconds(3 * DAY * number))
     forgotten = next(each for each in run.held() if "forget" in each.what)
     assert (run.publishers, forgotten.length) == (2, 1)
+
+
+def test_the_store_forgets_a_client_that_has_only_repeated_itself_since_the_run_was_loaded() -> None:
+    stored = StoredClient("c1", "ann", 1, ((1, 1),), used_at=0)
+    run = sequencer({"clients": (stored,), "head": 1}, clients_per_run_max=1, clients_kept_s=2 * DAY)
+    say(run, chat(1), "c1", now=seconds(DAY))
+    assert code_of(say(run, chat(1), "c2", now=seconds(3 * DAY) - 1)) == ("too_many_clients", False)
+    say(run, chat(1), "c2", now=seconds(3 * DAY))
+    append = run.take_append()
+    assert append is not None
+    assert append.forgotten == ("c1",)

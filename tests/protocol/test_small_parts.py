@@ -41,6 +41,16 @@ def test_a_wait_is_at_least_a_millisecond_and_at_most_a_day() -> None:
     assert [slow.spend(0), slow.spend(0)] == [0, frames.MILLISECONDS_MAX]
 
 
+def test_work_already_done_may_leave_a_debt_of_one_burst() -> None:
+    rate_limit = TokenBucket(1, 3)
+    rate_limit.drain(0, 2)
+    assert [rate_limit.spend(0), rate_limit.spend(0)] == [0, 1000]
+    rate_limit.drain(seconds(1), 2)
+    assert rate_limit.spend(seconds(1)) == 2000, "a second's token, and two taken"
+    rate_limit.drain(seconds(1), 100)
+    assert rate_limit.spend(seconds(1)) == 4000
+
+
 def test_a_publish_takes_from_both_buckets_or_from_none() -> None:
     rate_limit = PublishRate(TokenBucket(1, 2), TokenBucket(100, 150))
     assert rate_limit.spend(0, 100) == (0, 0)
@@ -63,6 +73,7 @@ def test_more_frames_than_are_allowed_end_a_connection() -> None:
     assert [one.take_frames(1, 0), one.take_frames(5, 0), one.take_frames(1, 0)] == [1, 1, 0]
     error = too_many_frames()
     assert (error.code, error.limit) == (CloseCode.RATE, Limit.FRAME_RATE)
+    assert str(error) == "frame rate limit exceeded on this connection"
     assert one.take_frames(3, seconds(1.5)) == 1
     assert one.take_frames(3, seconds(2)) == 1, "what was there of a token is kept"
 

@@ -7,18 +7,14 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from reference.protocol.config import ServerConfig
 from reference.protocol.records import StoredRun
 from reference.server.wire.limits import DoorLimits
 from reference.store import MemoryStore
 
-from .running_server import OTHER_RUN, RUN, Message, RunningServer, running_server
+from .running_server import OTHER_RUN, RUN, UPGRADE_HEADERS, Message, RunningServer, running_server
 from .wire.helpers import read_answer
 
 SECRET = b"k" * 40
-UPGRADE = (
-    "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
-)
 
 
 class CountingStore(MemoryStore):
@@ -99,22 +95,13 @@ async def test_an_unauthenticated_client_is_sent_away_when_the_server_stops(auto
         assert trio.current_time() - began_at < 1
 
 
-async def test_a_full_run_answers_with_a_time_to_retry(autojump_clock: MockClock) -> None:
-    async with running_server(protocol=ServerConfig(connections_per_run_max=1)) as running, running.join("alice"):
-        async with running.connect() as bob:
-            await bob.send("hello", protocol=1, clientId="bob", token="dev:bob")
-            assert (await bob.closed())[0] == 4030
-        goaway = next(frame for frame in bob.received if frame["type"] == "goaway")
-        assert goaway["retryAfterMs"] > 0
-
-
 async def test_health_is_answered_while_the_door_is_full(autojump_clock: MockClock) -> None:
     async with running_server(door=DoorLimits(connections_max=1)) as running, running.join("alice"):
         for path in ("/healthz", "/readyz", "/metrics"):
             assert (await running.ask("GET", path, token=None)).status == 200
         refused = await running.ask("GET", f"/api/runs/{RUN}/collaboration/poll")
         assert (refused.status, refused.problem["code"]) == (503, 4030)
-        upgrade = await running.ask("GET", "/healthz", token=None, headers=UPGRADE)
+        upgrade = await running.ask("GET", "/healthz", token=None, headers=UPGRADE_HEADERS)
         assert upgrade.status == 503
         silent = running.server.connect()
         assert (await read_answer(silent)).status == 503

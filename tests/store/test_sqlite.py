@@ -23,7 +23,7 @@ from reference.store.kept import parsed
 from reference.store.sql import SqlStore
 from reference.store.sqlite import SqliteCommits
 
-from .samples import EPOCH, OTHER_RUN, RUN, append, entry, refusal
+from .samples import EPOCH, OTHER_RUN, RUN, append, entry, load, refusal
 
 
 @pytest.fixture
@@ -47,10 +47,7 @@ async def test_what_comes_back_after_closing_equals_the_store_in_memory(path: Pa
             assert await store.create_run(RUN, EPOCH) == (first == 1)
             assert await store.append([batch]) == [None]
     async with open_store(f"sqlite:///{path}") as store:
-        durable, kept = await store.load_run(RUN), await memory.load_run(RUN)
-    assert durable is not None
-    assert kept is not None
-    assert parsed(durable) == parsed(kept)
+        assert await load(store) == await load(memory)
     await memory.aclose()
 
 
@@ -253,15 +250,13 @@ async def test_a_file_that_comes_from_a_backup_means_a_new_epoch(path: Path, tmp
             source.backup(copy)
         assert await store.append([append(4, 2)]) == [None]
     async with open_store(str(path)) as store:
-        stored = await store.load_run(RUN)
-        assert stored is not None
+        stored = await load(store)
         assert (stored.epoch, stored.head) == (EPOCH, 5)
     shutil.copy(backup, path)
     epochs = set()
     for _ in range(2):  # and only one
         async with open_store(str(path)) as store:
-            stored = await store.load_run(RUN)
-            assert stored is not None
+            stored = await load(store)
             assert stored.head == 3
             epochs.add(stored.epoch)
     assert len(epochs) == 1
@@ -277,8 +272,7 @@ async def test_a_full_disk_is_named_and_nothing_half_written_remains(path: Path)
         head += 100
     assert isinstance(outcome, StoreUnavailable)
     assert "the disk is full; free some space" in str(outcome)
-    stored = await store.load_run(RUN)
-    assert stored is not None
+    stored = await load(store)
     assert (stored.head, len(stored.events)) == (head, head)
     await store.aclose()
 
