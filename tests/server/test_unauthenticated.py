@@ -121,7 +121,7 @@ async def test_large_answers_count_as_several_requests(autojump_clock: MockClock
 
 
 @pytest.mark.parametrize(("path", "at_most"), [("replay?fromSequence=1", 1), ("poll?start=oldest", 4)])
-async def test_large_answers_that_are_asked_for_at_once_count_too(path: str, answered: int, autojump_clock: MockClock) -> None:
+async def test_large_answers_that_are_asked_for_at_once_count_too(path: str, at_most: int, autojump_clock: MockClock) -> None:
     """All of them had been admitted before the first was counted."""
     statuses: list[int] = []
 
