@@ -120,6 +120,24 @@ async def test_large_answers_count_as_several_requests(autojump_clock: MockClock
         assert (await running.ask("GET", path)).status == 200
 
 
+@pytest.mark.parametrize(("path", "at_most"), [("replay?fromSequence=1", 1), ("poll?start=oldest", 4)])
+async def test_large_answers_that_are_asked_for_at_once_count_too(path: str, at_most: int, autojump_clock: MockClock) -> None:
+    """All of them had been admitted before the first was counted."""
+    statuses: list[int] = []
+
+    async def ask() -> None:
+        statuses.append((await running.ask("GET", f"/api/runs/{RUN}/collaboration/{path}")).status)
+
+    async with running_server(requests_per_user_per_s_max=50) as running, running.join("bob") as bob:
+        for number in range(1, 61):
+            await bob.publish(number, "x" * 60_000)
+        async with trio.open_nursery() as nursery:
+            for _ in range(20):
+                nursery.start_soon(ask)
+        assert set(statuses) == {200, 429}
+        assert statuses.count(200) <= at_most
+
+
 async def test_large_publishes_count_as_several_requests(autojump_clock: MockClock) -> None:
     """To judge 1 MiB of events takes as long as fifteen large events over WebSocket; 500 in a second were allowed."""
     async with running_server(requests_per_user_per_s_max=50) as running:

@@ -19,7 +19,7 @@ from sqlalchemy import Connection
 from sqlalchemy.engine import make_url
 
 from reference.protocol.records import StoredRun
-from reference.store import StoreUnavailable, open_store, parse_url
+from reference.store import StoreUnavailable, open_store, parse_url, postgresql
 from reference.store.sql import SqlStore
 from reference.store.tables import SCHEMA_VERSION, VERSION_TABLE
 from simulation.cli import run
@@ -246,6 +246,23 @@ async def test_a_client_without_a_time_counts_as_used_now(empty: str) -> None:
     async with open_store(empty) as store:
         times = {client.client_id: client.used_at for client in (await load(store)).clients}
         assert times["rare"] >= began_at
+
+
+async def test_a_migration_of_very_many_rows_takes_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It had to change a whole table within the time that a statement of a running server may take."""
+    with new_database() as url:
+        async with open_store(url) as store:
+            await store.create_run(RUN, EPOCH)
+            await store.append([append(1, 250, snapshot_at=250, oldest=200)])
+        await SqlStore.migrate(make_url(url), lambda connection: step(connection, "v14"))
+        execute(
+            url,
+            "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.5); RETURN NEW; END'",
+            "CREATE TRIGGER slow BEFORE UPDATE ON collaboration_clients FOR EACH ROW EXECUTE FUNCTION slow()",
+        )
+        monkeypatch.setattr(postgresql, "_SESSION", postgresql._SESSION.replace("20s", "250ms"))
+        async with open_store(url) as store:
+            assert (await load(store)).head == 250
 
 
 ANSWERS = "SELECT count(*) FROM collaboration_answers a JOIN collaboration_clients c USING (run_id, client_id)"

@@ -18,11 +18,11 @@ import msgspec
 import psycopg
 import pytest
 import trio
-from postgres_server import end_connections, execute
+from postgres_server import end_connections, execute, hangable
 from sqlalchemy.engine import make_url
 
 from reference.protocol.records import Append, RunState, Snapshot
-from reference.store import EventStore, StoreConflict, StoreError, StoreUnavailable, open_store
+from reference.store import EventStore, StoreConflict, StoreError, StoreUnavailable, open_store, sql
 from reference.store.changes import RunChange
 from reference.store.postgresql import PostgresqlCommits, exact_text
 from reference.store.sql import SqlStore
@@ -338,6 +338,17 @@ async def test_a_table_that_is_locked_fails_the_group_and_not_for_long(postgres_
             assert isinstance(outcome, StoreUnavailable)
             assert "another session holds a lock" in str(outcome)
         assert await store.append([append(1)]) == [None]
+
+
+async def test_who_loads_a_run_from_a_database_that_hangs_may_leave(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that stopped meanwhile waited for the database, for ever."""
+    monkeypatch.setattr(sql, "CLOSE_S_MAX", 0.2)
+    async with hangable(postgres_url) as (url, hang), open_store(url) as store:
+        await store.create_run(RUN, EPOCH)
+        hang()
+        with trio.move_on_after(0.2) as scope:
+            await store.load_run(RUN)
+        assert scope.cancelled_caught
 
 
 async def test_a_database_that_is_serializable_by_default(postgres_url: str) -> None:

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from itertools import pairwise
@@ -16,9 +17,10 @@ from pathlib import Path
 import pytest
 import trio
 from sqlalchemy import URL
+from trio.testing import wait_all_tasks_blocked
 
 from reference.protocol.records import Append, StoredRun
-from reference.store import MemoryStore, StoreUnavailable, open_store
+from reference.store import MemoryStore, StoreUnavailable, open_store, sql
 from reference.store.kept import parsed
 from reference.store.sql import SqlStore
 from reference.store.sqlite import SqliteCommits
@@ -315,3 +317,23 @@ async def test_a_path_with_odd_characters(tmp_path: Path) -> None:
     async with open_store(str(path)) as store:
         await store.create_run(RUN, EPOCH)
     assert path.exists()
+
+
+async def test_checks_of_a_database_that_hangs_do_not_pile_up(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each left its write with the thread, and every commit waited for them once the database was back."""
+    goes_on = threading.Event()
+    async with open_store(str(path)) as store, trio.open_nursery() as nursery:
+        assert isinstance(store, SqlStore)
+        nursery.start_soon(store._worker.run, goes_on.wait)
+        await wait_all_tasks_blocked()
+        with monkeypatch.context() as patched:
+            patched.setattr(sql, "CHECK_S_MAX", 0.01)
+            try:
+                for _ in range(10):
+                    with pytest.raises(StoreUnavailable, match="did not answer"):
+                        await store.check()
+                assert store._worker._jobs.qsize() == 1
+            finally:
+                goes_on.set()
+        await store._worker.run(lambda: None)  # until it has come to what was queued
+        await store.check()
