@@ -145,6 +145,7 @@ def test_what_waits_is_forgotten_with_its_connection() -> None:
     client.session.connection_lost(1, None, 0)
     held = {each.what: each.length for each in client.session.statistics().held}
     assert held["frames that wait for the application"] == 0
+    assert held["outcomes that the application has not taken"] == ROOM
     client.session.take_actions()
     client.session.application_took(8, seconds(0.1))
     assert client.session.position[1] == ROOM
