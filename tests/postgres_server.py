@@ -7,15 +7,20 @@ the end, including open connections. Where no server answers, tests that need on
 
 import os
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
 
 import psycopg
 import pytest
+import trio
 from psycopg import sql
 from sqlalchemy.engine import make_url
 
 SERVER = os.environ.get("STEADYWIRE_TEST_POSTGRES", "postgresql://postgres@127.0.0.1:5432/postgres")
+
+HANGS_S = 5.0
+"""How long a database of `hangable` hangs before it is cut off, so that a test that waits for it fails and does not hang."""
 
 
 def execute(url: str, *statements: str) -> list[tuple[object, ...]]:
@@ -37,6 +42,35 @@ def end_connections(url: str, which: str = "true") -> int:
     while rows and execute(url, f"SELECT 1 FROM pg_stat_activity WHERE pid IN ({ids})"):
         pass
     return len(rows)
+
+
+@asynccontextmanager
+async def hangable(url: str) -> AsyncIterator[tuple[str, Callable[[], None]]]:
+    """The database `url` at another address, and a function: from its call on it takes everything and answers nothing."""
+    made = make_url(url)
+    hangs = trio.Event()
+
+    async def carry(source: trio.SocketStream, sink: trio.SocketStream, scope: trio.CancelScope) -> None:
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            async for data in source:
+                if not hangs.is_set():
+                    await sink.send_all(data)
+        scope.cancel()
+
+    async def serve(client: trio.SocketStream) -> None:
+        database = await trio.open_tcp_stream(made.host or "127.0.0.1", made.port or 5432)
+        async with database, trio.open_nursery() as nursery:
+            nursery.start_soon(carry, client, database, nursery.cancel_scope)
+            nursery.start_soon(carry, database, client, nursery.cancel_scope)
+            await hangs.wait()
+            await trio.sleep(HANGS_S)
+            nursery.cancel_scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        (listener,) = await nursery.start(partial(trio.serve_tcp, serve, 0, host="127.0.0.1"))
+        port = listener.socket.getsockname()[1]
+        yield made.set(host="127.0.0.1", port=port).render_as_string(hide_password=False), hangs.set
+        nursery.cancel_scope.cancel()
 
 
 @contextmanager

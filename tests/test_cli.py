@@ -140,6 +140,21 @@ def test_help_has_none_of_the_frameworks_artefacts(command: str, capsys: pytest.
         assert artefact not in printed
 
 
+def test_an_interrupt_during_the_imports_ends_quietly() -> None:
+    code = """if True:
+        import sys
+        class CtrlC:
+            def find_spec(self, name, *_):
+                if name == "cyclopts":
+                    raise KeyboardInterrupt
+        sys.meta_path.insert(0, CtrlC())
+        from simulation.cli import main
+        main()
+    """
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False, cwd=ROOT)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
+
+
 def run_in_another_process(arguments: list[str], stdout: int | IO[str]) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "simulation.cli", *arguments]
     return subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=60, check=False, cwd=ROOT)

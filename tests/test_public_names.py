@@ -52,6 +52,6 @@ def test_an_unknown_name_is_refused() -> None:
 
 def test_the_face_of_the_simulator_imports_nothing_until_it_is_asked() -> None:
     heavy = {"matplotlib", "pandas", "scipy", "sqlalchemy"}
-    code = f"import sys, simulation.cli, simulation.results; print(sorted({heavy} & set(sys.modules)))"
+    code = f"import sys, simulation.cli.commands, simulation.results; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "[]"

@@ -2,7 +2,7 @@
 
 import re
 
-from simulation.cli import app
+from simulation.cli.commands import app
 
 EXIT_CODES = """
 ## Exit codes

@@ -104,7 +104,6 @@ class RunRegistry:
 
         Raises RemoteError: NO_SUCH_RUN, or OVERLOADED when it cannot be loaded now.
         """
-        await trio.lowlevel.checkpoint()
         while True:
             live = self._live_here(run_id)
             if live is not None:

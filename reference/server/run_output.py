@@ -135,7 +135,7 @@ class WebSocketPeer:
         self.traffic = Traffic()
         self.is_blocked = False
         self.messages_pushed = 0
-        """In this turn."""
+        """Since they were last counted."""
         self._websocket = websocket
         self._nursery = nursery
         self._pushed_to = pushed_to
@@ -167,8 +167,6 @@ class WebSocketPeer:
     def write(self) -> bool | None:
         """Send what was pushed in this turn. None: the socket has room; else it is full, and the result says whether a batch was
         sent."""
-        self.traffic.sent += self.messages_pushed
-        self.messages_pushed = 0
         self._is_to_write = False
         pushed = self._pushed
         if self._close is not None:
@@ -203,6 +201,7 @@ class WebSocketPeer:
             self._websocket.abort()
         elif self._close is None:
             self._close, self._last = close, b"".join(item.data for item in waiting)
+            self.messages_pushed += sum(item.messages for item in waiting)
             if not self._is_to_write:
                 self._is_to_write = True
                 self._pushed_to(self)
@@ -355,7 +354,9 @@ class RunOutput:
         while to_write:
             for _ in range(min(len(to_write), _PEERS_BETWEEN_LOOKS)):
                 peer = to_write.popleft()
-                sent += peer.messages_pushed
+                pushed, peer.messages_pushed = peer.messages_pushed, 0
+                peer.traffic.sent += pushed
+                sent += pushed
                 took_batch = peer.write()
                 if took_batch is not None:
                     self.driver.blocked(peer.connection_id, took_batch=took_batch)

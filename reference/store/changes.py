@@ -9,12 +9,9 @@ driver stores them only if the stored head is still that one (compare and set).
     snapshots   the newest snapshot of each run that has a newer one
     trims       runs of which a piece of events below the window is due to be deleted
 
-Events are deleted late and in batches (1.10): when `oldest` passes a multiple of 100. Their answers and clients must
-be remembered for longer (8.3), so a trim moves them to tables of their own first.
-
-SQLAlchemy creates the tables, migrates them and reads from them. A commit goes directly to the driver: SQLAlchemy would take
-several times as long as the database. Parameters of the statements are written `:name`. Only the inserts of many rows differ
-between the databases; they are in `sqlite` and `postgresql`.
+Events are deleted late and in batches (1.10), and a trim moves their answers and clients (8.3) to tables of their own first.
+Parameters of the statements are written `:name`. Only the inserts of many rows differ between the databases; they are in `sqlite`
+and `postgresql`.
 """
 
 import functools

@@ -1,19 +1,12 @@
 """Ownership: which of several server processes on one PostgreSQL serves which run.
 
-A run has one owner at a time. One row says which process owns it; a lock says whether that process is alive: each process holds a
-session advisory lock, on a connection used for nothing else, as long as it is a member.
+One row says which process owns a run; a session advisory lock, on a connection used for nothing else, says whether that process
+is alive. If one holds its lock and has not reported for `SILENCE_S_MAX`, another that needs one of its runs ends the connection
+(docs/architecture.md, "Several processes", has all that may happen).
 
-    the process dies                  its connection ends, and with it the lock: others see it at once
-    its connection to the database
-    is cut                            the same; the process notices too, and gives up its runs
-    it is frozen, or the network
-    between it and the database is    it stops reporting that it is alive; after `SILENCE_S_MAX` a process that needs one of
-                                      its runs ends its connection and takes the run
-
-A process that lost its runs without knowing it cannot damage the log, because a store accepts a batch only directly after the
-stored events (`position`). But it could answer readers with outdated data. So it checks before each answer (`is_held`) that it
-reported being alive less than `LEASE_S` ago, by a clock that runs while the machine sleeps, and that its connection still exists.
-`LEASE_S` is below the time that others wait.
+A process that lost its runs without knowing it could answer readers with outdated data. So it checks before each answer
+(`is_held`) that it reported being alive less than `LEASE_S` ago, by a clock that runs while the machine sleeps, and that its
+connection still exists. `LEASE_S` is below the time that others wait.
 
 Every statement here is a transaction of its own. None waits for another process, except for a moment when two claim the same run.
 So there are no deadlocks.

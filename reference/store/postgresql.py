@@ -7,9 +7,6 @@
     pre-ping               a connection that died while idle is replaced before a transaction begins on it, so a restart
                            of the database affects only transactions under way
 
-JSON is kept as JSONB, which reorders the keys of objects (JSON defines no order)
-and keeps numbers as decimals. Data with a number that would come back as another one is kept as text beside it.
-
     READ COMMITTED         whatever the database's default is: a commit compares the head that it moves and needs
                            no other isolation
     class 40               a transaction that the database aborted because of a deadlock is repeated, a few times

@@ -184,6 +184,7 @@ class SqlStore:
         self._is_closed = False
         self._checked_at = -math.inf
         self._checking = trio.Lock()
+        self._is_check_queued = False
         self._worker = Worker("steadywire store")
         self._commits: CommitConnection | None = None
         self._witness: CommitsFile | None = None
@@ -253,15 +254,20 @@ class SqlStore:
         """As EventStore.check. Writes as much as a publish, at most once in `CHECK_INTERVAL_S`."""
         if self._is_closed:
             raise closed()
+        late = StoreUnavailable(f"the database did not answer within {CHECK_S_MAX:g} s; see what holds it")
         with trio.move_on_after(CHECK_S_MAX):
             async with self._checking:  # of several at the same moment only the first writes
                 if trio.current_time() < self._checked_at + CHECK_INTERVAL_S:
                     await self._check_place()
                     return
+                if self._is_check_queued:  # by a caller who has given up: a second one would only delay commits
+                    raise late
+                await trio.lowlevel.checkpoint_if_cancelled()  # behind this it is queued for certain
+                self._is_check_queued = True
                 await self._in_worker(self._check)
                 self._checked_at = trio.current_time()
                 return
-        raise StoreUnavailable(f"the database did not answer within {CHECK_S_MAX:g} s; see what holds it")
+        raise late
 
     @property
     def check_place(self) -> Callable[[], Awaitable[None]] | None:
@@ -290,7 +296,7 @@ class SqlStore:
         if self._is_closed:
             raise closed()
         try:
-            return await trio.to_thread.run_sync(work, limiter=self._read_limiter)
+            return await trio.to_thread.run_sync(work, limiter=self._read_limiter, abandon_on_cancel=True)
         except RuntimeError as error:
             raise no_thread(error) from error
 
@@ -374,6 +380,8 @@ class SqlStore:
         except Exception as error:
             commits.is_usable(error)
             raise self._unavailable(error) from error
+        finally:
+            self._is_check_queued = False
 
     def _create_run(self, run_id: str, epoch: str) -> bool:
         now = datetime.datetime.now(datetime.UTC)

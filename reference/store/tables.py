@@ -12,12 +12,11 @@ what a log needs to survive a restart without repeating a number or storing a pu
     collaboration_history    one row: shows whether this database is older than it was (`history`)
     collaboration_probe      what a readiness check writes
 
-A message has the client and the number of the publish that made it, so a commit writes one row per event. When old messages are
-deleted (1.10), what must be remembered of them (8.3) moves to the tables of clients and answers. Together with the remaining
-messages these have everything about a client.
+A message has the client and the number of the publish that made it, so a commit writes one row per event. Together with the
+remaining messages the tables of clients and answers have everything about a client.
 
-JSONB stores numbers as decimals: `1e22` would return as an integer and `-0.0` without its sign. Where that may
-happen, `exact_data` keeps the received text (1.6); it is NULL elsewhere, and always on SQLite, which keeps text.
+JSONB would return `1e22` as an integer and `-0.0` without its sign. There `exact_data` keeps the received text (1.6); it is NULL
+elsewhere, and always on SQLite, which keeps text.
 
 On PostgreSQL, which several server processes may share, two more say which process serves which run (`ownership`):
 

@@ -71,6 +71,7 @@ class Journal:
         self.trace = trace
         self._clock = clock
         self._positions: dict[str, tuple[str | None, int]] = {}
+        self._holding: set[str] = set()
         self._most: dict[tuple[str, str], int] = {}
         """The maximum of each queue, by its place and name; recorded as it grows."""
 
@@ -291,7 +292,10 @@ class Journal:
         record_outcomes(self.trace, client, outcomes, self.now, epoch=epoch)
 
     def reading_turned(self, client: str, *, is_holding: bool) -> None:
-        self.trace.add(ReadingTurned(at=self.now, client=client, is_holding=is_holding))
+        """Recorded only if it turned: who reads again may poll at once (7.19), and who has read all along may not."""
+        if is_holding != (client in self._holding):
+            self._holding ^= {client}
+            self.trace.add(ReadingTurned(at=self.now, client=client, is_holding=is_holding))
 
     def alarm_served(self, client: str) -> None:
         self.trace.add(AlarmServed(at=self.now, client=client))

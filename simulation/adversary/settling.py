@@ -19,17 +19,14 @@ AFTERWARDS_S = 4.0
 """How long a settled world is observed."""
 
 
-def play(
-    setup: Setup, schedule: Sequence[Step], *, judge_end: bool = True, message_log: MessageLog | None = None
-) -> list[Broken]:
+def play(setup: Setup, schedule: Sequence[Step], *, message_log: MessageLog | None = None) -> list[Broken]:
     """Run a schedule, then let the faults stop, and return the violated guarantees. `message_log` records the messages."""
     world = AdversarialWorld(setup, message_log)
     for step in schedule:
         world.note("", str(step))
         step.do(world)
-    if judge_end:
-        world.note("", "the faults stop")
-        settle(world)
+    world.note("", "the faults stop")
+    settle(world)
     return world.broken()
 
 

@@ -206,7 +206,7 @@ def sweep(
     replications
         Number of replications of each point (default: the study's).
     """
-    from simulation.cli.sweep import sweep_command
+    from simulation.cli.studies import sweep_command
 
     return sweep_command(study, workers=workers, dask=dask, out=out, replications=replications)
 
@@ -238,7 +238,7 @@ def tune(
     sensitivity
         Also measure which parameters matter (Morris, then Sobol).
     """
-    from simulation.cli.tune import tune_command
+    from simulation.cli.studies import tune_command
 
     return tune_command(study, workers=workers, dask=dask, out=out, trials=trials, sensitivity=sensitivity)
 

@@ -40,7 +40,6 @@ class ClientBench:
         self.reports: list[Frame] = []
         self.settings: dict[str, Any] = dict(DEFAULTS)
         self.application: Application | None = None
-        self.closed_s = 0.0
         self._arriving, self._arrived = trio.open_memory_channel[ClientExchange](64)
         self._news = trio.Condition()
         self._passed = 0
@@ -263,7 +262,6 @@ class ClientBench:
 
     async def close(self) -> None:
         """Let the application end the session."""
-        self.closed_s = trio.current_time()
         await self._command({"close": {}})
 
     async def _command(self, command: Frame) -> None:

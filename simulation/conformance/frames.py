@@ -29,7 +29,6 @@ CRITICAL: Final = ("GRAFT", "PRUNE", "FLAG")
 UNNUMBERED: Final = ("USER_JOIN", "USER_LEAVE", "CURSOR_MOVE")
 RETRYABLE: Final = ("out_of_order", "too_many_unanswered", "rate", "overloaded")
 FINAL: Final = ("invalid_event", "unknown_event_type", "state_full", "too_many_clients", "answer_expired")
-USES_NUMBER_UP: Final = ("invalid_event", "unknown_event_type", "state_full")
 _ID = re.compile(r"[A-Za-z0-9._:@+-]{1,128}")
 
 

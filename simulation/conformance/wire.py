@@ -9,9 +9,6 @@ header, ask with HTTP/1.0, or send a message that no ordinary library would send
     ServedConnection   a server's end of a stream: reads requests, answers them, or becomes a WebSocket
 """
 
-import base64
-import hashlib
-import secrets
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -23,13 +20,13 @@ import h11
 import trio
 from wsproto.connection import Connection, ConnectionState, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, TextMessage
+from wsproto.utilities import generate_accept_token, generate_nonce
 
 SUBPROTOCOL: Final = "collab.v1.json"
 MESSAGE_BYTES_MAX: Final = 8 * 1024 * 1024
 BODY_BYTES_MAX: Final = 16 * 1024 * 1024
 _READ_BYTES: Final = 64 * 1024
 CLOSING_S_MAX: Final = 2.0
-_GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
 
 Headers = list[tuple[str, str]]
 Dial = Callable[[], Awaitable[trio.abc.Stream]]
@@ -331,7 +328,7 @@ async def open_websocket(
     headers: Sequence[tuple[str, str]] = (),
 ) -> WebSocket:
     """A client's handshake on a stream. Raises UpgradeRefused or Lost."""
-    key = base64.b64encode(secrets.token_bytes(16))
+    key = generate_nonce()
     lines = [
         ("Upgrade", "websocket"),
         ("Connection", "Upgrade"),
@@ -342,15 +339,10 @@ async def open_websocket(
     ]
     connection = RawHttp(stream, authority)
     response = await connection.request("GET", target, headers=lines)
-    if response.status != 101 or response.headers.get("sec-websocket-accept") != accept_key(key):
+    if response.status != 101 or response.headers.get("sec-websocket-accept") != generate_accept_token(key).decode():
         raise UpgradeRefused(response)
     chosen = response.headers.get("sec-websocket-protocol")
     return WebSocket(stream, is_client=True, subprotocol=chosen, trailing=connection.trailing_data)
-
-
-def accept_key(key: bytes) -> str:
-    """The proof that a server has read the key of an upgrade (RFC 6455, 4.2.2)."""
-    return base64.b64encode(hashlib.sha1(key + _GUID).digest()).decode()
 
 
 class ServedConnection:
@@ -387,7 +379,7 @@ class ServedConnection:
         lines = [
             ("Upgrade", "websocket"),
             ("Connection", "Upgrade"),
-            ("Sec-WebSocket-Accept", accept_key(request.headers.get("sec-websocket-key", "").encode())),
+            ("Sec-WebSocket-Accept", generate_accept_token(request.headers.get("sec-websocket-key", "").encode()).decode()),
         ]
         if subprotocol is not None:
             lines.append(("Sec-WebSocket-Protocol", subprotocol))

@@ -13,7 +13,7 @@ from trio.abc import HalfCloseableStream
 from reference.protocol.errors import ConfigError
 from reference.protocol.timers import ns
 from simulation.emulator.connection import EmulatedConnection
-from simulation.emulator.errors import EmulatorError, check_fault, check_path
+from simulation.emulator.errors import EmulatorError, check_link_fault, check_path
 from simulation.emulator.sockets import LOOPBACK, Connect, Door, abort
 from simulation.emulator.statistics import Counters, FaultJournal, LinkStatistics
 from simulation.network.delay import Bottlenecks, PathDirections, bottleneck_of, clear_after
@@ -183,13 +183,12 @@ class EmulatedAccessLink(FaultVerbs):
 
     def begin(self, fault: Fault) -> None:
         """Let `fault` begin now; the caller will call `end`. ConfigError for an invalid fault."""
-        check_fault(fault)
+        check_link_fault(fault)
         match fault:
             case ServerRestart() | RollingDeploy() | Pause() | SlowStore() | ClockStep():
-                kind = fault.__struct_config__.tag
-                raise ConfigError(f"a {kind} is a fault of the server process, not of the emulator")
+                raise AssertionError("check_link_fault has refused it")
             case Suspend() | BackgroundTab() | NetworkChange() | DnsFailure() | Failover():
-                raise AssertionError("check_fault has refused it")
+                raise AssertionError("check_link_fault has refused it")
             case Outage() | Stall() | Reset() | HalfOpen() | Refuse() | BlockUpgrade() | LoadBalancerCut():
                 self._state.begin_fault(fault, tuple(self._connections.values()))
                 self._set_door()

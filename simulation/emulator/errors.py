@@ -5,7 +5,7 @@ import math
 import msgspec
 
 from reference.protocol.errors import ConfigError, LocalError
-from simulation.scenario.faults import DeviceFault, Fault, NameFault
+from simulation.scenario.faults import DeviceFault, Fault, NameFault, ServerFault
 from simulation.scenario.paths import Path, Tcp
 
 
@@ -44,6 +44,13 @@ def check_fault(fault: Fault) -> None:
         raise ConfigError(f"a {kind} happens in the simulator only; simulate it, or remove it")
     _check_seconds("at_s", fault.at_s)
     _check_seconds("duration_s", getattr(fault, "duration_s", 0.0))
+
+
+def check_link_fault(fault: Fault) -> None:
+    """ConfigError unless the emulator can carry it out; `check_fault` takes faults of the server process as well."""
+    check_fault(fault)
+    if isinstance(fault, ServerFault):
+        raise ConfigError(f"a {fault.__struct_config__.tag} is a fault of the server process, not of the emulator")
 
 
 def _check_seconds(name: str, value: float) -> None:

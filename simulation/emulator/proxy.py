@@ -14,7 +14,7 @@ import trio
 
 from reference.protocol.errors import ConfigError
 from simulation.emulator.access_link import BUFFER_BYTES_MAX, EmulatedAccessLink, FaultVerbs
-from simulation.emulator.errors import EmulatorError, check_fault
+from simulation.emulator.errors import EmulatorError, check_link_fault
 from simulation.emulator.sockets import LOOPBACK, Connect, tcp_connector
 from simulation.emulator.statistics import EmulatorStatistics, FaultJournal
 from simulation.random import RandomStreams
@@ -72,6 +72,11 @@ class Emulator(FaultVerbs):
     async def apply(self, fault: Fault) -> None:
         await self._run([fault], starts_at=trio.current_time() - fault.at_s)
 
+    def check(self, fault: Fault) -> None:
+        """ConfigError for a fault that is not the emulator's or has invalid times; EmulatorError for a client without a link."""
+        check_link_fault(fault)
+        self._links_hit_by(fault)
+
     async def run_schedule(self, faults: Sequence[Fault]) -> None:
         """Let each fault happen at its `at_s`, in seconds from now, on the links of the clients it names.
 
@@ -109,8 +114,7 @@ class Emulator(FaultVerbs):
 
     async def _run(self, faults: Sequence[Fault], *, starts_at: float) -> None:
         for fault in faults:
-            check_fault(fault)
-            self._links_hit_by(fault)
+            self.check(fault)
         timeline: list[tuple[float, int, bool]] = []
         for place, fault in enumerate(faults):
             timeline += [(fault.at_s, place, False), (fault.end_s, place, True)]

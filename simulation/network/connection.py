@@ -345,17 +345,16 @@ class TcpConnection(abc.ABC):
         else:
             self._drop()
 
-    def server_leaves(self, ending: Ending, after: int = 0) -> None:
-        """The server closes its endpoint, after everything it sent before, and gets no more notifications. `after`: as in
-        Pipe.push."""
+    def server_leaves(self, ending: Ending) -> None:
+        """The server closes its endpoint, after everything it sent before, and gets no more notifications."""
         server = self._server
         if server is None:
             return
         self._server = self.server_id = None
         if ending.is_reset:
-            self._down.push_reset(self._end_at_client, ending, after)
+            self._down.push_reset(self._end_at_client, ending)
         else:
-            self._down.push(self._end_at_client, ending, 0, after)
+            self._down.push(self._end_at_client, ending)
         self._clear_up()
         server.released(self)
 

@@ -208,7 +208,7 @@ class Pipe(Generic[T]):
         self._dials_at = at
         self.push(now, item, 0, at - now)
 
-    def push_reset(self, now: int, item: T, after: int = 0) -> bool:
+    def push_reset(self, now: int, item: T) -> bool:
         """Send a reset. Returns whether it is on its way; otherwise it is lost."""
         if self._is_closed:
             return True
@@ -223,7 +223,7 @@ class Pipe(Generic[T]):
             self._forget_last()
         index = self._pushed
         delay = self._delay
-        arrives_at = delay.send_once(index, now + after)
+        arrives_at = delay.send_once(index, now)
         if arrives_at is None:
             return False
         self._pushed, self._reset_index = index + 1, index

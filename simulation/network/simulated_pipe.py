@@ -80,9 +80,9 @@ class SimulatedPipe:
         if self.half.push(self._clock.now, (function, argument), size_bytes, after):
             self._wait()
 
-    def push_reset(self, function: Callable[[Any], None], argument: Any = None, after: int = 0) -> None:
+    def push_reset(self, function: Callable[[Any], None], argument: Any = None) -> None:
         """As Pipe.push_reset."""
-        if self.half.push_reset(self._clock.now, (function, argument), after):
+        if self.half.push_reset(self._clock.now, (function, argument)):
             self._wait()
         elif self._owner is not None:
             self._owner.reset_lost(self)

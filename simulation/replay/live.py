@@ -95,6 +95,7 @@ class LiveRecording:
         """
         begun = self._now()
         fault = msgspec.structs.replace(fault, at_s=begun / NS_PER_S)
+        emulator.check(fault)  # before it is recorded: a fault that is refused has not happened
         self.trace.add(FaultHappened(at=begun, fault=fault))
         try:
             await emulator.apply(fault)

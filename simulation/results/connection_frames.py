@@ -121,7 +121,7 @@ def states(trace_index: TraceIndex) -> pd.DataFrame:
 
 def interruptions(trace_index: TraceIndex) -> pd.DataFrame:
     """Every interval in which a client that had been connected had no transport. has_returned: it ended with a connection, not
-    with the trace. is_measured: it began after the warm-up."""
+    with the trace or because the client left. is_measured: it began after the warm-up."""
     rows = [
         {
             "client": client.name,

@@ -76,10 +76,11 @@ QUANTILES = ((0.5, "p50"), (0.95, "p95"), (0.99, "p99"))
 
 
 class Frames:
-    """The frames of one trace, each built when it is first used: `frames["messages"]`."""
+    """The frames of one trace, each built when it is first used: `frames["messages"]`. `scale`: how many times larger the full
+    world is, if the trace is of a scaled one; figures of a study use it."""
 
-    def __init__(self, trace_index: TraceIndex) -> None:
-        self._trace_index = trace_index
+    def __init__(self, trace_index: TraceIndex, scale: float = 1.0) -> None:
+        self._trace_index, self.scale = trace_index, scale
         self._built: dict[str, pd.DataFrame] = {}
 
     def __getitem__(self, name: str) -> pd.DataFrame:

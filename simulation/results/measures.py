@@ -126,6 +126,8 @@ class Measure:
     read: Callable[[np.ndarray], float]
     limit: float
     is_above: bool = True
+    is_count: bool = False
+    """It counts what all clients do, so a world of fewer clients has less of it."""
 
     def fires(self, value: float) -> bool:
         return bool(value > self.limit if self.is_above else value < self.limit)
@@ -144,18 +146,18 @@ def _p95(values: np.ndarray) -> float:
 
 
 MEASURES: dict[str, Measure] = {
-    "reconnections_per_min": Measure("reconnections", _per_minute, 10.0),
+    "reconnections_per_min": Measure("reconnections", _per_minute, 10.0, is_count=True),
     "delivery_rate": Measure("settled", _share, 0.95, is_above=False),
     "latency_p95_s": Measure("latency", _p95, 0.5),
     "round_trip_p95_s": Measure("round_trip", _p95, 0.5),
-    "fallbacks_per_min": Measure("fallbacks", _per_minute, 1.0),
+    "fallbacks_per_min": Measure("fallbacks", _per_minute, 1.0, is_count=True),
 }
 
 
-def alerts(trace_index: TraceIndex) -> pd.DataFrame:
+def alerts(trace_index: TraceIndex, scale: float = 1.0) -> pd.DataFrame:
     """One row per interval in which a threshold was crossed. fired_s: when it was first detected; until_s: when it was last
     detected; worst: the value furthest beyond. is_judged False: the trace kept no messages, so this threshold could not be
-    checked."""
+    checked. scale: the full world is so many times larger, and counts of all clients are judged for it."""
     series = _all_series(trace_index)
     rows = []
     unknown = () if trace_index.measured is None else ("settled", "latency", "round_trip")
@@ -163,7 +165,8 @@ def alerts(trace_index: TraceIndex) -> pd.DataFrame:
         if measure.series in unknown:
             rows.append({"alert": name, "limit": measure.limit, "is_judged": False})
             continue
-        for fired_s, until_s, worst in _stretches(series[measure.series], measure, trace_index.ended_at / NS_PER_S):
+        larger = scale if measure.is_count else 1.0
+        for fired_s, until_s, worst in _stretches(series[measure.series], measure, trace_index.ended_at / NS_PER_S, larger):
             stretch = {"fired_s": fired_s, "until_s": until_s, "worst": worst, "is_judged": True}
             rows.append({"alert": name, "limit": measure.limit, **stretch})
     types = {
@@ -177,11 +180,11 @@ def alerts(trace_index: TraceIndex) -> pd.DataFrame:
     return framed(rows, types)
 
 
-def _stretches(series: _Series, measure: Measure, end_s: float) -> Iterator[tuple[float, float, float]]:
+def _stretches(series: _Series, measure: Measure, end_s: float, larger: float) -> Iterator[tuple[float, float, float]]:
     fired_s: float | None = None
     until_s = worst = 0.0
     for at_s in np.arange(STEP_S, end_s + STEP_S, STEP_S):
-        value = measure.read(series.between(at_s - WINDOW_S, at_s))
+        value = larger * measure.read(series.between(at_s - WINDOW_S, at_s))
         if measure.fires(value):
             if fired_s is None:
                 fired_s, worst = float(at_s), value

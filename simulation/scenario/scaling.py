@@ -37,13 +37,20 @@ EXTENSIVE = frozenset(
         "failed",
         "fallbacks",
         "gave_up",
+        "lost",
+        "lost_with_store",
+        "not_durable_max",
         "not_returned",
+        "open_requests_max",
         "published",
         "reconnections",
         "refused",
+        "resets",
         "returns_to_websocket",
+        "snapshots",
         "storm_peak_per_s",
         "unsettled",
+        "work_queue_max",
     }
 )
 """Figures that count clients or their actions: they are larger by the factor in the full world."""

@@ -40,8 +40,9 @@ CONNECT_TIMEOUT_S = 10.0
 
 
 class Task(msgspec.Struct, frozen=True):
-    """One run. `point`: its place in the design. `scenario`: its text. `figures`: pickled (`experiment`). `code`: the identity of
-    the figures and of registered policies, the same in every process. `program`: the version of steadywire."""
+    """One run. `point`: its place in the design. `scenario`: its text. `figures`: pickled, with the scale (`experiment`).
+    `code`: the identity of figures, scale and registered policies, the same in every process. `program`: the version of
+    steadywire."""
 
     point: int
     replication: int

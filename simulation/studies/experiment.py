@@ -156,9 +156,9 @@ class Experiment:
             counts = more
 
     def _tasks(self, counts: Sequence[int]) -> Iterable[Task]:
-        payload, program = execution.pickled(tuple(self.figures)), program_version()
+        payload, program = execution.pickled((tuple(self.figures), self.scale)), program_version()
         figures = ",".join(figure_identity(name_of(figure), figure) for figure in self.figures)
-        code = f"{figures}/{policies_identity()}"
+        code = f"{figures}/{self.scale}/{policies_identity()}"
         for number, (scenario, replications) in enumerate(zip(self.scenarios, counts, strict=True)):
             text = scenario.to_json()
             for replication in range(replications):
@@ -343,12 +343,12 @@ def run_task(task: Task) -> Row:
     row: Row = {"seed": scenario.seed, "replication": task.replication, "scenario": digest}
     try:
         result = World(scenario, task.replication).run()
-        figures: tuple[Figure, ...] = pickle.loads(task.figures)
+        figures, scale = pickle.loads(task.figures)
         return row | {
             "trace": result.trace.digest(),
             "violated": ", ".join(name for name, verdict in result.verdicts.items() if verdict.violated),
             "error": "",
-            **figures_of(result, figures),
+            **figures_of(result, figures, scale),
         }
     except Exception as error:  # any exception of one run is recorded in its row
         return row | {"trace": "", "violated": "", "error": f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]}
@@ -361,11 +361,11 @@ def _parsed(text: str) -> tuple[Scenario, str]:
     return scenario, scenario.digest()
 
 
-def figures_of(result: Result, figures: Sequence[Figure]) -> Row:
-    """The figures of one run by name. Raises ConfigError for an unknown column."""
+def figures_of(result: Result, figures: Sequence[Figure], scale: float = 1.0) -> Row:
+    """The figures of one run by name. `scale`: of its world. Raises ConfigError for an unknown column."""
     row: Row = {}
     summary: Row = {}
-    frames = Frames(result.trace_index)
+    frames = Frames(result.trace_index, scale)
     if not figures or any(isinstance(figure, str) and figure not in DERIVED for figure in figures):
         summary = {str(name): value for name, value in frames["summary"].iloc[0].items()}
     if not figures:

@@ -8,8 +8,10 @@ accept_queue_max               the most connections that waited to be accepted (
 attempts_per_client_hour       WebSocket attempts and starts of polling
 pings_per_connected_hour       answered pings while a WebSocket was open, the cost of the heartbeat
 server_busy_s_per_client_hour  processor time of the server (0 without a capacity)
-alerts_MEASURE                 how often a measure crossed the brief's alert threshold (`simulation.results.measures`);
-                               NaN if the run kept no messages to compute it
+alerts_MEASURE                 how often a measure crossed the brief's alert threshold (`simulation.results.measures`) in the full
+                               world; NaN if the run kept no messages to compute it
+
+The warm-up is left out. A client-hour is one from a client's start until it leaves, or the run ends.
 """
 
 import functools
@@ -17,10 +19,11 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+import pandas as pd
 
-from reference.protocol.timers import NS_PER_S
+from reference.protocol.timers import NS_PER_S, ns
 from simulation.results.frames import Frames
-from simulation.results.measures import MEASURES
+from simulation.results.measures import MEASURES, alerts
 from simulation.results.outage_figures import busiest_second
 from simulation.world import Result
 
@@ -32,26 +35,31 @@ def recovery_p99_s(result: Result, frames: Frames) -> float:
 
 
 def recovery_quantile_s(result: Result, frames: Frames, fraction: float) -> float:
-    """Of all interruptions after the warm-up, with those without an end as infinite; 0 without one."""
-    gone = frames["interruptions"]
-    gone = gone[gone["start_s"] >= result.trace_index.started.warm_up_s]
+    """Of all interruptions after the warm-up, with those without an end as infinite; 0 without one. Who left while it was cut off
+    is left out."""
+    left = {client.name for client in result.trace_index.clients.values() if client.left_at is not None}
+    gone = frames.measured("interruptions")
+    gone = gone[gone["has_returned"] | ~gone["client"].isin(left)]
     lasted = np.where(gone["has_returned"], gone["duration_s"], math.inf)
     lasted = np.append(lasted, [math.inf] * len(_gave_up_at_once(result, frames)))
     return float(np.quantile(lasted, fraction, method="higher")) if len(lasted) else 0.0
 
 
 def downtime_s_per_client_hour(result: Result, frames: Frames) -> float:
-    down_s = float(frames["interruptions"]["duration_s"].sum()) + math.fsum(_gave_up_at_once(result, frames))
+    gone = frames["interruptions"]
+    down_s = _after_warm_up(result, gone["start_s"], gone["end_s"]) + math.fsum(_gave_up_at_once(result, frames))
     return down_s / _client_hours(result)
 
 
 def _gave_up_at_once(result: Result, frames: Frames) -> list[float]:
-    """Of each client whose policy ended with the connection, so that it has no interruption: how long the run went on, in s."""
+    """Of each client whose policy ended after the warm-up with the connection, so that it has no interruption: how long the run
+    went on, in s."""
     gone = frames["interruptions"]
     known = set(gone[~gone["has_returned"]]["client"])  # only tested for membership, never iterated
     over = [each for each in result.trace_index.clients.values() if each.is_over and each.left_at is None]
-    ended_at = result.trace_index.ended_at
-    return [(ended_at - each.records[-1].at) / NS_PER_S for each in over if each.name not in known]
+    ends = [each.records[-1].at for each in over if each.name not in known]
+    warm_up = ns(result.trace_index.started.warm_up_s)
+    return [(result.trace_index.ended_at - end) / NS_PER_S for end in ends if end >= warm_up]
 
 
 def storm_peak_per_s(result: Result, frames: Frames) -> float:
@@ -66,28 +74,42 @@ def accept_queue_max(result: Result, _: Frames) -> float:
 
 
 def attempts_per_client_hour(result: Result, frames: Frames) -> float:
-    return len(frames["attempts"]) / _client_hours(result)
+    return len(frames.measured("attempts")) / _client_hours(result)
 
 
 def pings_per_connected_hour(result: Result, frames: Frames) -> float:
     measured, held = result.trace_index.measured, frames["connections"]
-    answered = len(frames["round_trips"]) if measured is None else measured.round_trip.histogram().count
-    connected_s = float(held[held["transport"] == "websocket"]["duration_s"].sum())
+    answered = len(frames.measured("round_trips")) if measured is None else measured.round_trip.histogram().count
+    held = held[held["transport"] == "websocket"]
+    connected_s = _after_warm_up(result, held["welcomed_s"], held["welcomed_s"] + held["duration_s"])
     return answered / connected_s * HOUR_S if connected_s else 0.0
 
 
 def server_busy_s_per_client_hour(result: Result, _: Frames) -> float:
-    return math.fsum(sample.busy_s for sample in result.trace_index.work) / _client_hours(result)
+    warm_up = ns(result.trace_index.started.warm_up_s)
+    return math.fsum(sample.busy_s for sample in result.trace_index.work if sample.at > warm_up) / _client_hours(result)
 
 
-def _alerts(measure: str, _: Result, frames: Frames) -> float:
-    fired = frames["alerts"]
+def _alerts(measure: str, result: Result, frames: Frames) -> float:
+    fired = alerts(result.trace_index, frames.scale)
     fired = fired[fired["alert"] == measure]
     return float(len(fired)) if fired["is_judged"].all() else math.nan
 
 
+def _after_warm_up(result: Result, starts_s: "pd.Series[float]", ends_s: "pd.Series[float]") -> float:
+    """The length of these intervals together, in s, without the warm-up."""
+    since_s = result.trace_index.started.warm_up_s
+    return float((ends_s.clip(lower=since_s) - starts_s.clip(lower=since_s)).sum())
+
+
 def _client_hours(result: Result) -> float:
-    return max(1, len(result.trace_index.clients)) * result.trace_index.ended_at / NS_PER_S / HOUR_S
+    """At least one second, so that it can divide."""
+    since, ended_at = ns(result.trace_index.started.warm_up_s), result.trace_index.ended_at
+    there = (
+        (ended_at if client.left_at is None else client.left_at) - max(client.started_at, since)
+        for client in result.trace_index.clients.values()
+    )
+    return max(1.0, sum(each for each in there if each > 0) / NS_PER_S) / HOUR_S
 
 
 DERIVED: dict[str, Callable[[Result, Frames], float]] = {

@@ -105,16 +105,19 @@ def quantile_interval(
     runs = [run for run in runs if len(run)]
     if not runs:
         return Interval(math.nan, math.nan, math.nan, 0)
-    pooled = float(np.quantile(np.concatenate(runs), fraction))
+    pooled = _quantile(runs, fraction)
     if len(runs) == 1:
         return Interval(pooled, math.nan, math.nan, 1)
     random = np.random.default_rng(seed)
-    found = [
-        float(np.quantile(np.concatenate([runs[place] for place in random.integers(len(runs), size=len(runs))]), fraction))
-        for _ in range(resamples)
-    ]
-    low, high = np.quantile(found, [(1 - _checked(confidence)) / 2, (1 + confidence) / 2])
-    return Interval(pooled, float(low), float(high), len(runs))
+    found = [_quantile([runs[place] for place in random.integers(len(runs), size=len(runs))], fraction) for _ in range(resamples)]
+    low, high = (_quantile([np.array(found)], each) for each in ((1 - _checked(confidence)) / 2, (1 + confidence) / 2))
+    return Interval(pooled, low, high, len(runs))
+
+
+def _quantile(runs: "Sequence[np.ndarray]", fraction: float) -> float:
+    """Of all values together; not between two values if one is infinite, for which numpy has no number."""
+    values = np.concatenate(runs)
+    return float(np.quantile(values, fraction, method="linear" if np.isfinite(values).all() else "higher"))
 
 
 def mser(values: Sequence[float], batch: int = MSER_BATCH) -> int:

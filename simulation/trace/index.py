@@ -365,7 +365,7 @@ def renewals(client: ClientIndex) -> set[int]:
 
 def interruptions(client: ClientIndex, ended_at: int) -> Iterator[tuple[int, int, bool]]:
     """The intervals, after the first connection, in which no transport carried this client: start and end in ns, and whether it
-    reconnected (else the trace, or the session, ended first)."""
+    reconnected. Else the client left then, or the trace ended."""
     lost_at: int | None = None
     was_connected = False
     for turn in client.turns():
@@ -378,7 +378,7 @@ def interruptions(client: ClientIndex, ended_at: int) -> Iterator[tuple[int, int
                 return
             lost_at = turn.at
     if lost_at is not None:
-        yield lost_at, ended_at, False
+        yield lost_at, ended_at if client.left_at is None else client.left_at, False
 
 
 class _Sum:

@@ -8,25 +8,34 @@ deliveries a second reach all readers while one publisher keeps as many unanswer
 """
 
 import argparse
+import json
+import multiprocessing
+import selectors
 import socket
 import statistics
 import sys
 import tempfile
+import threading
 import time
-from contextlib import AsyncExitStack
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import trio
 
 from reference.protocol.config import ServerConfig
 from simulation.processes.ports import free_ports
 from simulation.processes.server_process import ServerPlace, open_server_process
-
-from .fan_out import RUN, WARM_UP_S, ask, frame, hello, process, publish_for_ever, read_for_nothing
+from tests.server.running_server import RUN, UPGRADE_HEADERS, request_bytes
+from tests.server.wire.helpers import text
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from postgres_server import new_database
 
+UNANSWERED = 64
+WARM_UP_S = 1.0
 ROUND_TRIPS = 300
 CONFIG = ServerConfig(
     publishes_per_s=1e6,
@@ -38,6 +47,74 @@ CONFIG = ServerConfig(
     silence_max_s=3600,
     heartbeat_interval_s=3600,
 )
+
+
+def frame(**fields: Any) -> bytes:
+    return text(json.dumps(fields))
+
+
+def hello(name: str) -> bytes:
+    upgrade = request_bytes("GET", f"/ws/runs/{RUN}/collaboration", headers=UPGRADE_HEADERS)
+    return upgrade + frame(type="hello", protocol=1, clientId=name, token=f"dev:{name}", start="head", sessionId="s" * 40)
+
+
+def read_for_nothing(port: int, readers: int, pipe: Connection) -> None:
+    """The readers' process: connect, then read until the other side has closed."""
+    sockets = selectors.DefaultSelector()
+    for number in range(readers):
+        sock = socket.create_connection(("127.0.0.1", port))
+        sock.sendall(hello(f"reader-{number}"))
+        sock.setblocking(False)
+        sockets.register(sock, selectors.EVENT_READ)
+    buffer = bytearray(256 * 1024)
+    while sockets.get_map():
+        for key, _ in sockets.select():
+            reader = key.fileobj
+            assert isinstance(reader, socket.socket)
+            if not reader.recv_into(buffer):
+                sockets.unregister(reader)
+                reader.close()
+
+
+def publish_for_ever(port: int, readers: int, pipe: Connection) -> None:
+    """The publisher's process: tells how many of its publishes were accepted, whenever it is asked."""
+    sock = greeted(port, "publisher")
+    sock.settimeout(None)
+    accepted = 0
+
+    def tell() -> None:
+        while True:
+            pipe.recv()
+            pipe.send(accepted)
+
+    threading.Thread(target=tell, daemon=True).start()
+    sent, tail, mark = 0, b"", b'"type":"accepted"'
+    while True:
+        while sent < accepted + UNANSWERED:
+            sent += 1
+            sock.sendall(frame(type="publish", clientSequence=sent, eventType="CHAT", data={"text": "x" * 64}))
+        data = tail + sock.recv(1024 * 1024)
+        accepted += data.count(mark)
+        tail = data[-(len(mark) - 1) :]
+
+
+async def ask(pipe: Connection) -> int:
+    pipe.send(None)
+    answer: int = await trio.to_thread.run_sync(pipe.recv)
+    return answer
+
+
+@contextmanager
+def process(target: Any, port: int, readers: int = 1) -> Iterator[Connection]:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    running = context.Process(target=target, args=(port, readers, theirs), daemon=True)
+    running.start()
+    try:
+        yield ours
+    finally:
+        running.kill()
+        running.join()
 
 
 def greeted(port: int, name: str) -> socket.socket:

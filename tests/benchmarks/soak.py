@@ -37,7 +37,8 @@ from reference.protocol.errors import SteadywireError
 from reference.server.app import Server, open_server
 from reference.server.settings import ServerSettings
 from simulation.processes.ports import free_ports
-from tests.fuzz.test_memory import FLOODS, HELLO, POST, RUN, TEXT, UPGRADE, frame
+from tests.fuzz.test_memory import FLOODS, HELLO, POST, RUN, TEXT, UPGRADE
+from tests.server.wire.helpers import client_frame
 
 CLIENTS = 20
 LIFE_S = 2.0, 20.0
@@ -51,10 +52,10 @@ NESTED = b'{"type":"publish","clientSequence":%d,"eventType":"CHAT","data":{"tex
 
 KINDS: dict[str, Callable[[], Iterator[bytes]]] = {
     "pings": FLOODS["pings without end"],
-    "pongs": lambda: chain((UPGRADE, HELLO), repeat(frame(10, b"p" * 125) * 8)),
+    "pongs": lambda: chain((UPGRADE, HELLO), repeat(client_frame(10, b"p" * 125) * 8)),
     "fragments": FLOODS["empty fragments"],
-    "tiny frames": lambda: chain((UPGRADE, HELLO), repeat(frame(TEXT, b"{}") * 50)),
-    "nested JSON": lambda: chain((UPGRADE, HELLO), (frame(TEXT, NESTED % number) for number in range(1, 10**9))),
+    "tiny frames": lambda: chain((UPGRADE, HELLO), repeat(client_frame(TEXT, b"{}") * 50)),
+    "nested JSON": lambda: chain((UPGRADE, HELLO), (client_frame(TEXT, NESTED % number) for number in range(1, 10**9))),
     "publishes": FLOODS["publishes without end"],
     "slow bodies": lambda: chain((POST + b"Content-Length: 60000\r\n\r\n",), repeat(b"a")),
     "refused upgrades": lambda: repeat(UPGRADE.replace(b"dev:mallory", b"nobody")),

@@ -15,6 +15,7 @@ from reference.server.app import Server, open_server
 from reference.server.settings import ServerSettings
 from reference.server.wire.memory_stream import MemoryPushStream
 from reference.store import EventStore, MemoryStore
+from tests.passing_stream import PassingStream
 from tests.server.running_server import request_bytes
 from tests.server.wire.helpers import Answer, read_answer
 
@@ -47,28 +48,20 @@ class Line:
         self._streams.clear()
 
 
-class Stream(trio.abc.Stream):
+class Stream(PassingStream):
     """A connection over a line."""
 
     def __init__(self, stream: MemoryPushStream, line: Line) -> None:
-        self._stream = stream
+        super().__init__(stream)
+        self._abort = stream.abort
         self._line = line
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         if b"upgrade: websocket" in bytes(data).lower():
             self._line.upgrades_tried += 1
             if not self._line.passes_websockets:
-                self._stream.abort()
-        await self._stream.send_all(data)
-
-    async def wait_send_all_might_not_block(self) -> None:
-        await self._stream.wait_send_all_might_not_block()
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        return await self._stream.receive_some(max_bytes)
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
+                self._abort()
+        await super().send_all(data)
 
 
 class Room:

@@ -15,6 +15,7 @@ import trio
 import trio.testing
 import trio_websocket
 
+from reference.client import Client
 from reference.protocol import frames
 from reference.protocol.actions import Close
 from reference.protocol.config import ServerConfig
@@ -24,6 +25,7 @@ from reference.protocol.server.connection import Identity
 from reference.protocol.server.driver import RunDriver
 from reference.protocol.server.observations import Observation
 from reference.protocol.server.run import Run
+from tests.passing_stream import PassingStream
 
 RUN_ID = "6b1f7f3e-5f3e-4c0e-9d0c-0d7c5a8f1a11"
 URL = "http://server:8000"
@@ -35,11 +37,11 @@ _EPOCH_NS = 1_700_000_000 * 10**9
 Refuse = Callable[[str], tuple[int, dict[str, str], bytes] | None]
 
 
-class Wire(trio.abc.Stream):
+class Wire(PassingStream):
     """The client's end of one connection."""
 
     def __init__(self, stream: trio.abc.Stream, number: int) -> None:
-        self._stream = stream
+        super().__init__(stream)
         self.number = number
         self.bytes_in = self.bytes_out = 0
         self.cut_after_in: int | None = None
@@ -75,9 +77,6 @@ class Wire(trio.abc.Stream):
                 if self.is_cut:
                     await trio.aclose_forcefully(self._stream)
         self._check()
-
-    async def wait_send_all_might_not_block(self) -> None:
-        await self._stream.wait_send_all_might_not_block()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         data: bytes | bytearray = b""
@@ -355,29 +354,20 @@ class Server:
             self.driver.receive(connection_id, (frame,))
 
 
-class _Again(trio.abc.Stream):
+class _Again(PassingStream):
     """The stream of an upgrade, from its request on: the head is there to be read a second time."""
 
     def __init__(self, stream: trio.abc.Stream, head: h11.Request) -> None:
-        self._stream = stream
+        super().__init__(stream)
         lines = [b"GET " + head.target + b" HTTP/1.1", *(name + b": " + value for name, value in head.headers.raw_items())]
         self._head = b"\r\n".join(lines) + b"\r\n\r\n"
-
-    async def send_all(self, data: Any) -> None:
-        await self._stream.send_all(data)
-
-    async def wait_send_all_might_not_block(self) -> None:
-        await self._stream.wait_send_all_might_not_block()
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         if self._head:
             await trio.lowlevel.checkpoint()
             head, self._head = self._head, b""
             return head
-        return await self._stream.receive_some(max_bytes)
+        return await super().receive_some(max_bytes)
 
 
 def problem(status: int, code: int, message: str, retry_after_s: int | None = None) -> tuple[int, dict[str, str], bytes]:
@@ -426,3 +416,28 @@ async def _answer(connection: h11.Connection, stream: trio.abc.Stream, status: i
 
 def _encoded(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:
     return [(name.encode(), value.encode()) for name, value in headers.items()]
+
+
+class CancelAt(trio.abc.Instrument):
+    """Cancels a scope before the n-th step of any task."""
+
+    def __init__(self, scope: trio.CancelScope, steps: int) -> None:
+        self._scope = scope
+        self.steps_left = steps
+
+    def before_task_step(self, task: object) -> None:
+        self.steps_left -= 1
+        if self.steps_left == 0:
+            self._scope.cancel()
+
+
+async def numbers_until(client: Client, last: int, *, pause_s: float = 0.0) -> list[int]:
+    """The numbers of the events up to `last`, read with a pause after each."""
+    numbers = []
+    events = client.events()
+    while not numbers or numbers[-1] < last:
+        number = (await anext(events)).sequence_number
+        if number is not None:
+            numbers.append(number)
+            await trio.sleep(pause_s)
+    return numbers

@@ -22,6 +22,7 @@ from reference.protocol.states import ClientState
 from tests.client.conftest import Connect
 from tests.client.harness import Server, problem
 from tests.client.scripted import Scripted, websocket, welcome
+from tests.passing_stream import PassingStream
 
 
 async def test_publish_returns_the_sequence_number(join: Connect) -> None:
@@ -310,26 +311,20 @@ async def test_what_the_block_raises_comes_out_as_it_is(join: Connect, server: S
     assert server.run.active_users == (), "it said bye all the same"
 
 
-class ThinUplink(trio.abc.Stream):
+class ThinUplink(PassingStream):
     """A stream that takes nothing while it is `full`."""
 
     def __init__(self, stream: trio.abc.Stream) -> None:
-        self._stream = stream
+        super().__init__(stream)
         self.has_room = trio.Event()
         self.has_room.set()
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         await self.has_room.wait()
-        await self._stream.send_all(data)
+        await super().send_all(data)
 
     async def wait_send_all_might_not_block(self) -> None:
         await self.has_room.wait()
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        return await self._stream.receive_some(max_bytes)
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
 
 
 async def test_acknowledgements_that_cannot_be_sent_do_not_pile_up(join: Connect, server: Server) -> None:

@@ -10,20 +10,7 @@ from reference.client import PublishFailedError, Ticket
 from reference.protocol.config import ClientConfig
 from reference.protocol.states import ClientState
 from tests.client.conftest import Connect
-from tests.client.harness import Server
-
-
-class CancelAt(trio.abc.Instrument):
-    """Cancels a scope before the n-th step of any task."""
-
-    def __init__(self, scope: trio.CancelScope, steps: int) -> None:
-        self._scope = scope
-        self.steps_left = steps
-
-    def before_task_step(self, task: object) -> None:
-        self.steps_left -= 1
-        if self.steps_left == 0:
-            self._scope.cancel()
+from tests.client.harness import CancelAt, Server
 
 
 async def live(join: Connect, server: Server, polling: bool, tickets: list[Ticket]) -> None:

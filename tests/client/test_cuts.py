@@ -12,7 +12,7 @@ from reference.protocol.config import ClientConfig
 from reference.protocol.events import Event
 from reference.protocol.states import ClientState
 from tests.client.conftest import Connect
-from tests.client.harness import Server, Wire
+from tests.client.harness import Server, Wire, numbers_until
 
 PUBLISHES = 5
 
@@ -134,9 +134,8 @@ async def test_many_clients_through_many_cuts(join: Connect, server: Server) -> 
 
     async def one(name: str) -> None:
         nonlocal done
-        numbers = received[name] = []
         async with join(client_id=name, seed=len(name)) as client, trio.open_nursery() as nursery:
-            nursery.start_soon(read, client, numbers)
+            nursery.start_soon(read, client, name)
             tickets = []
             for n in range(40):
                 tickets.append(client.publish_soon("CHAT", {"n": n}))
@@ -145,11 +144,8 @@ async def test_many_clients_through_many_cuts(join: Connect, server: Server) -> 
                 await ticket.accepted()
             done += 1
 
-    async def read(client: Client, numbers: list[int]) -> None:
-        events = client.events()
-        while 200 not in numbers[-1:]:
-            number = (await anext(events)).sequence_number
-            numbers += [] if number is None else [number]
+    async def read(client: Client, name: str) -> None:
+        received[name] = await numbers_until(client, 200)
 
     async with trio.open_nursery() as clients:
         for name in ("a", "bb", "ccc", "dddd", "eeeee"):

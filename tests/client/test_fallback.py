@@ -9,7 +9,7 @@ from reference.protocol.config import ClientConfig
 from reference.protocol.errors import CloseCode, RemoteError
 from reference.protocol.states import ClientState, Transport
 from tests.client.conftest import Connect
-from tests.client.harness import Server, Wire, problem
+from tests.client.harness import Server, Wire, numbers_until, problem
 
 BLOCKED = (403, {"Content-Type": "text/html"}, b"<html>no upgrades here</html>")
 
@@ -38,13 +38,7 @@ async def test_fallback_and_return(join: Connect, server: Server) -> None:
         assert len(server.requests) == polls, "once WebSocket is useful, polling stops"
         assert client.health.status is Status.CONNECTED
         assert server.run.active_users == ("ada",)
-
-        numbers: list[int] = []
-        events = client.events()
-        while not numbers or numbers[-1] != 81:
-            number = (await anext(events)).sequence_number
-            numbers += [] if number is None else [number]
-        assert numbers == list(range(1, 82))
+        assert await numbers_until(client, 81) == list(range(1, 82))
 
 
 async def test_publish_and_poll_are_under_way_at_the_same_time(join: Connect, server: Server) -> None:

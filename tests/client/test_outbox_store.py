@@ -39,7 +39,7 @@ from reference.server.app import open_server
 from reference.server.settings import ServerSettings
 from tests.client.conftest import Connect
 from tests.client.harness import RUN_ID, Server
-from tests.protocol.machines import EXAMPLES, Halves, come_back
+from tests.protocol.machines import EXAMPLES, Always, come_back
 from tests.protocol.machines import Client as DrivenSession
 
 
@@ -315,7 +315,7 @@ async def test_a_blocking_client_receives_once_what_comes_while_it_closes(
 def begin(store: FileOutboxStore) -> DrivenSession:
     """A program starts: a session that goes on from the file, on an open WebSocket."""
     session = ClientSession(
-        "ada-1", config=ClientConfig(), policy=FullJitter(), random_source=Halves(), token="dev:ada", saves=True
+        "ada-1", config=ClientConfig(), policy=FullJitter(), random_source=Always(0.5), token="dev:ada", saves=True
     )
     session.restore(store.load(RUN_ID, "ada-1"), 0)
     session.start(0)

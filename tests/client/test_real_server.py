@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from reference.client import Client, CreateRunFailed, connect, create_run, open_tcp_stream
+from reference.client import CreateRunFailed, connect, create_run, open_tcp_stream
 from reference.protocol.client.outcomes import SessionEnded
 from reference.protocol.config import ClientConfig, ServerConfig
 from reference.protocol.errors import CloseCode
@@ -17,20 +17,12 @@ from reference.protocol.policies.reconnect import FullJitter
 from reference.protocol.states import ClientState, Transport
 from reference.server.app import open_server
 from reference.server.settings import ServerSettings
+from tests.client.harness import numbers_until
 
 QUICK = ClientConfig(first_spread_s=0.0, fallback_after_failures=2, poll_interval_s=0.05, probe_interval_s=0.2)
 QUICK_POLICY = FullJitter(base_s=0.05, cap_s=0.1, floor_s=0.01)
 in_real_time = pytest.mark.trio(run=trio.run)
 quickly = partial(connect, config=QUICK, policy=QUICK_POLICY, token="dev:ada")
-
-
-async def numbers_until(client: Client, last: int) -> list[int]:
-    numbers: list[int] = []
-    events = client.events()
-    while last not in numbers[-1:]:
-        number = (await anext(events)).sequence_number
-        numbers += [] if number is None else [number]
-    return numbers
 
 
 @in_real_time

@@ -21,17 +21,13 @@ async def test_a_final_refusal_of_our_server(join: Connect, server: Server, stat
     assert len(server.requests) == 1
 
 
-async def test_our_server_is_overloaded(join: Connect, server: Server) -> None:
-    server.refuse = lambda target: problem(503, CloseCode.OVERLOADED, "later", retry_after_s=40)
-    async with join() as client:
-        await client.wait_until(ClientState.WAITING)
-        server.refuse = lambda target: None
-        await client.publish("CHAT", {})
-        assert 40 <= trio.current_time() < 42
-
-
-async def test_a_proxys_503_is_obeyed_too(join: Connect, server: Server) -> None:
-    server.refuse = lambda target: (503, {"Retry-After": "40"}, b"<html>")
+@pytest.mark.parametrize(
+    "answer",
+    [problem(503, CloseCode.OVERLOADED, "later", retry_after_s=40), (503, {"Retry-After": "40"}, b"<html>")],
+    ids=["ours", "a proxy's"],
+)
+async def test_a_503_is_obeyed(join: Connect, server: Server, answer: tuple[int, dict[str, str], bytes]) -> None:
+    server.refuse = lambda target: answer
     async with join() as client:
         await client.wait_until(ClientState.WAITING)
         server.refuse = lambda target: None

@@ -3,7 +3,6 @@
 import pytest
 import trio
 
-from reference.client import Client
 from reference.protocol.client.health import Status
 from reference.protocol.client.outcomes import ResetReceived, SnapshotReceived
 from reference.protocol.config import ServerConfig
@@ -11,20 +10,9 @@ from reference.protocol.events import Event
 from reference.protocol.server.connection import Identity
 from reference.protocol.states import ClientState
 from tests.client.conftest import Connect
-from tests.client.harness import Server
+from tests.client.harness import Server, numbers_until
 
 WAITING_MAX = 20
-
-
-async def numbers_until(client: Client, last: int, *, pause_s: float = 0.0) -> list[int]:
-    numbers = []
-    events = client.events()
-    while not numbers or numbers[-1] < last:
-        number = (await anext(events)).sequence_number
-        if number is not None:
-            numbers.append(number)
-            await trio.sleep(pause_s)
-    return numbers
 
 
 @pytest.mark.parametrize("pause_s", [0.01, 0.5])

@@ -28,7 +28,7 @@ def test_the_fullest_bin_of_many() -> None:
 
 
 def test_bins_and_the_last() -> None:
-    assert (herd.bin_mean(1000, 5, 0.1), herd.bin_variance(1000, 5, 0.1)) == (pytest.approx(20), pytest.approx(19.6))
+    assert herd.bin_variance(1000, 5, 0.1) == pytest.approx(19.6)
     assert herd.last_mean_s(1, 4) == 2
     assert herd.last_mean_s(999, 1) == pytest.approx(0.999)
 

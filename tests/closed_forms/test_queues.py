@@ -41,7 +41,6 @@ def test_special_cases() -> None:
     assert queues.mmc_wait_mean_s(80, 0.01, 1) == pytest.approx(queues.mm1_wait_mean_s(80, 0.01))
     assert queues.mmc_waits(1.0, 3.0, 5) == pytest.approx(0.2362, abs=5e-5)  # Erlang's table, a = 3, c = 5
     assert queues.md1_wait_cdf(80, 0.01, 0.0) == pytest.approx(queues.mm1_wait_cdf(80, 0.01, 0.0)) == pytest.approx(0.2)
-    assert queues.mg1_waits(30, 0.01) == pytest.approx(0.3)
     assert queues.mm1_wait_cdf(80, 0.01, 100.0) == pytest.approx(1.0)
     with pytest.raises(ValueError, match="steady state"):
         queues.mm1_wait_mean_s(101, 0.01)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from simulation.processes.ports import free_ports
 from tests.docs import document
 
 NOT_RUN = {
@@ -70,7 +71,7 @@ class Reader:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._server: subprocess.Popen[bytes] | None = None
-        self._port = _free_port()
+        (self._port,) = free_ports(1)
         programs = folder / "bin"
         programs.mkdir()
         for name, arguments in (("steadywire", "-m simulation.cli "), ("python", "")):
@@ -129,9 +130,3 @@ class Reader:
                 assert self._server.poll() is None, f"{line} has ended"
                 assert time.monotonic() < until, f"{line} does not listen"
                 time.sleep(0.1)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port: int = listening.getsockname()[1]
-        return port

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from simulation.cli import app
+from simulation.cli.commands import app
 from tests.docs import document
 from tests.docs.commands import NOT_RUN, PAGES, Command, Reader, steps_of
 

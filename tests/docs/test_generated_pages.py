@@ -108,7 +108,7 @@ def test_every_frame_and_field_is_in_the_data_dictionary() -> None:
 
 
 def test_every_command_is_on_its_page() -> None:
-    from simulation.cli import app
+    from simulation.cli.commands import app
 
     page = PAGES["command_line.md"]()
     for command in app:

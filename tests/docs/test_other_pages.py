@@ -53,3 +53,13 @@ def test_the_glossary_has_every_word() -> None:
     defined = re.findall(r"^([a-z][a-z -]*)\n  \S", GLOSSARY, re.MULTILINE)
     assert len(defined) == len(set(defined))
     assert {word.strip() for word in WORDS.replace("\n", " ").split(",")} - set(defined) == set()
+
+
+def test_the_modules_of_one_evening_exist_and_are_as_few_lines_as_is_said() -> None:
+    _, _, rest = document.page("architecture.md").partition("## One evening with the code\n")
+    evening, _, _ = rest.partition("\n## ")
+    modules = re.findall(r"`([\w/]+\.py)`", evening)
+    (said,) = re.findall(r"about ([\d,]+) lines", evening)
+    lines = sum(len((document.ROOT / module).read_text().splitlines()) for module in modules)
+    assert len(modules) == 20
+    assert 0.9 * int(said.replace(",", "")) < lines <= int(said.replace(",", ""))

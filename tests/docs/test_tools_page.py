@@ -3,7 +3,6 @@
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ from typing import get_args
 
 import pytest
 
+from simulation.processes.ports import free_ports
 from simulation.scenario.faults import LinkFault
 from tests.docs import document
 
@@ -26,14 +26,6 @@ def test_every_fault_of_a_line_stands_there_with_its_fields() -> None:
         str(kind.__struct_config__.tag): {*kind.__struct_fields__} - {"at_s", "clients", "share"} for kind in get_args(LinkFault)
     }
     assert {kind: {*re.findall(r"[a-z_]+", fields)} for kind, _, fields in table} == known
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 @pytest.mark.slow

@@ -8,7 +8,8 @@ from itertools import chain, islice, repeat
 import pytest
 import trio
 
-from tests.server.running_server import RUN, RunningServer, request_bytes
+from tests.server.running_server import RUN, UPGRADE_HEADERS, RunningServer, request_bytes
+from tests.server.wire.helpers import client_frame
 
 from .guarded_server import against_a_server
 
@@ -16,24 +17,11 @@ OFFERED_BYTES = 4 * 2**20
 HELD_BYTES_MAX = 3 * 2**19
 """A body of one mebibyte is the most that one request may make it keep; frames and buffers are far below."""
 
-UPGRADE = (
-    f"GET /ws/runs/{RUN}/collaboration HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: collab.v1.json\r\n"
-    "Authorization: Bearer dev:mallory\r\n\r\n"
-).encode()
+UPGRADE = request_bytes("GET", f"/ws/runs/{RUN}/collaboration", token="dev:mallory", headers=UPGRADE_HEADERS)
 POST = f"POST /api/runs/{RUN}/collaboration/publish HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer dev:mallory\r\n".encode()
 CONTINUATION, TEXT, PING = 0, 1, 9
-
-
-def frame(opcode: int, payload: bytes, *, is_last: bool = True) -> bytes:
-    """A client's WebSocket frame, masked with zeros."""
-    size = len(payload)
-    length = bytes((0x80 | size,)) if size < 126 else bytes((0x80 | 126,)) + size.to_bytes(2, "big")
-    return bytes((opcode | (0x80 if is_last else 0),)) + length + bytes(4) + payload
-
-
-HELLO = frame(TEXT, b'{"type":"hello","protocol":1,"clientId":"mallory"}')
-CURSOR = frame(TEXT, b'{"type":"cursor","data":{"x":"' + b"y" * 500 + b'"}}')
+HELLO = client_frame(TEXT, b'{"type":"hello","protocol":1,"clientId":"mallory"}')
+CURSOR = client_frame(TEXT, b'{"type":"cursor","data":{"x":"' + b"y" * 500 + b'"}}')
 PUBLISH = b'{"type":"publish","clientSequence":%d,"eventType":"CHAT","data":{"text":"' + b"y" * 500 + b'"}}'
 KIB = b"a" * 1024
 
@@ -44,14 +32,14 @@ FLOODS: dict[str, Callable[[], Iterator[bytes]]] = {
     "chunks that never end": lambda: chain((POST + b"Transfer-Encoding: chunked\r\n\r\n",), repeat(b"400\r\n" + KIB + b"\r\n")),
     "a frame longer than allowed": lambda: chain((UPGRADE, b"\x81\xff" + (2**40).to_bytes(8, "big") + bytes(4)), repeat(KIB)),
     "a message that never ends": lambda: chain(
-        (UPGRADE, frame(TEXT, KIB, is_last=False)), repeat(frame(CONTINUATION, KIB, is_last=False))
+        (UPGRADE, client_frame(TEXT, KIB, fin=False)), repeat(client_frame(CONTINUATION, KIB, fin=False))
     ),
     "empty fragments": lambda: chain(
-        (UPGRADE, frame(TEXT, b"", is_last=False)), repeat(frame(CONTINUATION, b"", is_last=False) * 200)
+        (UPGRADE, client_frame(TEXT, b"", fin=False)), repeat(client_frame(CONTINUATION, b"", fin=False) * 200)
     ),
-    "pings without end": lambda: chain((UPGRADE, HELLO), repeat(frame(PING, b"p" * 125) * 8)),
+    "pings without end": lambda: chain((UPGRADE, HELLO), repeat(client_frame(PING, b"p" * 125) * 8)),
     "cursors without end": lambda: chain((UPGRADE, HELLO), repeat(CURSOR)),
-    "publishes without end": lambda: chain((UPGRADE, HELLO), (frame(TEXT, PUBLISH % n) for n in range(1, 10**9))),
+    "publishes without end": lambda: chain((UPGRADE, HELLO), (client_frame(TEXT, PUBLISH % n) for n in range(1, 10**9))),
     "requests without end": lambda: repeat(request_bytes("GET", f"/api/runs/{RUN}/collaboration/replay", token="dev:mallory")),
 }
 

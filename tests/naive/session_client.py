@@ -14,7 +14,7 @@ from reference.protocol.policies.reconnect import FullJitter
 from reference.protocol.saved_session import Change
 from reference.protocol.states import Transport
 from reference.protocol.timers import ns
-from tests.protocol.machines import Halves
+from tests.protocol.machines import Always
 
 
 class SessionClient:
@@ -24,7 +24,7 @@ class SessionClient:
     config = ClientConfig(start="oldest", fallback_after_failures=None, retry_limit=1000)
 
     def __init__(self) -> None:
-        self._session = ClientSession("c", config=self.config, policy=FullJitter(cap_s=1.0), random_source=Halves())
+        self._session = ClientSession("c", config=self.config, policy=FullJitter(cap_s=1.0), random_source=Always(0.5))
         self._driver = ClientDriver(self._session, self)
         self._now = 0
         self._wishes: list[int] = []

@@ -17,16 +17,16 @@ from reference.server.settings import ServerSettings
 from reference.server.wire.memory_stream import memory_pair
 from reference.store import MemoryStore
 from simulation.checks.checkers import check
-from simulation.emulator import open_emulator
+from simulation.emulator import EmulatorError, open_emulator
 from simulation.random import RandomStreams
 from simulation.replay.live import LiveRecording, replay
 from simulation.results.frames import Frames
 from simulation.results.notebooks.worlds import REAL, SIMULATED, latencies, one_clients_cut, side_by_side
-from simulation.scenario.faults import Outage, Path
+from simulation.scenario.faults import Outage, Path, Pause, Suspend
 from simulation.scenario.scenario import ClientPart, Group, Scenario, ServerPart
 from simulation.trace.index import index_of
 from simulation.trace.publishes import publish_data
-from simulation.trace.trace import FaultOver, Trace
+from simulation.trace.trace import FaultHappened, FaultOver, Trace
 
 SCENARIO = Scenario(
     name="two",
@@ -164,6 +164,15 @@ def test_what_cannot_be_recorded_or_replayed(trace: Trace) -> None:
         recording.tap_of(ADA)
         with pytest.raises(ConfigError, match="no longer"):
             recording.tap_of(ADA)
+        async with open_emulator("memory", 1, seed=1) as emulator:
+            for fault, error in (
+                (Outage(at_s=0, duration_s=1.0, clients=(BEN,)), EmulatorError),
+                (Suspend(at_s=0, duration_s=1.0, clients=(ADA,)), ConfigError),
+                (Pause(at_s=0, duration_s=1.0), ConfigError),
+            ):
+                with pytest.raises(error):
+                    await recording.apply(emulator, fault)
+        assert not [record for record in recording.trace if isinstance(record, FaultHappened | FaultOver)]
 
     trio.run(main, clock=MockClock(autojump_threshold=0))
     with pytest.raises(ConfigError, match="has ben-0"):

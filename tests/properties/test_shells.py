@@ -23,7 +23,8 @@ from reference.server.settings import ServerSettings
 from reference.server.wire.memory_stream import MemoryPushStream
 from reference.store import MemoryStore, StoreError, StoreUnavailable
 from reference.store.kept import parsed
-from tests.protocol.machines import Halves
+from tests.client.harness import CancelAt
+from tests.protocol.machines import Always
 from tests.server.running_server import frame_client_on
 
 FEW = settings(max_examples=settings.default.max_examples if settings.default.max_examples > 100 else 6)
@@ -58,19 +59,6 @@ class Reader:
     @property
     def numbers(self) -> list[int | None]:
         return [event.sequence_number for event in self.events]
-
-
-class CancelAt(trio.abc.Instrument):
-    """Cancels a scope before the n-th step of any task."""
-
-    def __init__(self, scope: trio.CancelScope, steps: int) -> None:
-        self._scope = scope
-        self._steps_left = steps
-
-    def before_task_step(self, task: object) -> None:
-        self._steps_left -= 1
-        if self._steps_left == 0:
-            self._scope.cancel()
 
 
 def in_virtual_time(play) -> None:  # type: ignore[no-untyped-def] - an async function without arguments
@@ -114,7 +102,7 @@ def join(  # type: ignore[no-untyped-def]
         client_id=client_id or name,
         config=CONFIG,
         policy=POLICY,
-        random_source=Halves(),
+        random_source=Always(0.5),
         open_stream=open_stream,
         **options,
     )

@@ -39,8 +39,20 @@ MISSED = Bug(
     "seen != self._attendance.version",
     "False",
 )
-SELDOM = (ROSTER_OF_A_POLL, MISSED)
-"""Not in the catalogue: drawn schedules come to their moments too seldom."""
+AT_ONCE = Bug(
+    "who reads again without a hold polls at once after a failure",
+    "protocol.client.session:ClientSession.release_events",
+    "not self._delivery.release(now)",
+    "self._delivery.release(now)",
+)
+RETURNED = Bug(
+    "the cursor of who left and returned stays",
+    "protocol.server.sessions:Sessions.send_presence",
+    "self._context.send(readers, self.attendance.take_returned(now // NS_PER_MS))",
+    "self.attendance.take_returned(now)",
+)
+SELDOM = (ROSTER_OF_A_POLL, MISSED, AT_ONCE, RETURNED)
+"""Not in the catalogue: drawn schedules come to these moments too seldom."""
 
 CASES: dict[str, tuple[str, str, Setup, tuple[steps.Step, ...]]] = {
     "the policy's own wait after Retry-After is left out": (
@@ -76,6 +88,12 @@ CASES: dict[str, tuple[str, str, Setup, tuple[steps.Step, ...]]] = {
             steps.TurnAway("request", 0, 0),
             steps.WaitFor(3000, "exact"),
         ),
+    ),
+    AT_ONCE.name: (
+        "G10",
+        "before the wait after a failure is over",
+        Setup(users=("ann",), client=POLLS),
+        (steps.Calm(100), steps.Block(0, True), steps.CalmUntil("request", 1000), steps.TurnAway("request", 0, 0)),
     ),
     "the wait after a rejection is left out": (
         "G10",
@@ -120,6 +138,21 @@ CASES: dict[str, tuple[str, str, Setup, tuple[steps.Step, ...]]] = {
             steps.Calm(500),
             steps.Choke(1, 0),
             steps.Calm(1000),
+        ),
+    ),
+    RETURNED.name: (
+        "G12",
+        "a connection of client0 was not sent the end of the cursor of ben",
+        Setup(users=("ann", "ben", "cid"), server=OFTEN),
+        (
+            steps.Calm(1500),
+            steps.MoveCursor(1, 1),
+            steps.Calm(200),
+            steps.Leave(2),
+            steps.Calm(20),
+            steps.Leave(1),
+            steps.Join(1),
+            steps.Calm(2000),
         ),
     ),
     ROSTER_OF_A_POLL.name: (

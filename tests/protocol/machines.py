@@ -29,11 +29,16 @@ BYSTANDER = 99
 """The connection that is live beside the one under test."""
 
 
-class Halves:
-    """Chance that always says one half."""
+class Always:
+    """Chance that always says the same, and remembers what it was asked for."""
+
+    def __init__(self, value: float) -> None:
+        self.value = value
+        self.asked: list[tuple[str, int]] = []
 
     def uniform(self, purpose: str, index: int) -> float:
-        return 0.5
+        self.asked.append((purpose, index))
+        return self.value
 
 
 def stored_run(**fields: Any) -> StoredRun:
@@ -130,7 +135,7 @@ def client_in(
         "client-1",
         config=config,
         policy=FullJitter(),
-        random_source=Halves(),
+        random_source=Always(0.5),
         token="token-1",
         outcomes_waiting_max=outcomes_waiting_max,
     )
@@ -266,6 +271,11 @@ def opened(session: ClientSession) -> list[Open]:
 def welcome(**fields: object) -> frames.Welcome:
     """A welcome, but for the given fields."""
     return msgspec.structs.replace(EXAMPLES[frames.Welcome], **fields)  # type: ignore[return-value]
+
+
+def poll_answer(**fields: object) -> frames.PollAnswer:
+    """The answer to a poll, but for the given fields."""
+    return msgspec.structs.replace(EXAMPLES[frames.PollAnswer], **fields)  # type: ignore[return-value]
 
 
 def come_back(client: Client, **fields: object) -> None:

@@ -264,6 +264,23 @@ def test_an_operator_asks_all_or_some_clients_to_come_back_later() -> None:
     assert run.connections == 0
 
 
+def test_an_operator_ends_connections_with_a_code_and_a_reason() -> None:
+    run = run_of("ann", "bob", "cem", presence_grace_s=30, presence_interval_s=0.25)
+    run.dismiss([1, 7, 3], CloseCode.FORBIDDEN, "not today", seconds(1))
+    actions = run.take_actions()
+    assert [action for action in actions if isinstance(action, Close)] == [
+        Close((number,), CloseCode.FORBIDDEN, "not today") for number in (1, 3)
+    ]
+    assert sent(actions, 3) == [frames.Error(code=CloseCode.FORBIDDEN, message="not today")]
+    assert [each for each in run.take_observations() if isinstance(each, Left)] == [
+        Left(number, f"session-{number}", f"client-{number}", CloseCode.FORBIDDEN) for number in (1, 3)
+    ]
+    run.handle_timeout(seconds(31) - 1)
+    assert run.active_users == ("ann", "bob", "cem")
+    run.dismiss([], CloseCode.FORBIDDEN, "not today", seconds(31))
+    assert run.active_users == ("bob",), "each input serves the timers too"
+
+
 def test_a_reader_whose_driver_keeps_too_much_is_closed() -> None:
     run = run_of("ann", "bob")
     run.too_slow(2, seconds(1))

@@ -8,19 +8,9 @@ from reference.protocol.errors import ConfigError
 from reference.protocol.policies.reconnect import AskedWait, Attempt, FullJitter, Reconnector, capped
 from reference.protocol.timers import NS_PER_MS, ns
 
+from .machines import Always
+
 DRAWN = st.floats(0, 1, exclude_max=True)
-
-
-class Always:
-    """Chance that always says the same, and remembers what it was asked for."""
-
-    def __init__(self, value: float) -> None:
-        self.value = value
-        self.asked: list[tuple[str, int]] = []
-
-    def uniform(self, purpose: str, index: int) -> float:
-        self.asked.append((purpose, index))
-        return self.value
 
 
 def attempt(failures: int, draw: float, first_spread_s: float = 1.0) -> Attempt:
@@ -106,6 +96,12 @@ def test_of_several_times_the_latest_stands_on_all_transports() -> None:
     polling.asked_to_wait(0, 2_000, None)
     assert websocket.not_before == polling.not_before == ns(5)
     assert polling.earliest(0) == ns(5)
+
+
+def test_a_network_that_is_back_is_used_when_the_time_that_the_server_asked_for_is_over() -> None:
+    client = reconnector(0.0)
+    client.asked_to_wait(0, 5_000, None)
+    assert [client.hurry(ns(5) - 1, 0.5), client.hurry(ns(5), 0.5)] == [None, ns(5.5)]
 
 
 def test_failures_count_until_a_connection_was_steady() -> None:

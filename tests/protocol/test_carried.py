@@ -1,11 +1,14 @@
 """When anything carries a session: a welcomed WebSocket, or polling from an answered poll until one fails (7.42)."""
 
+import pytest
+
 from reference.protocol import frames
 from reference.protocol.client.health import Quality, Status
 from reference.protocol.client.outcomes import StateChanged
+from reference.protocol.errors import CloseCode
 from reference.protocol.states import ClientState, Transport
 
-from .machines import Client, client_in, come_back, seconds
+from .machines import Client, client_in, come_back, seconds, welcome
 from .polling import OpenPolling
 
 
@@ -74,6 +77,49 @@ def test_an_outage_lasts_until_the_first_answer_whatever_was_opened() -> None:
     session.receive_frame(connection_id, OpenPolling.ANSWER, answered_at)
     (recovery,) = session._context.client_report._recoveries
     assert recovery.recovery_ms == (answered_at - seconds(10)) // 1_000_000
+
+
+def recoveries(polling: OpenPolling) -> tuple[frames.Recovery, ...]:
+    """As the last poll reported them."""
+    report = polling.polls[-1].report
+    assert report is not None
+    return report.recoveries
+
+
+def test_an_outage_begins_when_a_probe_is_lost_that_carried_alone() -> None:
+    polling = OpenPolling(probe_interval_s=1, probe_jitter=0, request_timeout_s=100).at(1)
+    polling.session.connection_opened(3, seconds(1))
+    polling.session.receive_frame(3, welcome(), seconds(1))
+    assert polling.session.is_carried
+    polling.session.connection_lost(3, None, seconds(4))
+    assert not polling.session.is_carried
+    polling.answer(9).at(11)
+    assert recoveries(polling) == (frames.Recovery(recovery_ms=5000),)
+
+
+@pytest.mark.parametrize("event", ["a poll fails", "a poll is not answered", "the token is refused", "a token is new"])
+def test_an_outage_of_polling_is_reported_from_its_beginning(event: str) -> None:
+    polling = OpenPolling(request_timeout_s=5.0, probe_interval_max_s=300.0)
+    polling.answer(1)
+    polling.at(3)
+    lost_at = 3
+    match event:
+        case "a poll fails":
+            polling.failed(3)
+        case "a poll is not answered":
+            lost_at = 8
+            polling.at(8)
+        case "the token is refused":
+            polling.failed(3, code=CloseCode.TOKEN)
+            polling.session.handle_token("token-2", seconds(3))
+        case "a token is new":
+            polling.session.handle_token("token-2", seconds(3))
+    assert not polling.session.is_carried
+    polling.look()
+    polling.number = polling.session._connectivity.polling.connection_id or 0
+    polling.at(lost_at + 4).answer(lost_at + 4)
+    polling.at(lost_at + 7)
+    assert recoveries(polling) == (frames.Recovery(recovery_ms=4000),)
 
 
 def test_a_probe_that_is_welcomed_behind_unanswered_polling_is_a_recovery() -> None:

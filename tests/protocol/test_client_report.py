@@ -14,7 +14,7 @@ from reference.protocol.server.observations import FellBack, LimitReached, Refus
 from reference.protocol.states import ClientState, ConnectionState, Transport
 from reference.protocol.timers import NS_PER_MS
 
-from .machines import EXAMPLES, Client, client_in, go_live, seconds, sent, server_in
+from .machines import EXAMPLES, Client, client_in, come_back, go_live, seconds, sent, server_in
 
 
 def next_ping(client: Client) -> frames.Ping:
@@ -29,25 +29,13 @@ def next_ping(client: Client) -> frames.Ping:
         client.session.handle_timeout(client.now)
 
 
-def reconnect(client: Client) -> None:
-    """The next attempt succeeds."""
-    while client.session.state is ClientState.WAITING:
-        deadline = client.session.next_deadline()
-        assert deadline is not None
-        client.now = deadline
-        client.session.handle_timeout(client.now)
-    client.websocket += 1
-    client.session.take_actions()
-    client.session.connection_opened(client.websocket, client.now)
-    welcome = msgspec.structs.replace(EXAMPLES[frames.Welcome], outcome="resumed")
-    client.session.receive_frame(client.websocket, welcome, client.now)
-
-
-def test_an_outage_that_was_told_has_a_recovery_time_and_no_silence() -> None:
+@pytest.mark.parametrize("code", [CloseCode.GOING_AWAY, CloseCode.TOKEN])
+def test_an_outage_that_was_told_has_a_recovery_time_and_no_silence(code: CloseCode) -> None:
     client = client_in(ClientState.LIVE)
     client.now = seconds(3)
-    client.session.connection_lost(client.websocket, CloseCode.GOING_AWAY, client.now)
-    reconnect(client)
+    client.session.connection_lost(client.websocket, code, client.now)
+    client.session.handle_token("token-2", client.now)
+    come_back(client)
     report = next_ping(client).report
     assert report is not None
     assert report.failed_attempts == 1, "it had been useful for three seconds only"
@@ -63,7 +51,7 @@ def test_a_half_open_line_was_silent_for_a_while() -> None:
         client.now = deadline
         client.session.handle_timeout(client.now)
     lost_at = client.now
-    reconnect(client)
+    come_back(client)
     report = next_ping(client).report
     assert report is not None
     (recovery,) = report.recoveries
@@ -88,7 +76,7 @@ def test_gaps_and_copies_are_counted() -> None:
     for number in (1, 1, 3):
         event = msgspec.structs.replace(first, sequence_number=number)
         client.session.receive_frame(client.websocket, frames.Events((event,)), client.now)
-    reconnect(client)
+    come_back(client)
     report = next_ping(client).report
     assert report is not None
     assert (report.gaps, report.duplicates) == (1, 1)
@@ -98,7 +86,7 @@ def test_what_is_queued_and_what_was_given_up() -> None:
     client = client_in(ClientState.WAITING, outbox_messages_max=64, outbox_policy="drop_oldest")
     for _ in range(67):
         client.session.publish("CHAT", {}, client.now)
-    reconnect(client)
+    come_back(client)
     report = next_ping(client).report
     assert report is not None
     assert (report.failed_messages, report.queued_messages) == (3, 64)

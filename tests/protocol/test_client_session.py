@@ -1,11 +1,13 @@
 """A client session as its application and its driver see it: health, tokens, held events, and the end."""
 
+import dataclasses
+
 import pytest
 
 from reference.protocol import frames
 from reference.protocol.actions import Close, Open, RefreshToken, Send
 from reference.protocol.client.health import Status
-from reference.protocol.client.outcomes import PublishAccepted, PublishFailed, SessionEnded, StateChanged
+from reference.protocol.client.outcomes import NotConnected, PublishAccepted, PublishFailed, SessionEnded, StateChanged
 from reference.protocol.client.session import ClientSession
 from reference.protocol.config import ClientConfig
 from reference.protocol.errors import CloseCode, LocalError, RemoteError, SessionClosed
@@ -14,8 +16,9 @@ from reference.protocol.policies.fallback import AfterSeconds
 from reference.protocol.policies.reconnect import FullJitter
 from reference.protocol.records import RunState
 from reference.protocol.states import ClientState, Transport
+from reference.protocol.statistics import beyond
 
-from .machines import EPOCH, EXAMPLES, Halves, chat, client_in, closes, come_back, ended, opened, seconds, sent, welcome
+from .machines import EPOCH, EXAMPLES, Always, chat, client_in, closes, come_back, ended, opened, seconds, sent, welcome
 
 # Its health in words.
 
@@ -34,6 +37,18 @@ def test_what_a_person_is_shown() -> None:
     client.session.connection_lost(2, None, client.now)
     come_back(client)
     assert client.session.health().reconnections == 2
+
+
+def test_health_names_the_last_error_until_a_websocket_carries_the_session() -> None:
+    client = client_in(ClientState.LIVE)
+    assert client.session.health().last_error is None
+    client.session.connection_lost(1, None, 0, message="the network is gone")
+    assert client.session.health().last_error == "the network is gone"
+    come_back(client)
+    assert client.session.health().last_error is None
+    client.session.receive_frame(2, frames.Goaway(code=4001, retry_after_ms=1000, spread_ms=1000), client.now)
+    assert client.session.take_outcomes()[-1] == NotConnected(4001, "the server asked this client to reconnect later")
+    assert client.session.health().last_error == "the server asked this client to reconnect later"
 
 
 def test_polling_is_shown_once_the_server_has_answered() -> None:
@@ -69,7 +84,11 @@ def test_the_statistics_name_what_is_held_and_its_limit() -> None:
     assert held["unanswered publishes"] == (1, 64)
     assert held["held events"] == (0, 9)
     assert held["remembered pings"] == (0, 8)
+    assert held["timers"][0] > 0
     assert held["timers"][1] == 18
+    assert not beyond(statistics.held)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        statistics.last = 2  # type: ignore[misc] # that is the point
     session.receive_frame(1, frames.Accepted(client_sequence=1, sequence_number=2), 0)
     assert session.statistics().publishes_accepted == 1
 
@@ -84,8 +103,14 @@ def test_nothing_can_be_said_before_the_start_or_after_the_end() -> None:
     with pytest.raises(LocalError, match=r"^start the session first$"):
         session.move_cursor({}, 0)
     session = client_in(ClientState.CLOSED).session
-    with pytest.raises(SessionClosed, match=r"^the session has ended: closed by the application$"):
+    with pytest.raises(SessionClosed, match=r"^the session has ended: closed by the application$") as closed:
         session.publish("CHAT", {}, 0)
+    assert closed.value.code is None
+    client = client_in(ClientState.LIVE)
+    client.session.connection_lost(1, CloseCode.FORBIDDEN, 0)
+    with pytest.raises(SessionClosed, match=r"^the session has ended: the connection was lost \[4403\]$") as closed:
+        client.session.publish("CHAT", {}, 0)
+    assert closed.value.code == CloseCode.FORBIDDEN
 
 
 def test_closing_tells_the_server_and_fails_what_is_unanswered() -> None:
@@ -154,7 +179,7 @@ def test_who_waits_for_a_token_does_not_fall_back_to_polling() -> None:
         "client-1",
         config=ClientConfig(refreshes_token=True, token_timeout_s=60),
         policy=FullJitter(),
-        random_source=Halves(),
+        random_source=Always(0.5),
         fallback=AfterSeconds(5),
     )
     session.start(0)
@@ -174,6 +199,55 @@ def test_a_warning_asks_for_a_token_and_the_new_one_is_sent_on_the_open_connecti
     cannot = client_in(ClientState.LIVE, refreshes_token=False)
     cannot.session.receive_frame(1, frames.Expiring(1000), 0)
     assert cannot.session.take_actions() == []
+
+
+@pytest.mark.parametrize(
+    ("in_ms", "given_at", "asks_again_at"),
+    [
+        (20_000, seconds(2) + 1, seconds(11)),
+        (6_000, seconds(2), seconds(7)),
+        (2_000, seconds(2) - 1, seconds(7) - 1),
+        (2_000, seconds(2), None),
+        (None, seconds(2), None),
+    ],
+)
+def test_who_is_given_the_old_token_asks_again_after_half_of_its_time(
+    in_ms: int | None, given_at: int, asks_again_at: int | None
+) -> None:
+    """7.36: but not sooner than after five seconds, and not once the token has expired."""
+    client = client_in(ClientState.LIVE, ping_interval_s=1000, ping_timeout_s=1000, steady_after_s=1000)
+    session = client.session
+    if in_ms is not None:
+        session.receive_frame(1, frames.Expiring(in_ms), 0)
+    session.take_actions()
+    before = session.next_deadline()
+    session.handle_token("token-1", given_at)
+    assert session.next_deadline() == (before if asks_again_at is None else asks_again_at)
+    if asks_again_at is not None:
+        session.handle_timeout(asks_again_at)
+        assert session.take_actions() == [RefreshToken()]
+
+
+def test_an_old_token_is_not_asked_about_again_without_a_connection() -> None:
+    client = client_in(ClientState.LIVE)
+    client.session.receive_frame(1, frames.Expiring(60_000), 0)
+    client.session.connection_lost(1, None, 0)
+    before = client.session.next_deadline()
+    client.session.handle_token("token-1", 0)
+    client.session.take_actions()
+    assert client.session.next_deadline() == before
+
+
+def test_the_time_of_a_token_ends_with_it() -> None:
+    """A token of which nothing is known is not asked about, even if the one before it was about to expire."""
+    client = client_in(ClientState.LIVE)
+    client.session.receive_frame(1, frames.Expiring(60_000), 0)
+    client.session.connection_lost(1, CloseCode.TOKEN, 0)
+    client.session.handle_token("token-2", 0)
+    come_back(client)
+    before = client.session.next_deadline()
+    client.session.handle_token("token-2", client.now)
+    assert client.session.next_deadline() == before
 
 
 def test_a_new_token_begins_a_new_polling_lane() -> None:

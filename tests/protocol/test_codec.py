@@ -22,9 +22,10 @@ from reference.protocol.frames import (
     encode,
     encoded_bytes,
 )
+from reference.protocol.limits import Limit
 from simulation.testing.frames import frames_of, json_values, nearly
 
-from .machines import EXAMPLES
+from .machines import EXAMPLES, chat
 
 Decode = Callable[[bytes], frames.Frame]
 
@@ -39,6 +40,7 @@ DECODERS: dict[Any, Decode] = {
 WRONG = {CloseCode.BAD_FRAME, CloseCode.TOO_BIG}
 KINDS = pytest.mark.parametrize("kind", [pytest.param(kind, id=kind.__name__) for kind in DECODERS])
 HELLO = b'{"type":"hello","protocol":1,"clientId":"client-1"%s}'
+BOTH_OR_NEITHER = "not a frame of this protocol: a position is an epoch and an afterSequence; send both or neither"
 
 
 def refusal(decode: Decode, message: bytes | str) -> RemoteError:
@@ -136,14 +138,16 @@ def test_a_field_of_another_kind_is_understood_or_refused(data: st.DataObject) -
     ("message", "says"),
     [
         (b"", "not JSON"),
-        (b"{", "not JSON"),
+        (b"{", "not JSON: Input data was truncated"),
         (b"\xff\xfe", "not JSON"),
+        (b'{"type":"\xff"', "not JSON: "),
         (b"null", "not a frame"),
         (b"[]", "not a frame"),
         (b"{}", "type"),
         (b'{"type":"dance"}', "dance"),
         (b'{"type":5}', "type"),
-        (HELLO % b',"afterSequence":3', "a position is an epoch and an afterSequence"),
+        (HELLO % b',"afterSequence":3', BOTH_OR_NEITHER),
+        (HELLO % b',"epoch":"e"', BOTH_OR_NEITHER),
         (HELLO % b',"afterSequence":-1,"epoch":"e"', "afterSequence"),
         (HELLO % b',"generation":0', "generation"),
         (HELLO % b',"start":"middle"', "start"),
@@ -154,6 +158,7 @@ def test_a_field_of_another_kind_is_understood_or_refused(data: st.DataObject) -
         (b'{"type":"ack","sequenceNumber":9007199254740993}', "sequenceNumber"),
         (b'{"type":"ack","sequenceNumber":NaN}', "not JSON"),
         (b'{"type":"ack","sequenceNumber":1e400}', "sequenceNumber"),
+        (b'{"type":"ping"}', "not a frame of this protocol: Object missing required field `nonce`"),
         (b'{"type":"ping","nonce":0,"roundTripMs":-0.5}', "roundTripMs"),
         (b'{"type":"cursor","data":{"x":NaN}}', "not JSON"),
         (b'{"type":"cursor","data":{"x":Infinity}}', "not JSON"),
@@ -162,7 +167,7 @@ def test_a_field_of_another_kind_is_understood_or_refused(data: st.DataObject) -
         (b'{"type":"cursor","data":{"x":"\\ud800"}}', "not JSON"),
         (b'{"type":"cursor","data":{"x":"\xed\xa0\x80"}}', "not JSON"),
         (b'{"type":"publish","clientSequence":0,"eventType":"CHAT","data":{}}', "clientSequence"),
-        (b'{"type":"publish","clientSequence":2,"eventType":"CHAT","data":{},"after":2}', "after must be below"),
+        (b'{"type":"publish","clientSequence":2,"eventType":"CHAT","data":{},"after":2}', "after must be below clientSequence"),
         (b'{"type":"welcome"}', "welcome"),
     ],
 )
@@ -172,11 +177,34 @@ def test_what_is_wrong_with_a_frame_is_said(message: bytes, says: str) -> None:
     assert says in error.message
 
 
-@pytest.mark.parametrize("numbers", [[None], [0], [1, 3], [2, 1], [1, 1], [5, None]], ids=str)
-def test_events_that_are_not_contiguous_are_refused(numbers: list[int | None]) -> None:
-    event = {"eventType": "CHAT", "userId": "ann", "timestamp": 0, "data": {}, "isCritical": False}
-    events = [event | {"sequenceNumber": number} for number in numbers]
-    assert refusal(decode_server_frame, json.dumps({"type": "events", "events": events}).encode()).code is CloseCode.BAD_FRAME
+def test_a_message_may_name_the_number_just_below_its_own() -> None:
+    wire = b'{"type":"publish","clientSequence":3,"eventType":"CHAT","data":{},"after":2}'
+    assert decode_client_frame(wire) == frames.Publish(client_sequence=3, event_type="CHAT", data={}, after=2)
+    assert frames.Message(client_sequence=3, event_type="CHAT", data={}, after=0).as_frame().after == 0
+    with pytest.raises(ValueError, match=r"^after must be below clientSequence$"):
+        frames.Message(client_sequence=3, event_type="CHAT", data={}, after=3)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "says"),
+    [
+        ([None], "an event without a sequence number among numbered ones"),
+        ([0, 1], "an event without a sequence number among numbered ones"),
+        ([1, 3], "event 3 stands where 2 belongs"),
+        ([2, 1], "event 1 stands where 3 belongs"),
+        ([4, 5, 5], "event 5 stands where 6 belongs"),
+        ([5, None], "event None stands where 6 belongs"),
+    ],
+    ids=str,
+)
+def test_events_that_are_not_contiguous_are_refused(numbers: list[int | None], says: str) -> None:
+    events = tuple(chat(number) for number in numbers)
+    with pytest.raises(ValueError, match=f"^{says}$"):
+        frames.Events(events)
+    with pytest.raises(ValueError, match=f"^{says}$"):
+        msgspec.structs.replace(EXAMPLES[frames.PollAnswer], events=events)
+    error = refusal(decode_server_frame, msgspec.json.encode({"type": "events", "events": events}))
+    assert (error.code, error.message) == (CloseCode.BAD_FRAME, f"not a frame of this protocol: {says}")
 
 
 def test_a_lone_surrogate_in_text_is_refused_like_one_in_bytes() -> None:
@@ -186,8 +214,23 @@ def test_a_lone_surrogate_in_text_is_refused_like_one_in_bytes() -> None:
 @pytest.mark.parametrize("opening", [b"[", b'{"a":'])
 def test_json_that_nests_too_deeply_is_refused(opening: bytes) -> None:
     deep = HELLO % (b',"colour":' + opening * 10_000)
-    for message in (deep, b'{"type":"cursor","data":{"x":' + opening * 10_000, b'{"type":"auth","token":' + opening * 10_000):
-        assert refusal(decode_client_frame, message).code is CloseCode.BAD_FRAME
+    for message in (deep, b'{"type":"cursor","data":{"x":' + opening * 10_000):
+        error = refusal(decode_client_frame, message)
+        assert (error.code, error.message) == (CloseCode.BAD_FRAME, "JSON that nests too deeply")
+    assert refusal(decode_client_frame, b'{"type":"auth","token":' + opening * 10_000).code is CloseCode.BAD_FRAME
+
+
+def test_an_answer_is_what_was_asked_for() -> None:
+    poll, publish = EXAMPLES[frames.PollRequest], EXAMPLES[frames.PublishRequest]
+    published = encode(frames.PublishAnswer((), "epoch-1"))
+    assert decode_answer(publish, published) == frames.PublishAnswer((), "epoch-1")  # type: ignore[arg-type]
+    polled = encode(EXAMPLES[frames.PollAnswer])
+    assert decode_answer(poll, polled) == EXAMPLES[frames.PollAnswer]  # type: ignore[arg-type]
+    with pytest.raises(RemoteError):
+        decode_answer(poll, published)  # type: ignore[arg-type]
+    for asked, answer in ((poll, polled), (publish, published)):
+        with pytest.raises(RemoteError, match="the limit is 5"):
+            decode_answer(asked, answer, 5)  # type: ignore[arg-type]
 
 
 # Limits, to the byte.
@@ -202,7 +245,7 @@ def test_the_limit_of_a_frame_is_exact_in_bytes_of_utf8(letter: str, as_text: bo
     assert decode_client_frame(message, size) == frames.Cursor({"x": letter * 50})
     with pytest.raises(RemoteError, match=f"a frame of {size} bytes; the limit is {size - 1}") as caught:
         decode_client_frame(message, size - 1)
-    assert caught.value.code is CloseCode.TOO_BIG
+    assert (caught.value.code, caught.value.limit) == (CloseCode.TOO_BIG, Limit.FRAME_BYTES)
 
 
 def test_the_default_limits_are_those_of_either_side() -> None:
@@ -230,3 +273,5 @@ def test_a_publish_request_has_at_most_64_messages_and_needs_no_type() -> None:
     assert len(decode_publish_request(body, FRAME_BYTES_MAX).messages) == 64
     too_many = json.dumps({"clientId": "c", "messages": [message] * 65}).encode()
     assert refusal(lambda wire: decode_publish_request(wire, FRAME_BYTES_MAX), too_many).code is CloseCode.BAD_FRAME
+    assert decode_publish_request(b'{"clientId":"c"}', 16) == frames.PublishRequest(client_id="c")
+    assert refusal(lambda wire: decode_publish_request(wire, 15), b'{"clientId":"c"}').message.endswith("the limit is 15")

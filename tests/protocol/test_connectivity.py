@@ -4,7 +4,7 @@ import pytest
 
 from reference.protocol import frames
 from reference.protocol.actions import Close, Open
-from reference.protocol.client.outcomes import SessionEnded
+from reference.protocol.client.outcomes import NotConnected, SessionEnded
 from reference.protocol.client.session import ClientSession
 from reference.protocol.config import ClientConfig
 from reference.protocol.errors import CloseCode
@@ -12,7 +12,7 @@ from reference.protocol.policies.catalogue import Fixed
 from reference.protocol.policies.reconnect import Attempt, FullJitter
 from reference.protocol.states import ClientState, Transport
 
-from .machines import EPOCH, EXAMPLES, Halves, chat, client_in, come_back, ended, opened, seconds, sent, welcome
+from .machines import EPOCH, EXAMPLES, Always, chat, client_in, come_back, ended, opened, seconds, sent, welcome
 
 
 def test_an_attempt_says_who_comes_back_and_from_where() -> None:
@@ -73,7 +73,7 @@ def test_failures_are_forgotten_only_when_a_connection_was_steady() -> None:
 
 def test_a_policy_that_gives_up_ends_the_session_and_says_after_how_many() -> None:
     config = ClientConfig(fallback_after_failures=None)
-    session = ClientSession("client-1", config=config, policy=Fixed(seconds=1, attempts_max=2), random_source=Halves())
+    session = ClientSession("client-1", config=config, policy=Fixed(seconds=1, attempts_max=2), random_source=Always(0.5))
     session.start(0)
     for number in (1, 2):
         assert session.state is ClientState.CONNECTING
@@ -82,6 +82,34 @@ def test_a_policy_that_gives_up_ends_the_session_and_says_after_how_many() -> No
     assert session.take_outcomes()[-1] == SessionEnded(
         None, "the reconnect policy gave up after 2 failed attempts; last error: the connection was lost"
     )
+
+
+def test_a_policy_that_gives_up_without_an_error_names_none() -> None:
+    config = ClientConfig(fallback_after_failures=None)
+    session = ClientSession("client-1", config=config, policy=Fixed(seconds=1, attempts_max=0), random_source=Always(0.5))
+    session.start(0)
+    session.connection_opened(1, 0)
+    session.receive_frame(1, welcome(), 0)
+    session.receive_frame(1, EXAMPLES[frames.SnapshotFrame], 0)
+    session.hold_events(0)
+    session.receive_frame(1, frames.Events((chat(1),)), 0)
+    session.release_events(0)
+    assert session.ended == SessionEnded(None, "the reconnect policy gave up after 0 failed attempts")
+
+
+def test_a_reason_is_reported_once_while_nothing_carries_the_session() -> None:
+    config = ClientConfig(fallback_after_failures=None)
+    session = ClientSession("client-1", config=config, policy=Fixed(seconds=1), random_source=Always(0.5))
+    session.start(0)
+
+    def is_reported(attempt: int, reason: str) -> bool:
+        session.connection_lost(attempt, CloseCode.OVERLOADED, 0, message=reason)
+        session.handle_timeout(session.next_attempt_at or 0)
+        return NotConnected(CloseCode.OVERLOADED, reason) in session.take_outcomes()
+
+    reasons = [*"abcdefgh", "a", "i", "a"]
+    reported = [reason for attempt, reason in enumerate(reasons, 1) if is_reported(attempt, reason)]
+    assert reported == [*"abcdefgh", "i", "a"], "the last eight are remembered"
 
 
 @pytest.mark.parametrize("code", [CloseCode.FORBIDDEN, CloseCode.NO_SUCH_RUN, CloseCode.SUPERSEDED, CloseCode.VERSION, 4499])
@@ -120,7 +148,7 @@ def test_until_the_server_names_a_spread_a_policy_gets_ours() -> None:
             return 1.0
 
     policy = Remembers()
-    session = ClientSession("client-1", config=ClientConfig(first_spread_s=3.0), policy=policy, random_source=Halves())
+    session = ClientSession("client-1", config=ClientConfig(first_spread_s=3.0), policy=policy, random_source=Always(0.5))
     session.start(0)
     session.connection_lost(1, None, 0)
     session.handle_timeout(seconds(1))
@@ -129,7 +157,7 @@ def test_until_the_server_names_a_spread_a_policy_gets_ours() -> None:
     session.connection_lost(2, None, seconds(1))
     assert policy.reported == [3.0, 7.0]
     config = ClientConfig(first_spread_s=3.0, fallback_after_failures=1)
-    polls = ClientSession("client-1", config=config, policy=policy, random_source=Halves())
+    polls = ClientSession("client-1", config=config, policy=policy, random_source=Always(0.5))
     polls.start(0)
     polls.connection_lost(1, None, 0)
     polls.handle_timeout(0)
@@ -138,15 +166,7 @@ def test_until_the_server_names_a_spread_a_policy_gets_ours() -> None:
 
 
 def test_waits_of_polls_are_drawn_beside_those_of_attempts() -> None:
-    class Chance:
-        def __init__(self) -> None:
-            self.asked: list[tuple[str, int]] = []
-
-        def uniform(self, purpose: str, index: int) -> float:
-            self.asked.append((purpose, index))
-            return 0.5
-
-    chance = Chance()
+    chance = Always(0.5)
     config = ClientConfig(fallback_after_failures=2, probe_interval_s=1000, probe_interval_max_s=1000)
     session = ClientSession("client-1", config=config, policy=FullJitter(), random_source=chance)
     session.start(0)
@@ -223,15 +243,7 @@ def test_failures_of_probes_are_forgotten_when_a_websocket_was_steady() -> None:
 
 
 def test_each_probe_has_a_draw_of_its_own() -> None:
-    class Chance:
-        def __init__(self) -> None:
-            self.asked: list[tuple[str, int]] = []
-
-        def uniform(self, purpose: str, index: int) -> float:
-            self.asked.append((purpose, index))
-            return 0.5
-
-    chance = Chance()
+    chance = Always(0.5)
     config = ClientConfig(probe_interval_s=1, probe_interval_max_s=1, fallback_after_failures=1, request_timeout_s=1000)
     session = ClientSession("client-1", config=config, policy=FullJitter(), random_source=chance)
     session.start(0)
@@ -243,18 +255,11 @@ def test_each_probe_has_a_draw_of_its_own() -> None:
 
 
 def test_probes_are_spread_to_both_sides() -> None:
-    class Chance:
-        def __init__(self, value: float) -> None:
-            self.value = value
-
-        def uniform(self, purpose: str, index: int) -> float:
-            return self.value
-
     for value, at_s in ((0.0, 7.5), (0.5, 10), (1.0, 12.5)):
         config = ClientConfig(
             probe_interval_s=10, probe_jitter=0.25, fallback_after_failures=1, poll_interval_s=1000, request_timeout_s=1000
         )
-        session = ClientSession("client-1", config=config, policy=FullJitter(), random_source=Chance(value))
+        session = ClientSession("client-1", config=config, policy=FullJitter(), random_source=Always(value))
         session.start(0)
         session.connection_lost(1, None, 0)
         session.handle_timeout(seconds(at_s) - 1)
@@ -363,3 +368,12 @@ def test_a_network_that_is_back_changes_nothing_for_a_connection_that_stands() -
     before = client.session.next_deadline()
     client.session.network_returned(seconds(0.1))
     assert (client.session.take_actions(), client.session.next_deadline()) == ([], before)
+
+
+def test_each_return_of_the_network_has_a_draw_of_its_own() -> None:
+    chance = Always(0.5)
+    session = ClientSession("client-1", config=ClientConfig(), policy=FullJitter(), random_source=chance)
+    session.start(0)
+    for _ in range(3):
+        session.network_returned(0)
+    assert chance.asked == [("network_returned", 0), ("network_returned", 1), ("network_returned", 2)]

@@ -1,6 +1,5 @@
 """What a session accepts from its server and what it ignores: snapshots, resets, presence, and frames while it holds."""
 
-import msgspec
 import pytest
 
 from reference.protocol import frames
@@ -14,17 +13,9 @@ from reference.protocol.events import Event
 from reference.protocol.records import RunState, Snapshot
 from reference.protocol.states import ClientState
 
-from .machines import EPOCH, EXAMPLES, Client, chat, client_in, closes, seconds, sent
+from .machines import EPOCH, Client, chat, client_in, closes, poll_answer, seconds, sent, welcome
 
 STATE = RunState(grafts={"a": {"position": "a"}})
-
-
-def welcome(**fields: object) -> frames.Welcome:
-    return msgspec.structs.replace(EXAMPLES[frames.Welcome], **fields)  # type: ignore[return-value]
-
-
-def poll_answer(**fields: object) -> frames.PollAnswer:
-    return msgspec.structs.replace(EXAMPLES[frames.PollAnswer], **fields)  # type: ignore[return-value]
 
 
 def outcomes(client: Client) -> list[object]:
@@ -258,11 +249,11 @@ def test_a_reset_over_http_is_reported_and_numbers_start_again_for_the_server() 
     accepted = frames.Accepted(client_sequence=1, sequence_number=1)
     session.receive_frame(2, frames.PublishAnswer((accepted,), "epoch-7"), 0)
     assert PublishAccepted(1, 1, False, "epoch-7") in session.take_outcomes(), "the history that the answer speaks of"
-    for outcome, epoch, after in (("resumed", EPOCH, None), ("reset", "epoch-2", 0)):
+    for last, outcome, epoch, after in ((1, "resumed", EPOCH, None), (2, "reset", "epoch-2", 0)):
         client.now += seconds(2)
         session.handle_timeout(client.now)
         snapshot = frames.SnapshotFrame(0, STATE) if outcome == "reset" else None
-        answer = poll_answer(outcome=outcome, epoch=epoch, snapshot=snapshot, last_client_sequence=1)
+        answer = poll_answer(outcome=outcome, epoch=epoch, snapshot=snapshot, last_client_sequence=last)
         session.receive_frame(2, answer, client.now)
         assert session.position == (epoch, 0)
         session.take_actions()

@@ -1,6 +1,6 @@
 """The driver of a run and its outgoing queues: one drain for a list of inputs, bounded queues, rounds, durable before visible."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -11,10 +11,10 @@ from reference.protocol.errors import CloseCode, RemoteError
 from reference.protocol.records import Append
 from reference.protocol.server.connection import Identity
 from reference.protocol.server.driver import Outgoing, RunDriver
-from reference.protocol.server.observations import Answered, Observation
+from reference.protocol.server.observations import Answered, Left, Observation
 from reference.protocol.server.run import Run
 
-from .machines import stored_run
+from .machines import EPOCH, seconds, stored_run
 
 
 class Socket:
@@ -53,11 +53,18 @@ class World:
         self.turns = 0
         self.encoded = 0
         self.observed: list[Observation] = []
+        self.clock = 0
+        self.stores_at_once = False
+        self.identity: Identity | RemoteError | None = None
+        """Of each token."""
+        self.tokens: list[tuple[int, str | None]] = []
+        self.answers: list[tuple[int, frames.Frame | Close]] = []
+        self.replayed: list[tuple[int, int]] = []
         run = Run(stored_run(), config=config or ServerConfig(), now=0)
         self.driver: RunDriver[frames.Frame] = RunDriver(run, self, control_frames_max=control_frames_max)
 
     def now(self) -> int:
-        return 0
+        return self.clock
 
     def encode(self, frame: frames.Frame) -> frames.Frame:
         self.encoded += 1
@@ -68,19 +75,20 @@ class World:
 
     def store(self, append: Append) -> bool:
         self.appends.append(append)
-        return False
+        return self.stores_at_once
 
-    def identify(self, connection_id: int, token: str | None) -> None:
-        raise AssertionError("everybody comes with an identity")
+    def identify(self, connection_id: int, token: str | None) -> Identity | RemoteError | None:
+        self.tokens.append((connection_id, token))
+        return self.identity
 
     def answer(self, connection_id: int, frame: frames.Frame) -> None:
-        raise AssertionError("nobody asks over HTTP")
+        self.answers.append((connection_id, frame))
 
     def refuse(self, connection_id: int, close: Close) -> None:
-        raise AssertionError("nobody asks over HTTP")
+        self.answers.append((connection_id, close))
 
     def replays(self, connection_id: int, events: int) -> None:
-        pass
+        self.replayed.append((connection_id, events))
 
     def observe(self, observations: Sequence[Observation]) -> None:
         self.observed += observations
@@ -91,8 +99,14 @@ class World:
     def turn_over(self) -> None:
         self.turns += 1
 
-    def join(self, number: int, room: int | None = None) -> Socket:
-        socket = Socket(room)
+    def publish(self, *numbers: int) -> None:
+        """Connection 1 publishes, and the events are stored."""
+        for number in numbers:
+            self.driver.receive(1, publishes(number))
+            self.driver.stored(self.appends[-1])
+
+    def join(self, number: int) -> Socket:
+        socket = Socket()
         self.driver.connect(number, socket, Identity(f"user-{number}"), f"session-{number}")
         self.driver.receive(number, [frames.Hello(protocol=1, client_id=f"client-{number}", start="head")])
         return socket
@@ -156,10 +170,9 @@ def test_a_reader_whose_socket_is_full_lags_and_catches_up() -> None:
     world = World()
     socket, slow = world.join(1), world.join(2)
     slow.room = 1
-    for number in (1, 2, 3):
-        world.driver.receive(1, publishes(number))
-        world.driver.stored(world.appends[-1])
-    assert world.driver.run.is_lagging(2)
+    world.publish(1)
+    assert world.driver.run.is_lagging(2), "its socket is full now"
+    world.publish(2, 3)
     assert not world.driver.run.is_lagging(1)
     slow.room = None
     world.driver.writable(2)
@@ -175,8 +188,7 @@ def test_a_reader_whose_socket_refuses_a_batch_is_given_it_later() -> None:
     slow = world.join(2)
     slow.room = 1
     world.driver.receive(2, [frames.Ping(1)])
-    world.driver.receive(1, publishes(1))
-    world.driver.stored(world.appends[-1])
+    world.publish(1)
     assert world.driver.run.is_lagging(2)
     assert "Events" not in slow.kinds()
     slow.room = None
@@ -212,18 +224,166 @@ def test_rounds_keep_neither_kind_waiting_for_ever() -> None:
     assert outgoing.send(frames.Pong(nonce=3, server_time=0))
     assert outgoing.take_control() is None, "what came in this round waits for the next"
     assert outgoing.begin_round()
-    assert getattr(outgoing.take_control(), "nonce", None) == 3
+    assert outgoing.send(frames.Pong(nonce=4, server_time=0))
+    second = [outgoing.take_control(), outgoing.take_control()]
+    assert [getattr(frame, "nonce", None) for frame in second] == [3, None]
 
 
 @pytest.mark.parametrize("took_batch", [True, False])
 def test_a_socket_that_is_full_at_the_end_of_a_turn(took_batch: bool) -> None:
     world = World()
     world.join(1)
-    world.driver.receive(1, publishes(1))
-    world.driver.stored(world.appends[-1])
+    world.publish(1)
     world.driver.blocked(1, took_batch=took_batch)
     assert world.driver.is_draining(1)
     assert world.driver.run.is_lagging(1) is took_batch
     world.driver.writable(1)
     assert not world.driver.is_draining(1)
     assert not world.driver.run.is_lagging(1)
+
+
+def test_frames_that_wait_leave_one_by_one_as_the_socket_has_room() -> None:
+    world = World()
+    socket = world.join(1)
+    socket.room = 1
+    for nonce in range(4):
+        world.driver.receive(1, [frames.Ping(nonce)])
+    for room, waiting in ((0, 3), (1, 2), (2, 0)):
+        socket.room = room
+        turns = world.turns
+        world.driver.writable(1)
+        assert (world.driver.control_frames, world.turns) == (waiting, turns + 1)
+    world.driver.writable(7)
+    assert world.driver.is_draining(1), "its socket is full, though nothing waits"
+
+
+def lagging_reader(world: World) -> Socket:
+    """Connection 2 was sent the event that it missed, its socket is full again, and one control frame has come since."""
+    world.join(1)
+    slow = world.join(2)
+    slow.room = 1
+    world.driver.receive(2, [frames.Ping(1)])
+    world.publish(1)
+    slow.room = 1
+    world.driver.writable(2)
+    assert slow.kinds()[-2:] == ["Pong", "Events"]
+    world.driver.receive(2, [frames.Ping(2)])
+    return slow
+
+
+def test_a_frame_that_came_in_the_last_round_leaves_in_the_next() -> None:
+    world = World()
+    slow = lagging_reader(world)
+    slow.room, turns = None, world.turns
+    world.driver.writable(2)
+    assert slow.kinds()[-3:] == ["Pong", "Events", "Pong"]
+    assert world.turns == turns + 1
+    assert not world.driver.is_draining(2)
+
+
+@pytest.mark.parametrize(("control_frames_max", "is_closed"), [(3, False), (2, True)])
+def test_who_is_current_again_is_sent_the_presence_that_it_missed(control_frames_max: int, is_closed: bool) -> None:
+    world = World(control_frames_max=control_frames_max)
+    slow = lagging_reader(world)
+    world.join(3)
+    world.clock = seconds(1)
+    world.driver.ring()
+    slow.room, turns = None, world.turns
+    world.driver.writable(2)
+    assert world.turns == turns + 1
+    assert (slow.closed is not None) is is_closed, "it counts among the frames that wait"
+    if not is_closed:
+        assert slow.kinds()[-4:] == ["Events", "Pong", "Presence", "Cursors"]
+
+
+@pytest.mark.parametrize("comes_later", [True, False])
+def test_who_is_welcomed_is_sent_what_it_missed_in_the_same_turn(comes_later: bool) -> None:
+    world = World()
+    world.join(1)
+    world.publish(1, 2)
+    world.identity = None if comes_later else Identity("user-2")
+    socket = Socket()
+    world.driver.connect(2, socket, None, "session-2")
+    world.driver.receive(2, [frames.Hello(protocol=1, client_id="client-2", token="token-2", epoch=EPOCH, after_sequence=0)])
+    assert world.tokens == [(2, "token-2")]
+    if comes_later:
+        assert socket.taken == []
+        world.driver.authenticated(2, Identity("user-2"))
+    assert world.replayed == [(2, 2)]
+    assert socket.kinds()[0] == "Welcome"
+    assert [len(frame.events) for frame in socket.taken if isinstance(frame, frames.Events)] == [2]
+
+
+def test_a_connection_that_is_lost_is_forgotten_with_its_code() -> None:
+    world = World()
+    world.join(1), world.join(2)
+    world.observed.clear()
+    world.driver.lost(1, 1001)
+    world.driver.lost(7)
+    assert world.driver.websockets == (2,)
+    assert world.observed == [Left(1, "session-1", "client-1", None, 1001)]
+
+
+@pytest.mark.parametrize(
+    ("act", "code", "reason", "closed"),
+    [
+        (lambda driver: driver.too_slow(2), CloseCode.TOO_SLOW, "slow reader: too many frames wait for this connection", [2]),
+        (lambda driver: driver.dismiss([2], CloseCode.FORBIDDEN, "not today"), CloseCode.FORBIDDEN, "not today", [2]),
+        (lambda driver: driver.store_failed("disk full"), CloseCode.OVERLOADED, "the store failed: disk full", [1, 2]),
+        (
+            lambda driver: driver.go_away(retry_after_ms=1, spread_ms=1, of=[2], code=CloseCode.RATE),
+            CloseCode.RATE,
+            "reconnect later",
+            [2],
+        ),
+        (lambda driver: driver.go_away(retry_after_ms=1, spread_ms=1), CloseCode.GOING_AWAY, "reconnect later", [1, 2]),
+    ],
+)
+def test_connections_that_are_ended_are_closed_in_the_same_turn(
+    act: Callable[[RunDriver[frames.Frame]], None], code: CloseCode, reason: str, closed: list[int]
+) -> None:
+    world = World()
+    sockets = {number: world.join(number) for number in (1, 2)}
+    world.clock, turns = seconds(1), world.turns
+    act(world.driver)
+    assert world.turns == turns + 1
+    assert [number for number, socket in sockets.items() if socket.closed] == closed
+    last = sockets[2].closed
+    assert last is not None
+    assert (last.code, last.message) == (code, reason)
+
+
+def test_a_reader_whose_socket_progresses_is_given_its_time_again() -> None:
+    world = World(config=ServerConfig(slow_reader_timeout_s=20, silence_max_s=1000))
+    world.join(1)
+    slow = world.join(2)
+    slow.room = 1
+    world.publish(1)
+    world.clock = seconds(15)
+    world.driver.progressed(2)
+    for at, is_closed in ((35 - 1e-9, False), (35, True)):
+        world.clock = seconds(at)
+        world.driver.ring()
+        assert (slow.closed is not None) is is_closed
+
+
+def test_what_a_store_takes_at_once_is_shown_in_the_same_turn() -> None:
+    world = World(gathers=True)
+    socket = world.join(1)
+    world.driver.receive(1, publishes(1))
+    world.stores_at_once, turns = True, world.turns
+    world.driver.store_now()
+    assert world.turns == turns + 1
+    assert socket.kinds()[-2:] == ["Accepted", "Events"]
+
+
+def test_a_request_is_answered_or_refused_in_the_same_turn() -> None:
+    world = World()
+    for number, wait_ms in ((1, 0), (2, 25_000)):
+        poll = frames.PollRequest(epoch=EPOCH, after_sequence=0, wait_ms=wait_ms)
+        world.driver.request(number, poll, Identity("ann"), f"session-{number}")
+    (answer,) = world.answers
+    assert answer[0] == 1
+    assert isinstance(answer[1], frames.PollAnswer)
+    world.driver.dismiss([2], CloseCode.FORBIDDEN, "not today")
+    assert world.answers[1:] == [(2, Close((2,), CloseCode.FORBIDDEN, "not today"))]

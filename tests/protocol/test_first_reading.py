@@ -9,7 +9,7 @@ from reference.protocol.server.run import Run
 from reference.protocol.states import ClientState, Transport
 from reference.protocol.timers import NS_PER_S
 
-from .machines import EXAMPLES, client_in, closes, sent, stored_run
+from .machines import EXAMPLES, client_in, closes, come_back, sent, stored_run
 
 DAY_S = 86_400
 
@@ -209,15 +209,5 @@ def test_a_cursor_that_was_in_flight_is_sent_again() -> None:
     client.session.move_cursor({"x": 1}, NS_PER_S)
     assert sent(client.session.take_actions(), 1) == [frames.Cursor({"x": 1})]
     client.session.connection_lost(1, None, 2 * NS_PER_S)
-    deadline = client.session.next_deadline()
-    assert deadline is not None
-    client.session.handle_timeout(deadline)
-    (opened,) = [action for action in client.session.take_actions() if isinstance(action, Open)]
-    client.session.connection_opened(opened.connection_id, deadline)
-    welcome = frames.Welcome(
-        session_id="session-1", epoch="epoch-1", outcome="resumed", oldest=1, head=0, after_sequence=0, last_client_sequence=0,
-        heartbeat_ms=15_000, limits=frames.Limits(64 * 1024, 64, 200.0), retry=frames.Retry(1000), active_users=(),
-        cursor_positions={}, server_time=0,
-    )  # fmt: skip
-    client.session.receive_frame(opened.connection_id, welcome, deadline)
-    assert frames.Cursor({"x": 1}) in sent(client.session.take_actions(), opened.connection_id)
+    come_back(client)
+    assert frames.Cursor({"x": 1}) in sent(client.session.take_actions(), client.websocket)

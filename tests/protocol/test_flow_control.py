@@ -1,16 +1,19 @@
 """A slow application: which frames wait, what is paused, and when the session holds."""
 
 import msgspec
+import pytest
 
 from reference.protocol import frames
 from reference.protocol.actions import Close, PauseReading, ResumeReading
-from reference.protocol.client.outcomes import SnapshotReceived
+from reference.protocol.client.delivery import FlowControl, is_sequenced
+from reference.protocol.client.outcomes import Outcome, PublishAccepted, ResetReceived, SnapshotReceived
 from reference.protocol.errors import CloseCode
 from reference.protocol.events import Event
+from reference.protocol.records import RunState, Snapshot
 from reference.protocol.states import ClientState
 from reference.protocol.statistics import beyond
 
-from .machines import EXAMPLES, Client, chat, client_in, closes, seconds
+from .machines import EPOCH, EXAMPLES, Client, chat, client_in, closes, come_back, seconds
 
 ROOM = 8
 
@@ -93,6 +96,41 @@ def test_the_time_limit_of_an_application_restarts_with_each_item_taken() -> Non
     assert all(not isinstance(action, Close) for action in session.take_actions())
 
 
+def test_the_time_limit_counts_from_the_last_frame_that_was_handed_over() -> None:
+    client = slow_client(patience_s=1.0, ack_interval_s=100)
+    session = client.session
+    session.receive_frame(1, events(1, 12), 0)
+    assert session.next_deadline() == seconds(1)
+    session.application_took(1, seconds(0.4))
+    assert session.next_deadline() == seconds(1), "that made too little room"
+    session.application_took(1, seconds(0.5))
+    assert session.next_deadline() == seconds(1.5)
+
+
+def test_an_application_is_not_held_to_a_time_limit_when_nothing_waits() -> None:
+    client = slow_client(patience_s=1.0)
+    session = client.session
+    session.receive_frame(1, events(1, 9), 0)
+    session.application_took(1, seconds(0.5))
+    session.handle_timeout(seconds(5))
+    session.receive_frame(1, events(10, 10), seconds(5))
+    session.application_took(1, seconds(5.5))
+    assert session.position[1] == 10
+
+
+def test_after_it_has_held_a_session_delivers_in_parts_again() -> None:
+    client = slow_client(patience_s=0.5)
+    session = client.session
+    session.receive_frame(1, events(1, 9), 0)
+    session.handle_timeout(seconds(0.5))
+    session.application_took(8, seconds(1))
+    come_back(client)
+    session.receive_frame(client.websocket, events(9, 18), client.now)
+    assert session.position[1] == 16
+    session.application_took(4, client.now)
+    assert session.position[1] == 18
+
+
 def test_without_a_time_limit_it_holds_at_once() -> None:
     client = slow_client(patience_s=0.0)
     client.session.receive_frame(1, events(1, 9), 0)
@@ -105,10 +143,49 @@ def test_what_waits_is_forgotten_with_its_connection() -> None:
     client = slow_client()
     client.session.receive_frame(1, events(1, 9), 0)
     client.session.connection_lost(1, None, 0)
+    held = {each.what: each.length for each in client.session.statistics().held}
+    assert held["frames that wait for the application"] == 0
     client.session.take_actions()
     client.session.application_took(8, seconds(0.1))
     assert client.session.position[1] == ROOM
     assert client.session.take_actions() == []
+    come_back(client)
+    client.session.take_actions()
+    client.session.receive_frame(client.websocket, events(9, 17), client.now)
+    assert client.session.take_actions() == [PauseReading(client.websocket)], "the old connection is not resumed"
+
+
+def test_what_needs_less_room_does_not_wait_behind_another_connection() -> None:
+    flow = FlowControl(ROOM)
+    flow.waiting = ROOM - 1
+    flow.postpone(1, events(1, 4))
+    flow.postpone(2, EXAMPLES[frames.PollAnswer])
+    assert flow.next_readable(takes_any=False, is_patient=True) == (2, EXAMPLES[frames.PollAnswer])
+    assert flow.next_readable(takes_any=False, is_patient=True) is None
+
+
+@pytest.mark.parametrize(("limit", "worth_waiting_for"), [(3, 1), (4, 1), (7, 1), (8, 2), (11, 2)])
+def test_a_frame_is_handed_over_in_parts_of_a_quarter_of_the_limit(limit: int, worth_waiting_for: int) -> None:
+    flow = FlowControl(limit)
+    flow.postpone(1, events(1, 20))
+    flow.waiting = limit - worth_waiting_for + 1
+    assert flow.next_readable(takes_any=False, is_patient=True) is None
+    flow.waiting -= 1
+    assert flow.next_readable(takes_any=False, is_patient=True) == (1, events(1, worth_waiting_for))
+
+
+@pytest.mark.parametrize(
+    ("outcome", "counts"),
+    [
+        (chat(1), True),
+        (chat(None), False),
+        (SnapshotReceived(EPOCH, Snapshot(0, RunState()), None), True),
+        (ResetReceived(EPOCH, Snapshot(0, RunState()), None), True),
+        (PublishAccepted(1, 1, False, EPOCH), False),
+    ],
+)
+def test_events_with_a_number_and_snapshots_count_until_they_are_taken(outcome: Outcome, counts: bool) -> None:
+    assert is_sequenced(outcome) is counts
 
 
 def test_a_snapshot_counts_as_one_and_waits_for_room() -> None:

@@ -1,16 +1,14 @@
 """The inbox compared with a model that keeps the set of all numbers it has ever seen."""
 
-import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
 from reference.protocol import frames
-from reference.protocol.actions import Open
 from reference.protocol.client.delivery import Inbox
 from reference.protocol.records import RunState
 from reference.protocol.states import ClientState
 
-from .machines import EPOCH, EXAMPLES, chat, client_in
+from .machines import EPOCH, chat, client_in, come_back
 
 HELD_MAX = 4
 
@@ -69,13 +67,9 @@ def test_a_session_that_held_an_event_right_behind_its_snapshot_stays_connected(
     session = client.session
     session.receive_frame(client.websocket, frames.Events((chat(8),)), 0)
     assert not session.is_carried, "event 1 is missing"
-    client.now = session.next_deadline() or 0
-    session.handle_timeout(client.now)
-    (opened,) = (action for action in session.take_actions() if isinstance(action, Open))
-    session.connection_opened(opened.connection_id, client.now)
-    welcome = msgspec.structs.replace(EXAMPLES[frames.Welcome], outcome="snapshot", reason="expired", head=8, after_sequence=7)
-    for frame in (welcome, frames.SnapshotFrame(7, RunState()), frames.Events((chat(8),)), frames.Events((chat(9),))):
-        session.receive_frame(opened.connection_id, frame, client.now)
+    come_back(client, outcome="snapshot", reason="expired", head=8, after_sequence=7)
+    for frame in (frames.SnapshotFrame(7, RunState()), frames.Events((chat(8),)), frames.Events((chat(9),))):
+        session.receive_frame(client.websocket, frame, client.now)
     assert session.state is ClientState.PROVING
     assert session.position == (EPOCH, 9)
 

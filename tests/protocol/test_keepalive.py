@@ -22,11 +22,12 @@ from reference.protocol.policies.keepalive import (
     PhiAccrual,
     PhiExponential,
     Signs,
+    deviations_at,
 )
 from reference.protocol.policies.reconnect import FullJitter
 from reference.protocol.states import ClientState
 
-from .machines import EXAMPLES, Halves, seconds, sent
+from .machines import EXAMPLES, Always, seconds, sent
 
 
 @pytest.mark.parametrize(
@@ -46,10 +47,17 @@ from .machines import EXAMPLES, Halves, seconds, sent
         (FreshnessPoints(10, 14), Signs(2, 0, None, 12), Due(8, 2)),
         (FreshnessPoints(10, 14), Signs(2, 9, 12, None), Due(8, None)),
         (PhiExponential(1.0, 1.0, 4), Signs(0.5, 0.25, 0.5, 0.5, (2.0, 4.0, 2.0, 4.0)), Due(0.5, 3 * math.log(10) - 0.25)),
+        (PhiExponential(2.0, 1.0, 4), Signs(0.5, 0.25, 0.5, 0.5, ()), Due(1.5, 2 * math.log(10) - 0.25)),
     ],
 )
 def test_the_formulas(policy: HeartbeatPolicy, signs: Signs, due: Due) -> None:
     assert policy.due(signs) == due
+
+
+def test_a_deviation_that_is_small_beside_the_mean_keeps_its_digits() -> None:
+    policy = PhiAccrual(1.0, 8.0, 2, 86_400, 0.001, 0.0)
+    due = policy.due(Signs(0, 0, None, None, (30_000.1, 30_000.2)))
+    assert due.dead_s == pytest.approx(30_000.15 + 0.05 * deviations_at(8.0), rel=0, abs=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -62,6 +70,16 @@ def test_the_formulas(policy: HeartbeatPolicy, signs: Signs, due: Due) -> None:
         (lambda: AfterSilence(0, 10), r"AfterSilence\(.*\): needs 0 < silence_s <= 86400"),
         (lambda: AfterSilence(10, -1), r"AfterSilence\(.*\): needs 0 < timeout_s <= 86400"),
         (lambda: AfterSilence(10, 10, 86_401), r"AfterSilence\(.*\): needs 0 < pause_max_s <= 86400"),
+        (lambda: MissesInARow(0, 3), r"MissesInARow\(.*\): needs 0 < interval_s <= 86400"),
+        (lambda: MissesInARow(10, 3, 0), r"MissesInARow\(.*\): needs 0 < retry_s <= 86400"),
+        (lambda: MissesInARow(10, 1001), r"MissesInARow\(.*\): needs 1 <= misses <= 1000"),
+        (lambda: FreshnessPoints(0, 1), r"FreshnessPoints\(.*\): needs 0 < interval_s <= 86400"),
+        (lambda: FreshnessPoints(10, 0), r"FreshnessPoints\(.*\): needs 0 < shift_s <= 86400"),
+        (lambda: PhiExponential(0), r"PhiExponential\(.*\): needs 0 < interval_s <= 86400"),
+        (lambda: PhiExponential(silence_max_s=86_401), r"PhiExponential\(.*\): needs 0 < silence_max_s <= 86400"),
+        (lambda: PhiExponential(threshold=100.5), r"PhiExponential\(.*\): needs 0\.5 <= threshold <= 100"),
+        (lambda: PhiExponential(samples_max=1001), r"PhiExponential\(.*\): needs 2 <= samples_max <= 1000"),
+        (lambda: PhiAccrual(pause_s=86_400.5), r"PhiAccrual\(.*\): needs 0 <= pause_s <= 86400"),
         (lambda: MissesInARow(10, 0), r"MissesInARow\(.*\): needs 1 <= misses <= 1000"),
         (lambda: MissesInARow(4, 3, 5), r"MissesInARow\(.*\): needs retry_s <= interval_s"),
         (
@@ -86,6 +104,11 @@ def test_what_is_just_possible_is_taken() -> None:
     assert EveryInterval(86_400, 86_400).notice_max_s == 2 * 86_400
     assert AfterSilence(10, 10, 10).quiet_max_s == 10
     assert NoPings(86_400).notice_max_s == 86_400
+    assert MissesInARow(10, 1, 10).notice_max_s == 20
+    assert MissesInARow(10, 1000, 10).notice_max_s == 10_010
+    assert FreshnessPoints(10, 80).notice_max_s == 90
+    assert PhiAccrual(threshold=0.5, samples_max=1000, pause_s=86_400).notice_max_s == 60
+    assert PhiExponential(threshold=100).notice_max_s == 60
 
 
 def test_the_config_speaks_for_a_session_without_a_policy() -> None:
@@ -115,7 +138,7 @@ class Life:
         silence_ms: int | None = None,
     ) -> None:
         self.session = ClientSession(
-            "client-1", config=ClientConfig(), policy=FullJitter(), random_source=Halves(), heartbeat=policy
+            "client-1", config=ClientConfig(), policy=FullJitter(), random_source=Always(0.5), heartbeat=policy
         )
         self.hears = list(hears)
         self.answers = answers
@@ -163,6 +186,19 @@ class Life:
         for action in actions:
             if isinstance(action, Close):
                 self.left = at / 1e9, action.code, action.message
+
+
+def test_a_policy_that_asks_for_a_nanosecond_more_gets_it() -> None:
+    class Later:
+        notice_max_s, quiet_max_s, interval_s = 60.0, None, 10.0
+
+        def due(self, signs: Signs) -> Due:
+            return Due(self.interval_s - signs.pinged_s, None)
+
+    policy = Later()
+    life = Life(policy)
+    policy.interval_s += 1e-9
+    assert life.pass_until(11).pings == [10 + 1e-9]
 
 
 def test_every_interval_pings_whatever_is_heard() -> None:

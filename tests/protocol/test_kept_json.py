@@ -13,8 +13,18 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from reference.protocol import frames
-from reference.protocol.errors import InvalidEvent, RemoteError
-from reference.protocol.events import _SUSPECT, DATA_DEPTH_MAX, DEFAULT_REGISTRY, KeptData, check_data, check_json, key_of
+from reference.protocol.errors import CloseCode, InvalidEvent, RemoteError
+from reference.protocol.events import (
+    _FLOAT_DIGITS,
+    _SUSPECT,
+    DATA_DEPTH_MAX,
+    DEFAULT_REGISTRY,
+    KeptData,
+    _suspects,
+    check_data,
+    check_json,
+    key_of,
+)
 
 SCALARS = st.one_of(
     st.none(),
@@ -131,6 +141,39 @@ def test_no_short_number_that_is_in_range_is_converted(numbers: list[float], dig
     assert _SUSPECT.findall(b"".join(b"," + number.encode() for number in short if "inf" not in number)) == []
 
 
+def leads() -> set[str]:
+    """Digits like those of the largest float, and above and below them in each place."""
+    lower = {_FLOAT_DIGITS[:at] + str(int(digit) - 1) for at, digit in enumerate(_FLOAT_DIGITS[1:], 1) if digit > "0"}
+    higher = {_FLOAT_DIGITS[:at] + str(int(digit) + 1) for at, digit in enumerate(_FLOAT_DIGITS) if digit < "9"}
+    return {"1", "10", "9", "11", _FLOAT_DIGITS, _FLOAT_DIGITS + "6"} | lower | higher
+
+
+def placed(digits: str, point: int) -> str:
+    """The number 0.DIGITS * 10 ** point without an exponent."""
+    if point <= 0:
+        return f"0.{'0' * -point}{digits}"
+    return f"{digits[:point]:0<{point}}" + (f".{digits[point:]}" if digits[point:] else "")
+
+
+@pytest.mark.parametrize("e", ["e", "E", "e+", "E+00"])
+def test_what_is_converted_is_beyond_every_float_or_long(e: str) -> None:
+    """A new pattern, because that of the module is older than a change that is tried on its functions."""
+    points, exponents = range(-15, 19), (308, 309, 310, 319, 400)
+    numbers = [f"{placed(lead, at)}{e}{exponent - at}" for lead in leads() for at in points for exponent in exponents]
+    found = {number.decode() for number in _suspects().findall("".join(f",{number}" for number in numbers).encode())}
+    assert {number for number in numbers if math.isinf(float(number))} <= found
+    few = {number for number in numbers if len(number.partition(e)[0].replace(".", "").strip("0")) < len(_FLOAT_DIGITS)}
+    near = {number for number in few if not number.startswith("0." + "0" * 13)}
+    assert all(math.isinf(float(number)) for number in near & found)
+
+
+@pytest.mark.parametrize(("digits", "shown"), [(20, "1" * 20), (40, "1" * 40), (41, "1" * 40 + "...")])
+def test_a_refused_integer_is_named_by_its_first_digits(digits: int, shown: str) -> None:
+    with pytest.raises(InvalidEvent) as refused:
+        check_json(b'{"x":%s}' % (b"1" * digits), DATA_DEPTH_MAX)
+    assert str(refused.value) == f"the integer {shown} does not fit into 64 bits; send it as a string"
+
+
 def test_a_publish_is_kept_as_it_came_and_read_as_it_was() -> None:
     data = b'{ "position":"p1", "n":1.0, "text":"\\u00e9" }'
     frame = frames.decode_received(b'{"type":"publish","clientSequence":1,"eventType":"GRAFT","data":' + data + b"}")
@@ -161,13 +204,20 @@ def test_a_graft_without_its_key_is_refused(data: str) -> None:
 
 
 @pytest.mark.parametrize("data", ["[]", "1", '"x"', "null"])
-def test_data_that_is_no_object_is_a_bad_frame(data: str) -> None:
-    error = frames.decode_received('{"type":"publish","clientSequence":1,"eventType":"CHAT","data":' + data + "}")
-    assert isinstance(error, RemoteError)
-    with pytest.raises(RemoteError):
-        frames.decode_received_request(
-            f'{{"clientId":"c","messages":[{{"clientSequence":1,"eventType":"CHAT","data":{data}}}]}}'.encode(), 1000
-        )
+def test_data_that_is_no_object_is_a_bad_frame_that_says_where(data: str) -> None:
+    reason = "not a frame of this protocol: Expected `object` - at "
+    for wire in ('{"type":"publish","clientSequence":1,"eventType":"CHAT","data":%s}', '{"type":"cursor","data":%s}'):
+        error = frames.decode_received(wire % data)
+        assert isinstance(error, RemoteError)
+        assert (str(error), error.code) == (f"{reason}`$.data`", CloseCode.BAD_FRAME)
+    messages = '{"clientSequence":1,"eventType":"CHAT","data":{}},{"clientSequence":2,"eventType":"CHAT","data":%s}'
+    requests = [(f'{{"clientId":"c","messages":[{messages}]}}', "$.messages[1].data")]
+    if data != "null":  # no cursor
+        requests.append(('{"clientId":"c","cursor":%s}', "$.cursor"))
+    for wire, where in requests:
+        with pytest.raises(RemoteError) as refused:
+            frames.decode_received_request((wire % data).encode(), 1000)
+        assert (str(refused.value), refused.value.code) == (f"{reason}`{where}`", CloseCode.BAD_FRAME)
 
 
 @pytest.mark.parametrize("cursor", [None, {"line": 1}])

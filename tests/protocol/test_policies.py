@@ -26,17 +26,7 @@ from reference.protocol.policies.catalogue import (
 )
 from reference.protocol.policies.reconnect import Attempt, FullJitter
 
-
-class Always:
-    """Chance that always says the same, and remembers what it was asked for."""
-
-    def __init__(self, value: float) -> None:
-        self.value = value
-        self.asked: list[tuple[str, int]] = []
-
-    def uniform(self, purpose: str, index: int) -> float:
-        self.asked.append((purpose, index))
-        return self.value
+from .machines import Always
 
 
 def wait_of(policy: Policy, failures: int, draw: float, previous_s: float = 0.0) -> float | None:

@@ -12,7 +12,7 @@ from reference.protocol.policies.catalogue import Fixed
 from reference.protocol.policies.fallback import AfterFailures
 from reference.protocol.states import ClientState, Transport
 
-from .machines import EPOCH, EXAMPLES, Halves, chat, client_in, seconds
+from .machines import EPOCH, EXAMPLES, Always, chat, client_in, seconds
 from .polling import OpenPolling
 
 
@@ -96,7 +96,7 @@ def test_a_poll_without_an_answer_is_given_up_and_the_lane_begins_anew() -> None
     assert polling.polls[1].generation > polling.polls[0].generation
 
 
-def test_the_application_gets_the_reason_why_an_answer_counts_for_nothing() -> None:
+def test_the_application_gets_the_reason_why_a_request_failed() -> None:
     polling = OpenPolling(request_timeout_s=10, poll_interval_s=2)
     polling.session.take_outcomes()
     polling.session.receive_malformed(polling.number, RemoteError(CloseCode.BAD_FRAME, "not JSON"), seconds(1))
@@ -104,6 +104,8 @@ def test_the_application_gets_the_reason_why_an_answer_counts_for_nothing() -> N
     polling.at(13)
     reported = [outcome for outcome in polling.session.take_outcomes() if isinstance(outcome, NotConnected)]
     assert reported == [NotConnected(None, "not JSON"), NotConnected(None, "request timeout: no answer within 10 s")]
+    polling = OpenPolling().failed(1, code=CloseCode.OVERLOADED, message="too many requests")
+    assert polling.session.take_outcomes()[-1] == NotConnected(CloseCode.OVERLOADED, "too many requests")
 
 
 def test_bytes_of_a_large_answer_give_it_time_each_request_its_own() -> None:
@@ -394,7 +396,7 @@ def test_a_policy_that_gives_up_on_polling_says_so(publishes: bool) -> None:
         "client-1",
         config=ClientConfig(request_timeout_s=5),
         policy=Fixed(seconds=1, attempts_max=1),
-        random_source=Halves(),
+        random_source=Always(0.5),
         fallback=AfterFailures(1),
     )
     session.start(0)
@@ -411,7 +413,7 @@ def test_a_policy_that_gave_up_on_polling_gives_no_poll_to_a_new_token() -> None
     """7.40 goes on as 7.25 says, with the policy's wait; a policy without one ends the session (7.22)."""
     policy = Fixed(seconds=1, attempts_max=1)
     config = ClientConfig(fallback_after_failures=1, refreshes_token=True)
-    session = ClientSession("client-1", config=config, policy=policy, random_source=Halves(), token="token-1")
+    session = ClientSession("client-1", config=config, policy=policy, random_source=Always(0.5), token="token-1")
     session.start(0)
     session.connection_lost(1, None, 0)
     session.receive_frame(2, frames.RequestFailed(request="poll", code=CloseCode.TOKEN), seconds(1))

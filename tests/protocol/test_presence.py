@@ -69,6 +69,7 @@ def test_only_the_latest_cursor_is_sent_and_it_ends_with_its_user() -> None:
     assert attendance.take_cursors(3) == Cursors(moved={"ann": {"x": 2}}, server_time=3)
     assert attendance.take_cursors(4) is None
     assert attendance.cursors == {"ann": {"x": 2}}
+    assert attendance.full(9) == (Presence(full=("ann",), server_time=9), Cursors(full={"ann": {"x": 2}}, server_time=9))
 
 
 def test_the_version_counts_the_frames_that_were_sent() -> None:
@@ -84,15 +85,17 @@ def test_the_version_counts_the_frames_that_were_sent() -> None:
 
 def test_presence_names_so_many_users_and_no_more() -> None:
     attendance = Attendance(2)
-    for user in ("ann", "bob", "cat", "dan"):
-        attendance.arrive(user)
+    assert [attendance.arrive(user) for user in ("bob", "ann", "cat")] == [True, True, True]
     assert attendance.users == ("ann", "bob")
-    assert attendance.take_presence(0) == Presence(joined=("ann", "bob"), server_time=0)
+    assert attendance.take_presence(0) == Presence(joined=("bob", "ann"), server_time=0)
+    assert [attendance.arrive(user) for user in ("dan", "eve")] == [False, False], "who is not named is not reported"
     assert not attendance.is_present("cat")
     assert not attendance.leave("cat"), "nobody has heard of them"
     assert attendance.leave("ann")
     assert attendance.take_presence(1) == Presence(joined=("dan",), left=("ann",), server_time=1)
     assert attendance.users == ("bob", "dan")
+    assert not attendance.leave("eve")
+    assert attendance.version == 2
 
 
 def test_presence_can_be_switched_off() -> None:

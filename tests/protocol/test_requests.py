@@ -15,6 +15,7 @@ from reference.protocol.server.run import Run
 from reference.protocol.states import Transport
 from reference.protocol.timers import NS_PER_MS
 
+from . import machines
 from .machines import EPOCH, chat, closes, go_live, seconds, sent, stored_run
 
 
@@ -46,20 +47,7 @@ class Site:
 
 
 def poll_answer(**fields: object) -> frames.PollAnswer:
-    usual: dict[str, object] = {
-        "run_id": "run-1",
-        "epoch": EPOCH,
-        "outcome": "resumed",
-        "oldest": 1,
-        "head": 2,
-        "after_sequence": 2,
-        "last_client_sequence": 0,
-        "events": (),
-        "active_users": (),
-        "cursor_positions": {},
-        "server_time": 0,
-    }
-    return frames.PollAnswer(**(usual | fields))  # type: ignore[arg-type]
+    return machines.poll_answer(**({"outcome": "resumed", "head": 2, "after_sequence": 2, "active_users": ()} | fields))
 
 
 def test_a_poll_without_a_position_is_given_the_snapshot_and_what_follows() -> None:
@@ -140,6 +128,7 @@ def test_a_poll_that_was_given_up_waits_no_more() -> None:
     site = Site()
     site.ask(frames.PollRequest(epoch=EPOCH, after_sequence=2, wait_ms=20_000))
     site.run.connection_lost(1, seconds(1))
+    assert [each.length for each in site.run.statistics().held if each.what == "polls that wait"] == [0]
     site.run.handle_timeout(seconds(30))
     assert sent(site.run.take_actions(), 1) == []
 

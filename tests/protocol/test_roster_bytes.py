@@ -40,7 +40,33 @@ def test_who_leaves_makes_room_for_names_and_cursors() -> None:
     assert not attendance.cursors
 
 
+def test_a_name_that_leaves_makes_room_for_one_as_long() -> None:
+    """And for no more than that: the bytes of the other names still count."""
+    attendance = Attendance(10_000)
+    users = [f"{number:08d}" + "名" * 120 for number in range(2_000)]
+    for user in users:
+        attendance.arrive(user)
+    named = len(attendance.users)
+    assert named < len(users)
+    for user in users[:3]:
+        attendance.leave(user)
+        assert len(attendance.users) == named
+
+
+def test_a_cursor_may_fill_the_room_to_the_byte() -> None:
+    attendance = Attendance(10_000)
+    for user in ("ann", "bob"):
+        attendance.arrive(user)
+    attendance.move_cursor("ann", {"p": ""})
+    taken_bytes, empty_bytes = len('"ann":{"p":""},'), len('"bob":{"p":""},')
+    room = CURSORS_BYTES_MAX - taken_bytes - empty_bytes
+    attendance.move_cursor("bob", {"p": "x" * (room + 1)})
+    assert set(attendance.cursors) == {"ann"}
+    attendance.move_cursor("bob", {"p": "x" * room})
+    assert set(attendance.cursors) == {"ann", "bob"}
+
+
 def test_a_state_and_a_batch_that_together_do_not_fit_an_answer_are_refused() -> None:
     ServerConfig(state_bytes_max=6 * 1024 * 1024)
-    with pytest.raises(ConfigError, match="a client takes 8 MiB"):
+    with pytest.raises(ConfigError, match=r"^state_bytes_max \+ batch_bytes_max = 7340032 exceeds .* a client takes 8 MiB"):
         ServerConfig(state_bytes_max=6 * 1024 * 1024, batch_bytes_max=1024 * 1024)

@@ -81,6 +81,7 @@ def test_a_full_state_can_be_made_smaller() -> None:
         state.apply("GRAFT", {"position": position, "text": "x" * 1000})
     for bytes_max in (state.size_bytes, state.size_bytes // 2):  # full, and fuller than the limit is now
         assert state.has_room("GRAFT", {"position": "a", "text": "x" * 500}, 4, bytes_max)
+        assert state.has_room("GRAFT", {"position": "a", "text": "y" * 1000}, 4, bytes_max), "it grows by nothing"
         assert not state.has_room("GRAFT", {"position": "a", "text": "x" * 1001}, 4, bytes_max)
 
 

@@ -168,13 +168,6 @@ def test_a_restarted_server_remembers() -> None:
     assert [reply.answer for reply in store(run)] == [Accepted(client_sequence=8, sequence_number=13)]
 
 
-def test_a_connection_that_is_gone_gets_no_answer() -> None:
-    run = sequencer()
-    say(run, chat(1), connection=1)
-    run.forget_connection(1, "c1")
-    assert store(run) == []
-
-
 def test_forgetting_a_connection_looks_at_what_its_own_client_waits_for() -> None:
     """It looked through all that waited for the store, once for each connection that ended."""
     looked = 0
@@ -254,12 +247,19 @@ def test_a_client_is_not_put_off_by_bytes_before_its_window_is_full_of_the_large
     assert config.publish_bytes_burst >= config.unanswered_max * config.frame_bytes_max
 
 
-@pytest.mark.parametrize(("limits", "user"), [({"clients_per_run_max": 1}, "bob"), ({"clients_per_user_max": 1}, "ann")])
-def test_a_run_remembers_only_so_many_clients(limits: dict[str, Any], user: str) -> None:
+@pytest.mark.parametrize(
+    ("limits", "user", "message"),
+    [
+        ({"clients_per_run_max": 1}, "bob", "client limit reached: 1 clients have published in this run"),
+        ({"clients_per_user_max": 1}, "ann", "1 clients of this user have published in this run, the limit"),
+    ],
+)
+def test_a_run_remembers_only_so_many_clients(limits: dict[str, Any], user: str, message: str) -> None:
     run = sequencer(**limits)
     run.publish("c1", "ann", chat(1), 1, 0)
     run.publish("c2", user, chat(1), 2, 0)
-    assert code_of(run.take_replies()) == (RejectCode.TOO_MANY_CLIENTS, False)
+    rejected = Rejected(client_sequence=1, code=RejectCode.TOO_MANY_CLIENTS, message=message)
+    assert run.take_replies() == [Reply(2, rejected)]
     assert run.last_of("c2") == 0
     run.publish("c1", "ann", chat(2), 1, 0)
     assert run.take_replies() == []
@@ -341,18 +341,6 @@ def test_a_final_rejection_has_a_reason(publish: Publish, code: str, message: st
     assert say(run, publish, connection=6) == [Reply(6, reply.answer)], "a copy gets the same"
     fits = Publish(client_sequence=2, event_type="CHAT", data={"text": "x" * 1013})
     assert say(run, fits) == [], "just as much as is allowed"
-
-
-def test_a_client_above_the_limit_gets_the_reason() -> None:
-    for limits, message in (
-        ({"clients_per_run_max": 1}, "client limit reached: 1 clients have published in this run"),
-        ({"clients_per_user_max": 1}, "1 clients of this user have published in this run, the limit"),
-    ):
-        run = sequencer(**limits)
-        run.publish("c1", "ann", chat(1), 1, 0)
-        run.publish("c2", "ann", chat(1), 2, 0)
-        (reply,) = run.take_replies()
-        assert reply == Reply(2, Rejected(client_sequence=1, code=RejectCode.TOO_MANY_CLIENTS, message=message))
 
 
 def test_clients_that_a_restarted_server_remembers_count() -> None:
@@ -520,3 +508,14 @@ def test_the_store_is_to_forget_only_what_it_knows() -> None:
         say(run, unknown, f"c{number}", now=seconds(3 * DAY * number))
     forgotten = next(each for each in run.held() if "forget" in each.what)
     assert (run.publishers, forgotten.length) == (2, 1)
+
+
+def test_the_store_forgets_a_client_that_has_only_repeated_itself_since_the_run_was_loaded() -> None:
+    stored = StoredClient("c1", "ann", 1, ((1, 1),), used_at=0)
+    run = sequencer({"clients": (stored,), "head": 1}, clients_per_run_max=1, clients_kept_s=2 * DAY)
+    say(run, chat(1), "c1", now=seconds(DAY))
+    assert code_of(say(run, chat(1), "c2", now=seconds(3 * DAY) - 1)) == ("too_many_clients", False)
+    say(run, chat(1), "c2", now=seconds(3 * DAY))
+    append = run.take_append()
+    assert append is not None
+    assert append.forgotten == ("c1",)

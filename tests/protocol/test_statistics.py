@@ -1,19 +1,15 @@
 """Statistics of what the machines hold: correct, frozen, and each with its limit."""
 
-import dataclasses
-
-import pytest
-
 from reference.protocol import frames
 from reference.protocol.actions import Deliver
 from reference.protocol.config import ServerConfig
 from reference.protocol.server.connection import Identity
 from reference.protocol.server.event_log import TRIM_AT
-from reference.protocol.states import ClientState, ConnectionState, Transport
+from reference.protocol.states import ConnectionState, Transport
 from reference.protocol.statistics import Held, beyond
 from reference.protocol.timers import ENTRIES_LEFT_MAX
 
-from .machines import BYSTANDER, EPOCH, chat, client_in, server_in
+from .machines import BYSTANDER, EPOCH, server_in
 
 
 def held(account: object, what: str) -> Held:
@@ -23,27 +19,6 @@ def held(account: object, what: str) -> Held:
 
 def test_what_exceeds_its_limit() -> None:
     assert beyond([Held("a", 3, 3), Held("b", 4, 3), Held("c", 0, 0)]) == [Held("b", 4, 3)]
-
-
-def test_a_client_tells_what_it_holds() -> None:
-    client = client_in(ClientState.LIVE)
-    session = client.session
-    session.publish("CHAT", {"text": "hi"}, client.now)
-    session.receive_frame(client.websocket, frames.Events((chat(1),)), client.now)
-    account = session.statistics()
-    assert (account.state, account.last, account.failures, account.publishes_accepted) == (ClientState.LIVE, 1, 0, 0)
-    assert held(account, "messages in the outbox") == Held("messages in the outbox", 1, session.config.outbox_messages_max)
-    assert held(account, "unanswered publishes").length == 1
-    assert held(account, "bytes in the outbox").length > 0
-    assert held(account, "timers").length > 0
-    assert not beyond(account.held)
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        account.last = 2  # type: ignore[misc] # that is the point
-
-
-def test_a_client_counts_failures_in_a_row() -> None:
-    assert client_in(ClientState.WAITING).session.statistics().failures == 1
-    assert client_in(ClientState.LIVE).session.statistics().failures == 0
 
 
 def test_a_run_tells_what_it_holds() -> None:

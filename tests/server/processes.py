@@ -26,10 +26,10 @@ class ServerProcess:
 
 
 @contextmanager
-def serving(*options: str, log: Path | None = None) -> Iterator[ServerProcess]:
-    """`steadywire serve` on a free port with those options; it is killed at the end if it still runs."""
+def serving(*options: str, port: int = 0, log: Path | None = None) -> Iterator[ServerProcess]:
+    """`steadywire serve` with those options, on a free port unless one is given; it is killed at the end if it still runs."""
     with open(log or "/dev/null", "w") as stderr:
-        command = [sys.executable, "-c", RUN_IT, "serve", "--port", "0", *options]
+        command = [sys.executable, "-c", RUN_IT, "serve", "--port", str(port), *options]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True)
     try:
         assert process.stdout is not None

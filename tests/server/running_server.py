@@ -22,6 +22,11 @@ OTHER_RUN = "11111111-2222-3333-4444-555555555555"
 ORIGIN_NS = 1_700_000_000_000_000_000
 """The time at which virtual servers start, in ns."""
 
+UPGRADE_HEADERS = (
+    "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    f"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: {SUBPROTOCOL}\r\n"
+)
+
 Message = dict[str, Any]
 
 

@@ -173,6 +173,15 @@ async def test_whoever_is_refused_while_the_run_loads_stays_out(user: str, autoj
         assert (polled["head"], polled["activeUsers"]) == ((1, ["root"]) if user == "root" else (0, []))
 
 
+async def test_who_came_with_the_token_of_another_user_is_refused_as_who_he_is(autojump_clock: MockClock) -> None:
+    """He was counted as the user of the upgrade's token, though the token of hello says who he is (8.35)."""
+    async with running_server() as running, running.connect(headers=[("Authorization", "Bearer dev:alice")]) as client:
+        await client.hello("mallory")
+        assert await act(running, "PUT", "/refused-users?userId=alice") == {"closed": 0}
+        assert await act(running, "PUT", "/refused-users?userId=mallory") == {"closed": 1}
+        assert (await client.closed())[0] == 4403
+
+
 async def test_a_refused_user_is_closed_even_if_there_is_no_room_for_a_session_record(autojump_clock: MockClock) -> None:
     async with (
         running_server(session_records_max=1) as running,

@@ -15,30 +15,20 @@ from typing import Any
 import httpx
 import pytest
 import trio
-from postgres_server import execute
 from trio.testing import wait_all_tasks_blocked
 
 from reference.protocol.config import ServerConfig
-from reference.protocol.frames import SUBPROTOCOL
 from reference.server.cluster import request_relay, upgrade_relay
 from reference.store.base import ProcessAddress
 from reference.store.ownership import SEEN_INTERVAL_S, Ownership
 
 from .processes import serving
-from .running_server import OTHER_RUN, RUN, request_bytes
+from .running_server import OTHER_RUN, RUN, UPGRADE_HEADERS, request_bytes
 from .test_http import POLL, PUBLISH, chat
-from .two_servers import running_server_on, two_servers
+from .two_servers import on_database, running_server_on, two_servers
 from .wire.helpers import client_frame, read_answer, read_frame, read_until, text
 
 CONNECTIONS = 10
-UPGRADE_HEADERS = (
-    "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-    f"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: {SUBPROTOCOL}\r\n"
-)
-
-
-async def on_database(url: str, *statements: str) -> list[tuple[object, ...]]:
-    return await trio.to_thread.run_sync(execute, url, *statements)
 
 
 @pytest.mark.slow

@@ -1,12 +1,15 @@
 """A fan-out to many readers is written in parts, and frames that belong together leave in one send."""
 
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 
 import pytest
 import trio
+import trio_websocket
 from trio.testing import MockClock
 
+from reference.protocol import metrics
+from reference.protocol.errors import CloseCode
 from reference.protocol.server.observations import Left, Observation
 from reference.server import live_run
 from reference.server.app import open_server
@@ -16,7 +19,7 @@ from reference.server.wire.memory_stream import MemoryPushStream
 from reference.server.wire.push_stream import Buffer
 from reference.store import MemoryStore, StoreUnavailable
 
-from .running_server import ORIGIN_NS, RUN, RunningServer, frame_client_on, running_server
+from .running_server import ORIGIN_NS, RUN, FrameClient, RunningServer, frame_client_on, running_server
 
 READERS = 60
 WRITE_S = 0.0004
@@ -68,6 +71,34 @@ async def test_a_long_fan_out_lets_others_have_turns(autojump_clock: MockClock, 
         assert all(reader.numbers_received() == [1, 2, 3, 4, 5] for reader in readers)
     assert READERS * WRITE_S > 4 * WRITING_S_MAX, "in one piece it takes longer"
     assert max(held_s) < 2 * WRITING_S_MAX + 0.004
+
+
+async def test_frames_that_leave_with_the_close_are_counted(autojump_clock: MockClock) -> None:
+    async with running_server() as running, running.connect(capacity_bytes=1000) as client:
+        await client.hello("alice")
+        for nonce in range(100):
+            await client.send("ping", nonce=nonce)
+        await trio.sleep(1)
+        await running.server._parts.runs.runs[0].dismiss(None, CloseCode.FORBIDDEN, "out")
+        assert (await client.closed())[0] == 4403
+        assert [frame["nonce"] for frame in client.received if frame["type"] == "pong"] == list(range(100))
+        assert running.server.monitor.metrics.value(metrics.MESSAGES_OUT) == await messages_received([client])
+
+
+async def messages_received(clients: list[FrameClient]) -> int:
+    """By all of them, an event being one message, after reading what is there."""
+
+    async def read(client: FrameClient) -> None:
+        with suppress(trio_websocket.ConnectionClosed):
+            while True:
+                await client.next()
+
+    with trio.move_on_after(1):  # at once, or heartbeats come meanwhile
+        async with trio.open_nursery() as nursery:
+            for client in clients:
+                nursery.start_soon(read, client)
+    frames = [frame for client in clients for frame in client.received]
+    return sum(len(frame["events"]) if frame["type"] == "events" else 1 for frame in frames)
 
 
 @pytest.mark.parametrize("why", ["the server stops", "the store failed"])

@@ -1,13 +1,7 @@
 """A real server process that is killed under load and restarted: nothing accepted is lost or stored twice."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,18 +9,13 @@ import pytest
 import trio
 import trio_websocket
 
+from .processes import serving
 from .running_server import RUN, FrameClient, Message, frame_client_on, request_bytes
 from .wire.helpers import Answer, read_answer
 
 PUBLISHERS = 4
 KILLS = 2
 ACCEPTED_BETWEEN_KILLS = 50
-_SERVE = """
-import sys
-from reference.cli.serve_command import serve_command
-
-sys.exit(serve_command(port=int(sys.argv[1]), store=sys.argv[2]))
-"""
 
 
 @dataclass
@@ -73,7 +62,8 @@ async def test_nothing_accepted_is_lost_or_doubled_by_kill_9(tmp_path: Path) -> 
     publishers = [Publisher(f"p{index}") for index in range(PUBLISHERS)]
     port = 0
     for life in range(KILLS + 1):
-        async with serving(port, store) as (process, port):
+        with serving("--store", str(store), port=port) as server:
+            port = int(server.url.rpartition(":")[2])
             if life == 0:
                 assert (await ask(port, "PUT", f"/api/runs/{RUN}")).status == 201
             enough = trio.Event()
@@ -82,10 +72,11 @@ async def test_nothing_accepted_is_lost_or_doubled_by_kill_9(tmp_path: Path) -> 
                     nursery.start_soon(attend, port, publisher, enough, (life + 1) * ACCEPTED_BETWEEN_KILLS)
                 await enough.wait()
                 if life < KILLS:
-                    process.kill()
+                    server.process.kill()
                 nursery.cancel_scope.cancel()
             if life == KILLS:
                 events = await replay(port)
+                assert server.stop() == 0
     stored = Counter(event["data"]["by"] for event in events)
     assert [event["sequenceNumber"] for event in events] == list(range(1, len(events) + 1))
     assert set(stored.values()) == {1}
@@ -105,28 +96,6 @@ async def attend(port: int, publisher: Publisher, enough: trio.Event, wanted: in
             await publisher.converse(client, enough, wanted)
     except* (trio_websocket.ConnectionClosed, trio_websocket.HandshakeError, OSError):
         pass
-
-
-@asynccontextmanager
-async def serving(port: int, store: Path) -> AsyncIterator[tuple[subprocess.Popen[bytes], int]]:
-    """A server process that accepts connections, and its port; stopped gracefully if it still lives."""
-    process = subprocess.Popen(  # noqa: ASYNC220 - it takes a moment, and nothing else runs in this test then
-        [sys.executable, "-c", _SERVE, str(port), str(store)],
-        stdout=subprocess.PIPE,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
-    )
-    assert process.stdout is not None
-    try:
-        line = (await trio.to_thread.run_sync(process.stdout.readline)).decode()
-        assert line.startswith("steadywire listens on http://127.0.0.1:")
-        yield process, int(line.partition(" (")[0].rpartition(":")[2])
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-            assert await trio.to_thread.run_sync(process.wait) in (0, -signal.SIGKILL)
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
 
 
 async def ask(port: int, method: str, path: str) -> Answer:

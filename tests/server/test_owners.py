@@ -13,7 +13,7 @@ from reference.store.ownership import Ownership
 
 from .running_server import RUN, RunningServer
 from .test_http import POLL, chat
-from .two_servers import running_server_on, two_servers
+from .two_servers import on_database, running_server_on, two_servers
 
 pytestmark = pytest.mark.slow  # each opens two servers and waits for what only a real database does
 
@@ -26,10 +26,6 @@ LEASES = (
 def numbers(url: str) -> list[int]:
     rows = execute(url, "SELECT sequence_number FROM persisted_collaboration_messages ORDER BY 1")
     return [int(str(number)) for (number,) in rows]
-
-
-async def on_database(url: str, *statements: str) -> list[tuple[object, ...]]:
-    return await trio.to_thread.run_sync(execute, url, *statements)
 
 
 async def until_owner(running: RunningServer, other: RunningServer) -> None:

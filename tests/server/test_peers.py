@@ -8,6 +8,7 @@ from reference.protocol.server.observations import Joined, Left, Observation
 from reference.server.app import open_server
 from reference.server.settings import ServerSettings
 from reference.store import MemoryStore
+from tests.passing_stream import PassingStream
 
 from .running_server import ORIGIN_NS, RUN, RunningServer, frame_client_on, running_server
 
@@ -48,24 +49,12 @@ async def test_a_large_snapshot_on_a_slow_network_arrives(autojump_clock: MockCl
             assert trio.current_time() > 60
 
 
-class _Slow(trio.abc.Stream):
+class _Slow(PassingStream):
     """A network on which 4096 bytes take half a second."""
 
-    def __init__(self, stream: trio.abc.Stream) -> None:
-        self._stream = stream
-
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        await self._stream.send_all(data)
-
-    async def wait_send_all_might_not_block(self) -> None:
-        await self._stream.wait_send_all_might_not_block()
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         await trio.sleep(0.5)
-        return bytes(await self._stream.receive_some(max_bytes))
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
+        return await super().receive_some(max_bytes)
 
 
 async def test_an_observer_may_be_given_when_a_server_is_opened(autojump_clock: MockClock) -> None:

@@ -178,10 +178,13 @@ async def events_beyond_the_window(running: RunningServer, bob: FrameClient) -> 
             for number in range(1, 301):
                 await carol.publish(number, "x" * 200)
             outcome = closed((await alice.closed())[0])
-        position = {"epoch": carol.received[0]["epoch"], "afterSequence": 1}
+            numbers = alice.numbers_received()
+            assert numbers == list(range(1, len(numbers) + 1))
+        position = {"epoch": carol.received[0]["epoch"], "afterSequence": numbers[-1]}
         async with running.connect() as alice:
             welcome = await alice.hello("alice", generation=2, **position)
             assert (welcome["outcome"], welcome["reason"]) == ("snapshot", "expired")
+            await alice.events(300 - welcome["afterSequence"])
         return outcome
 
 

@@ -68,24 +68,6 @@ async def test_a_reader_that_takes_nothing_is_left_after_a_while(autojump_clock:
         assert (await alice.publish(51))["type"] == "accepted"
 
 
-async def test_a_reader_that_falls_out_of_the_window_is_asked_to_resume(autojump_clock: MockClock) -> None:
-    config = ServerConfig(events_kept_max=50, snapshot_interval_events=10, appends_pending_max=50)
-    async with running_server(protocol=config) as running, running.join("alice") as alice:
-        async with running.connect(capacity_bytes=2048) as slow:
-            welcome = await slow.hello("slow")
-            for number in range(1, 201):
-                await alice.publish(number, "x" * 200)
-            code, _ = await slow.closed()
-            assert code == 4008
-            numbers = slow.numbers_received()
-            assert numbers == list(range(1, len(numbers) + 1))
-        async with running.connect() as back:
-            position = {"epoch": welcome["epoch"], "afterSequence": numbers[-1], "generation": 2}
-            again = await back.hello("slow", **position)
-            assert (again["outcome"], again["reason"]) == ("snapshot", "expired")
-            await back.events(200 - again["afterSequence"])
-
-
 async def test_who_pings_and_never_reads_is_left_when_its_answers_pile_up(autojump_clock: MockClock) -> None:
     async with running_server(control_frames_max=20) as running, running.join("bob") as bob:
         async with running.connect(capacity_bytes=1024) as slow:

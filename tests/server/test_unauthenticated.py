@@ -7,18 +7,14 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from reference.protocol.config import ServerConfig
 from reference.protocol.records import StoredRun
 from reference.server.wire.limits import DoorLimits
 from reference.store import MemoryStore
 
-from .running_server import OTHER_RUN, RUN, Message, RunningServer, running_server
+from .running_server import OTHER_RUN, RUN, UPGRADE_HEADERS, Message, RunningServer, running_server
 from .wire.helpers import read_answer
 
 SECRET = b"k" * 40
-UPGRADE = (
-    "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
-)
 
 
 class CountingStore(MemoryStore):
@@ -99,22 +95,13 @@ async def test_an_unauthenticated_client_is_sent_away_when_the_server_stops(auto
         assert trio.current_time() - began_at < 1
 
 
-async def test_a_full_run_answers_with_a_time_to_retry(autojump_clock: MockClock) -> None:
-    async with running_server(protocol=ServerConfig(connections_per_run_max=1)) as running, running.join("alice"):
-        async with running.connect() as bob:
-            await bob.send("hello", protocol=1, clientId="bob", token="dev:bob")
-            assert (await bob.closed())[0] == 4030
-        goaway = next(frame for frame in bob.received if frame["type"] == "goaway")
-        assert goaway["retryAfterMs"] > 0
-
-
 async def test_health_is_answered_while_the_door_is_full(autojump_clock: MockClock) -> None:
     async with running_server(door=DoorLimits(connections_max=1)) as running, running.join("alice"):
         for path in ("/healthz", "/readyz", "/metrics"):
             assert (await running.ask("GET", path, token=None)).status == 200
         refused = await running.ask("GET", f"/api/runs/{RUN}/collaboration/poll")
         assert (refused.status, refused.problem["code"]) == (503, 4030)
-        upgrade = await running.ask("GET", "/healthz", token=None, headers=UPGRADE)
+        upgrade = await running.ask("GET", "/healthz", token=None, headers=UPGRADE_HEADERS)
         assert upgrade.status == 503
         silent = running.server.connect()
         assert (await read_answer(silent)).status == 503
@@ -131,6 +118,24 @@ async def test_large_answers_count_as_several_requests(autojump_clock: MockClock
         assert (await running.ask("GET", path, token="dev:carol")).status == 200
         await trio.sleep(10)
         assert (await running.ask("GET", path)).status == 200
+
+
+@pytest.mark.parametrize(("path", "at_most"), [("replay?fromSequence=1", 1), ("poll?start=oldest", 4)])
+async def test_large_answers_that_are_asked_for_at_once_count_too(path: str, at_most: int, autojump_clock: MockClock) -> None:
+    """All of them had been admitted before the first was counted."""
+    statuses: list[int] = []
+
+    async def ask() -> None:
+        statuses.append((await running.ask("GET", f"/api/runs/{RUN}/collaboration/{path}")).status)
+
+    async with running_server(requests_per_user_per_s_max=50) as running, running.join("bob") as bob:
+        for number in range(1, 61):
+            await bob.publish(number, "x" * 60_000)
+        async with trio.open_nursery() as nursery:
+            for _ in range(20):
+                nursery.start_soon(ask)
+        assert set(statuses) == {200, 429}
+        assert statuses.count(200) <= at_most
 
 
 async def test_large_publishes_count_as_several_requests(autojump_clock: MockClock) -> None:

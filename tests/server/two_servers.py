@@ -4,6 +4,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import trio
+from postgres_server import execute
+
 from reference.server.app import open_server
 from reference.server.settings import ServerSettings
 
@@ -24,3 +27,8 @@ async def two_servers(url: str, **settings: Any) -> AsyncIterator[tuple[RunningS
     async with running_server_on(url, **settings) as one, running_server_on(url, **settings) as two:
         await one.server.create_run(RUN)
         yield one, two
+
+
+async def on_database(url: str, *statements: str) -> list[tuple[object, ...]]:
+    """The rows of the last statement."""
+    return await trio.to_thread.run_sync(execute, url, *statements)

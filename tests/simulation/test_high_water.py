@@ -159,6 +159,7 @@ def test_every_file_says_where_it_comes_from(kind: str, tmp_path: Path) -> None:
     assert about["steadywire.seed"] == "17"
     assert about["steadywire.scenario"] == scenario.to_toml()
     assert about["steadywire.version"]
+    assert about["steadywire.trace_format"] == "2"
     assert "seconds" in about["steadywire.units"]
     assert len(table) == len(frames["interruptions"])
     assert not len(table) or list(table.columns) == list(frames["interruptions"].columns)

@@ -13,9 +13,10 @@ from simulation.scenario.faults import HalfOpen, Outage, ServerRestart
 from simulation.scenario.paths import Middlebox, Path, Tcp, TcpKeepalive
 from simulation.scenario.scenario import ClientPart, Scenario, ServerPart
 from simulation.scenario.still_world import NEVER_S, PATIENT_CLIENT, still_world
-from simulation.trace.trace import ConnectionLost, PathTroubled
+from simulation.trace.trace import PathTroubled
 from simulation.world import run
 from tests.simulation.pipes import at, pipe_of
+from tests.simulation.worlds import lost
 
 
 def pinging(ping_s: float, box: Middlebox, *, latency_s: float = 0.05, tcp: Tcp | None = None, **client: float) -> Scenario:
@@ -78,10 +79,6 @@ def test_keepalives_pass_the_box_and_keep_the_connection() -> None:
     box = Middlebox(idle_timeout_s=60.0)
     assert kills(pinging(1000.0, box))
     assert kills(pinging(1000.0, box, tcp=Tcp(keepalive=TcpKeepalive(idle_s=45.0)))) == []
-
-
-def lost(scenario: Scenario) -> list[tuple[float, str | None]]:
-    return [(record.at / NS_PER_S, record.message) for record in run(scenario).trace if isinstance(record, ConnectionLost)]
 
 
 def test_keepalive_finds_a_half_open_connection() -> None:

@@ -15,8 +15,9 @@ from simulation.scenario.faults import DnsFailure, Failover, NetworkChange, Outa
 from simulation.scenario.paths import Dns, Path
 from simulation.scenario.scenario import ClientPart, Group, Scenario
 from simulation.scenario.still_world import PATIENT_CLIENT, still_world
-from simulation.trace.trace import ConnectionLost, PathTroubled, StateTurned
+from simulation.trace.trace import PathTroubled, StateTurned
 from simulation.world import run
+from tests.simulation.worlds import lost
 
 LATENCY_S = 0.05
 CONNECTED_S = 6 * LATENCY_S
@@ -42,10 +43,6 @@ def carried_s(scenario: Scenario) -> list[float]:
                     times.append(record.at / NS_PER_S)
                 was = record.is_carried
     return times
-
-
-def lost(scenario: Scenario) -> list[tuple[float, str | None]]:
-    return [(record.at / NS_PER_S, record.message) for record in run(scenario).trace if isinstance(record, ConnectionLost)]
 
 
 def test_a_lookup_takes_its_time_before_the_syn_leaves() -> None:

@@ -1,9 +1,6 @@
 """Figures of an outage, with traces whose figures are obvious, and their use in files and notebooks."""
 
-from pathlib import Path
-
 import pandas as pd
-import pyarrow.parquet
 import pytest
 
 from reference.protocol.records import RunState
@@ -99,19 +96,6 @@ def test_the_summary_has_the_figures() -> None:
     assert row["attempts_per_s_max"] >= row["accepts_per_s_max"] >= 1
     assert row["back_100_s"] >= row["back_50_s"] >= 0
     assert 0 < row["fallback_share"] < 1
-
-
-def test_a_file_says_where_it_comes_from(tmp_path: Path) -> None:
-    result = everything_result()
-    Frames(result.trace_index).write(tmp_path, scenario=result.scenario.to_toml())
-    said = {
-        key.decode(): value.decode() for key, value in pyarrow.parquet.read_schema(tmp_path / "states.parquet").metadata.items()
-    }
-    assert said["steadywire.seed"] == str(result.scenario.seed)
-    assert said["steadywire.scenario"] == result.scenario.to_toml()
-    assert said["steadywire.trace_format"] == "2"
-    assert "seconds" in said["steadywire.units"]
-    assert list(pd.read_parquet(tmp_path / "states.parquet")) == list(Frames(result.trace_index)["states"])
 
 
 @pytest.mark.parametrize("what", ["result", "frames", "verdict"])

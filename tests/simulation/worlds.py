@@ -19,7 +19,7 @@ from simulation.scenario.faults import (
 )
 from simulation.scenario.scenario import Capacity, ClientPart, Group, Scenario, ServerPart, Shedding, Workload
 from simulation.scenario.workload import IDLE
-from simulation.trace.trace import Trace
+from simulation.trace.trace import ConnectionLost, Trace
 from simulation.world import Result, run
 
 QUIET = IDLE
@@ -96,3 +96,8 @@ def times(trace: Trace, kind: type, **fields: object) -> list[float]:
         for record in trace
         if isinstance(record, kind) and all(getattr(record, name) == value for name, value in fields.items())
     ]
+
+
+def lost(scenario: Scenario) -> list[tuple[float, str | None]]:
+    """When connections were lost, in seconds, and why."""
+    return [(record.at / NS_PER_S, record.message) for record in run(scenario).trace if isinstance(record, ConnectionLost)]

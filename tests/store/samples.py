@@ -2,8 +2,12 @@
 
 from typing import Any
 
+import pytest
+
 from reference.protocol.events import CHAT, GRAFT, Event
-from reference.protocol.records import Append, LogEntry, RunState, Snapshot
+from reference.protocol.records import Append, LogEntry, RunState, Snapshot, StoredRun
+from reference.store import EventStore, StoreUnavailable, open_store
+from reference.store.kept import parsed
 
 RUN = "8f14e45f-ceea-467f-a8d1-0123456789ab"
 OTHER_RUN = "c9f0f895-fb98-4b91-99c5-ba9876543210"
@@ -39,3 +43,20 @@ def append(
     entries = tuple(entry(number, client_id) for number in range(first, first + count))
     snapshot = None if snapshot_at is None else Snapshot(snapshot_at, RunState(grafts={"at": {"n": snapshot_at}}))
     return Append(run_id, epoch, entries, snapshot, oldest)
+
+
+async def load(store: EventStore, run_id: str = RUN) -> StoredRun:
+    stored = await store.load_run(run_id)
+    assert stored is not None
+    return parsed(stored)
+
+
+async def refusal(url: object) -> str:
+    """The line with which a store refuses to open."""
+    with pytest.raises(StoreUnavailable) as caught:
+        async with open_store(str(url)):
+            pass
+    line = str(caught.value)
+    assert "\n" not in line
+    assert len(line) < 400
+    return line

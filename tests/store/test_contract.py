@@ -13,9 +13,8 @@ from reference.protocol.errors import ConfigError, LocalError
 from reference.protocol.events import Event, KeptData
 from reference.protocol.records import Append, LogEntry, RunState, Snapshot, StoredClient, StoredRun
 from reference.store import EventStore, StoreConflict, StoreUnavailable, open_store, parse_url
-from reference.store.kept import parsed
 
-from .samples import EPOCH, OTHER_RUN, RUN, append, entry
+from .samples import EPOCH, OTHER_RUN, RUN, append, entry, load
 
 
 @pytest.fixture(params=["memory", "sqlite", "postgresql"])
@@ -34,12 +33,6 @@ async def store(url: str) -> AsyncIterator[EventStore]:
     async with open_store(url) as opened:
         assert await opened.create_run(RUN, EPOCH)
         yield opened
-
-
-async def load(store: EventStore, run_id: str = RUN) -> StoredRun:
-    stored = await store.load_run(run_id)
-    assert stored is not None
-    return parsed(stored)
 
 
 async def test_a_new_run_is_empty(store: EventStore) -> None:

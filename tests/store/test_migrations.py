@@ -19,13 +19,12 @@ from sqlalchemy import Connection
 from sqlalchemy.engine import make_url
 
 from reference.protocol.records import StoredRun
-from reference.store import EventStore, StoreUnavailable, open_store, parse_url
-from reference.store.kept import parsed
+from reference.store import StoreUnavailable, open_store, parse_url, postgresql
 from reference.store.sql import SqlStore
 from reference.store.tables import SCHEMA_VERSION, VERSION_TABLE
 from simulation.cli import run
 
-from .samples import EPOCH, RUN, append
+from .samples import EPOCH, RUN, append, load
 
 
 @pytest.fixture
@@ -213,8 +212,7 @@ async def test_a_database_of_the_version_before_keeps_every_event_and_answer(emp
         for first in range(2, 400, 40):
             at = first + 39
             assert await store.append([append(first, 40, snapshot_at=at, oldest=at - 150, client_id=f"c{first % 3}")]) == [None]
-        before = parsed(await _loaded(store))
-    assert before is not None
+        before = await load(store)
     await SqlStore.migrate(url, lambda connection: step(connection, "v13"))
     # what the program of that version would have found: each answer that is kept, with its client
     answers = await SqlStore.migrate(url, lambda connection: connection.exec_driver_sql(ANSWERS).scalar_one())
@@ -222,13 +220,12 @@ async def test_a_database_of_the_version_before_keeps_every_event_and_answer(emp
     if url.database is not None and url.get_backend_name() == "sqlite":
         await trio.Path(f"{url.database}.commits").unlink()  # that version did not know it
     async with open_store(empty) as store:  # brings it up again
-        loaded = parsed(await _loaded(store))
+        loaded = await load(store)
         assert _without_times(loaded) == _without_times(before)
         # What was deleted counts as used when the tables were brought up.
         assert all(client.used_at >= known.used_at for client, known in zip(loaded.clients, before.clients, strict=True))
         assert await store.append([append(before.head + 1, client_id="rare")]) == [None]
-        after = await store.load_run(RUN)
-    assert after is not None
+        after = await load(store)
     assert after.head == before.head + 1
     assert [client.answers for client in after.clients if client.client_id == "rare"] == [((1, 1), (after.head, after.head))]
 
@@ -240,15 +237,32 @@ async def test_a_client_without_a_time_counts_as_used_now(empty: str) -> None:
         await store.append([append(1, 1, client_id="rare")])
         await store.append([append(2, 250, snapshot_at=251, oldest=200)])
         began_at = time.time_ns() // 1_000_000
-        times = {client.client_id: client.used_at for client in (await _loaded(store)).clients}
+        times = {client.client_id: client.used_at for client in (await load(store)).clients}
         assert times["rare"] == 1_700_000_000_001
     url = make_url(empty)
     await SqlStore.migrate(
         url, lambda connection: connection.exec_driver_sql("UPDATE collaboration_clients SET used_at = NULL").close()
     )
     async with open_store(empty) as store:
-        times = {client.client_id: client.used_at for client in (await _loaded(store)).clients}
+        times = {client.client_id: client.used_at for client in (await load(store)).clients}
         assert times["rare"] >= began_at
+
+
+async def test_a_migration_of_very_many_rows_takes_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It had to change a whole table within the time that a statement of a running server may take."""
+    with new_database() as url:
+        async with open_store(url) as store:
+            await store.create_run(RUN, EPOCH)
+            await store.append([append(1, 250, snapshot_at=250, oldest=200)])
+        await SqlStore.migrate(make_url(url), lambda connection: step(connection, "v14"))
+        execute(
+            url,
+            "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.5); RETURN NEW; END'",
+            "CREATE TRIGGER slow BEFORE UPDATE ON collaboration_clients FOR EACH ROW EXECUTE FUNCTION slow()",
+        )
+        monkeypatch.setattr(postgresql, "_SESSION", postgresql._SESSION.replace("20s", "250ms"))
+        async with open_store(url) as store:
+            assert (await load(store)).head == 250
 
 
 ANSWERS = "SELECT count(*) FROM collaboration_answers a JOIN collaboration_clients c USING (run_id, client_id)"
@@ -264,9 +278,3 @@ def step(connection: Connection, version: str) -> None:
 def _without_times(stored: StoredRun) -> StoredRun:
     clients = tuple(msgspec.structs.replace(client, used_at=0) for client in stored.clients)
     return msgspec.structs.replace(stored, clients=clients)
-
-
-async def _loaded(store: EventStore) -> StoredRun:
-    stored = await store.load_run(RUN)
-    assert stored is not None
-    return stored

@@ -6,10 +6,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
-from postgres_server import end_connections, execute
+from postgres_server import HANGS_S, end_connections, execute, hangable
 from sqlalchemy.engine import make_url
 
-from reference.store import StoreUnavailable, open_store
+from reference.store import StoreUnavailable, open_store, ownership
 from reference.store.ownership import Ownership
 
 from .samples import EPOCH, HANG_S, OTHER_RUN, RUN
@@ -114,6 +114,21 @@ async def test_a_joining_process_deletes_the_rows_of_dead_ones(url: str) -> None
             assert three.place is not None
             assert rows == [(three.place.process_id,)]
             assert await trio.to_thread.run_sync(execute, url, "SELECT * FROM collaboration_owners") == []
+
+
+async def test_who_leaves_while_the_database_hangs_does_not_wait_for_it(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ownership, "ANSWER_S_MAX", 0.2)
+    async with hangable(url) as (behind, hang):
+        process = Ownership(make_url(behind))
+        await process.join("host", 1)
+        assert await process.claim(RUN) is None
+        hang()
+        with trio.move_on_after(0.1):  # a thread that has not come back
+            await process.claim(OTHER_RUN)
+        with trio.fail_after(HANGS_S / 2):
+            await process.leave()
+            await process.aclose()
+        assert process.place is None
 
 
 async def test_what_happens_without_the_database(url: str) -> None:

@@ -18,39 +18,21 @@ import msgspec
 import psycopg
 import pytest
 import trio
-from postgres_server import end_connections, execute
+from postgres_server import end_connections, execute, hangable
 from sqlalchemy.engine import make_url
 
-from reference.protocol.records import Append, RunState, Snapshot, StoredRun
-from reference.store import EventStore, StoreConflict, StoreError, StoreUnavailable, open_store
+from reference.protocol.records import Append, RunState, Snapshot
+from reference.store import EventStore, StoreConflict, StoreError, StoreUnavailable, open_store, sql
 from reference.store.changes import RunChange
-from reference.store.kept import parsed
 from reference.store.postgresql import PostgresqlCommits, exact_text
 from reference.store.sql import SqlStore
 
-from .samples import EPOCH, HANG_S, OTHER_RUN, RUN, append, entry
+from .samples import EPOCH, HANG_S, OTHER_RUN, RUN, append, entry, load, refusal
 
 OURS = "application_name = 'steadywire'"
 LOCKED = f"{OURS} AND wait_event_type = 'Lock'"
 DESCRIPTORS_MAX = 2048
 """A connection of the store gets a descriptor below this."""
-
-
-async def refusal(url: str) -> str:
-    """The line with which a store refuses to open."""
-    with pytest.raises(StoreUnavailable) as caught:
-        async with open_store(url):
-            pass
-    line = str(caught.value)
-    assert "\n" not in line
-    assert len(line) < 400
-    return line
-
-
-async def load(store: EventStore, run_id: str = RUN) -> StoredRun:
-    stored = await store.load_run(run_id)
-    assert stored is not None
-    return parsed(stored)
 
 
 async def test_connections_that_died_unused_are_replaced_unnoticed(postgres_url: str) -> None:
@@ -356,6 +338,17 @@ async def test_a_table_that_is_locked_fails_the_group_and_not_for_long(postgres_
             assert isinstance(outcome, StoreUnavailable)
             assert "another session holds a lock" in str(outcome)
         assert await store.append([append(1)]) == [None]
+
+
+async def test_who_loads_a_run_from_a_database_that_hangs_may_leave(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that stopped meanwhile waited for the database, for ever."""
+    monkeypatch.setattr(sql, "CLOSE_S_MAX", 0.2)
+    async with hangable(postgres_url) as (url, hang), open_store(url) as store:
+        await store.create_run(RUN, EPOCH)
+        hang()
+        with trio.move_on_after(0.2) as scope:
+            await store.load_run(RUN)
+        assert scope.cancelled_caught
 
 
 async def test_a_database_that_is_serializable_by_default(postgres_url: str) -> None:

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from itertools import pairwise
@@ -16,30 +17,20 @@ from pathlib import Path
 import pytest
 import trio
 from sqlalchemy import URL
+from trio.testing import wait_all_tasks_blocked
 
 from reference.protocol.records import Append, StoredRun
-from reference.store import MemoryStore, StoreUnavailable, open_store
+from reference.store import MemoryStore, StoreUnavailable, open_store, sql
 from reference.store.kept import parsed
 from reference.store.sql import SqlStore
 from reference.store.sqlite import SqliteCommits
 
-from .samples import EPOCH, OTHER_RUN, RUN, append, entry
+from .samples import EPOCH, OTHER_RUN, RUN, append, entry, load, refusal
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "events.sqlite3"
-
-
-async def refusal(url: object) -> str:
-    """The line with which a store refuses to open."""
-    with pytest.raises(StoreUnavailable) as caught:
-        async with open_store(str(url)):
-            pass
-    line = str(caught.value)
-    assert "\n" not in line
-    assert len(line) < 400
-    return line
 
 
 def rows(path: Path, table: str) -> int:
@@ -58,10 +49,7 @@ async def test_what_comes_back_after_closing_equals_the_store_in_memory(path: Pa
             assert await store.create_run(RUN, EPOCH) == (first == 1)
             assert await store.append([batch]) == [None]
     async with open_store(f"sqlite:///{path}") as store:
-        durable, kept = await store.load_run(RUN), await memory.load_run(RUN)
-    assert durable is not None
-    assert kept is not None
-    assert parsed(durable) == parsed(kept)
+        assert await load(store) == await load(memory)
     await memory.aclose()
 
 
@@ -264,15 +252,13 @@ async def test_a_file_that_comes_from_a_backup_means_a_new_epoch(path: Path, tmp
             source.backup(copy)
         assert await store.append([append(4, 2)]) == [None]
     async with open_store(str(path)) as store:
-        stored = await store.load_run(RUN)
-        assert stored is not None
+        stored = await load(store)
         assert (stored.epoch, stored.head) == (EPOCH, 5)
     shutil.copy(backup, path)
     epochs = set()
     for _ in range(2):  # and only one
         async with open_store(str(path)) as store:
-            stored = await store.load_run(RUN)
-            assert stored is not None
+            stored = await load(store)
             assert stored.head == 3
             epochs.add(stored.epoch)
     assert len(epochs) == 1
@@ -288,8 +274,7 @@ async def test_a_full_disk_is_named_and_nothing_half_written_remains(path: Path)
         head += 100
     assert isinstance(outcome, StoreUnavailable)
     assert "the disk is full; free some space" in str(outcome)
-    stored = await store.load_run(RUN)
-    assert stored is not None
+    stored = await load(store)
     assert (stored.head, len(stored.events)) == (head, head)
     await store.aclose()
 
@@ -332,3 +317,23 @@ async def test_a_path_with_odd_characters(tmp_path: Path) -> None:
     async with open_store(str(path)) as store:
         await store.create_run(RUN, EPOCH)
     assert path.exists()
+
+
+async def test_checks_of_a_database_that_hangs_do_not_pile_up(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each left its write with the thread, and every commit waited for them once the database was back."""
+    goes_on = threading.Event()
+    async with open_store(str(path)) as store, trio.open_nursery() as nursery:
+        assert isinstance(store, SqlStore)
+        nursery.start_soon(store._worker.run, goes_on.wait)
+        await wait_all_tasks_blocked()
+        with monkeypatch.context() as patched:
+            patched.setattr(sql, "CHECK_S_MAX", 0.01)
+            try:
+                for _ in range(10):
+                    with pytest.raises(StoreUnavailable, match="did not answer"):
+                        await store.check()
+                assert store._worker._jobs.qsize() == 1
+            finally:
+                goes_on.set()
+        await store._worker.run(lambda: None)  # until it has come to what was queued
+        await store.check()

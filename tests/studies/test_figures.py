@@ -4,12 +4,16 @@ import math
 
 import pytest
 
+from reference.protocol.config import ClientConfig
 from reference.protocol.policies.catalogue import Schedule
 from reference.protocol.policies.fallback import NeverFallBack
 from simulation import Frames
 from simulation.scenario.distributions import Constant
-from simulation.scenario.faults import LoadBalancerCut
+from simulation.scenario.faults import LoadBalancerCut, Outage
+from simulation.scenario.population import Stay
+from simulation.scenario.scaling import scaled
 from simulation.scenario.scenario import Capacity
+from simulation.studies.experiment import Experiment
 from simulation.studies.figures import DERIVED
 from simulation.world import Result, World
 from tests.simulation.worlds import QUIET, calm
@@ -40,8 +44,59 @@ def test_recovery_counts_all_clients(cut: tuple[Result, Frames]) -> None:
     gone = cut[1]["interruptions"]
     assert figure(cut, "recovery_p99_s") == pytest.approx(float(gone["duration_s"].max()))
     assert figure(cut, "recovery_p99_s") > DOWN_S + (CLIENTS - 1) / 4.0 - 1.0
-    hours = CLIENTS * cut[0].trace_index.ended_at / 1e9 / 3600
+    index = cut[0].trace_index
+    hours = sum(index.ended_at - client.started_at for client in index.clients.values()) / 1e9 / 3600
     assert figure(cut, "downtime_s_per_client_hour") == pytest.approx(float(gone["duration_s"].sum()) / hours)
+
+
+def test_a_client_hour_ends_when_its_client_leaves() -> None:
+    """Three people come twice, for 5 s each time."""
+    stay = Stay(lasts=Constant(value=5.0), away=Constant(value=10.0), visits=2)
+    result = World(calm(clients=3, horizon_s=40.0, workload=QUIET).replace({"groups.c.stay": stay}), 0).run()
+    frames = Frames(result.trace_index)
+    assert len(frames["attempts"]) == 6
+    assert DERIVED["attempts_per_client_hour"](result, frames) == pytest.approx(6 * 3600 / 30)
+
+
+def test_who_leaves_while_cut_off_did_not_fail_to_return() -> None:
+    stay, cut = Stay(lasts=Constant(value=10.0)), Outage(at_s=4.0, duration_s=20.0)
+    still = ClientConfig(ping_interval_s=1.0, ping_timeout_s=1.0, fallback_after_failures=None)
+    scenario = calm(clients=3, horizon_s=40.0, workload=QUIET, faults=(cut,))
+    result = World(scenario.replace({"groups.c.stay": stay, "client.config": still}), 0).run()
+    frames = Frames(result.trace_index)
+    gone = frames["interruptions"]
+    assert len(gone) == 3
+    assert gone["end_s"].tolist() == pytest.approx([10.0] * 3, abs=0.01)
+    assert not gone["has_returned"].any()
+    assert DERIVED["recovery_p99_s"](result, frames) == 0.0
+    assert DERIVED["downtime_s_per_client_hour"](result, frames) == pytest.approx(gone["duration_s"].mean() / 10 * 3600, rel=1e-3)
+
+
+def test_the_warm_up_is_left_out(cut: tuple[Result, Frames]) -> None:
+    """It ends a second after the cut began, which is still under way then."""
+    warm_up_s = 6.0
+    late = cut[0].scenario.replace(warm_up_s=warm_up_s)
+    result = World(late, 0).run()
+    frames = Frames(result.trace_index)
+    hours = CLIENTS * (result.trace_index.ended_at / 1e9 - warm_up_s) / 3600
+    gone, tried = frames["interruptions"], frames["attempts"]["attempted_s"]
+    down_s = float((gone["end_s"] - gone["start_s"].clip(lower=warm_up_s)).sum())
+    assert down_s < float(gone["duration_s"].sum()) - CLIENTS / 2
+    assert DERIVED["downtime_s_per_client_hour"](result, frames) == pytest.approx(down_s / hours)
+    assert DERIVED["attempts_per_client_hour"](result, frames) == pytest.approx((tried >= warm_up_s).sum() / hours)
+    summed = World(late.replace(record="histograms"), 0).run()
+    pings = DERIVED["pings_per_connected_hour"](summed, Frames(summed.trace_index))
+    assert pings == pytest.approx(DERIVED["pings_per_connected_hour"](result, frames))
+
+
+def test_alerts_of_counts_are_judged_for_the_full_world(cut: tuple[Result, Frames]) -> None:
+    """Six clients of twelve reconnect: more than ten a minute in the full world."""
+    asked = {"figures": ("alerts_reconnections_per_min", "alerts_latency_p95_s"), "replications": 1}
+    full, small = (Experiment(cut[0].scenario, scale=scale, **asked).run().runs.iloc[0] for scale in (1.0, 2.0))
+    assert full["alerts_reconnections_per_min"] == small["alerts_reconnections_per_min"] == 1
+    assert small["alerts_latency_p95_s"] == 0
+    half = Experiment(scaled(cut[0].scenario, 2.0), **asked).run().runs.iloc[0]
+    assert half["alerts_reconnections_per_min"] == 0, "the same runs, as a world of six"
 
 
 def test_who_never_returns_makes_recovery_infinite() -> None:

@@ -97,13 +97,14 @@ def test_every_extensive_figure_exists() -> None:
 def test_a_scaled_storm_is_near_to_the_full_one() -> None:
     """Scale 4 of a thousand: times within 10 %, counts, multiplied, within 10 %."""
     full = scaled(cut(), 10)
-    figures = ("recovery_p99_s", "storm_peak_per_s", "downtime_s_per_client_hour", "clients")
-    true = Experiment(full, figures=figures, replications=2)
-    small = Experiment(full, figures=figures, replications=4, scale=4)
+    figures = ("recovery_p99_s", "storm_peak_per_s", "downtime_s_per_client_hour", "clients", "snapshots")
+    true = Experiment(full, figures=(*figures, "work_queue_max"), replications=2)
+    small = Experiment(full, figures=(*figures, "work_queue_max"), replications=4, scale=4)
     one, other = true.run(), small.run()
     assert other.interval("clients").mean == one.interval("clients").mean == 1_000
     for figure in figures:
         assert other.interval(figure).mean == pytest.approx(one.interval(figure).mean, rel=0.1), figure
+    assert other.interval("work_queue_max").mean == pytest.approx(one.interval("work_queue_max").mean, rel=0.4)
 
 
 def test_every_limit_and_every_rate_of_arrivals_is_divided() -> None:

@@ -95,6 +95,9 @@ def test_a_pooled_quantile_resamples_runs_and_not_messages() -> None:
     assert interval.low < 10 < interval.high
     assert interval.half_width > 0.4  # of 4000 independent values it would be 0.06
     assert quantile_interval(runs, 0.5) == interval
+    endless = quantile_interval([[1.0, 2.0, 3.0], [4.0, math.inf, math.inf]], 0.5)  # who never came back
+    assert (endless.mean, endless.low, endless.high) == (4.0, 2.0, math.inf)
+    assert quantile_interval([[1.0, 2.0, math.inf]] * 2, 0.4).mean == 2.0
 
 
 def test_mser_finds_the_end_of_a_transient() -> None:

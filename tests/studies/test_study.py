@@ -9,7 +9,7 @@ from rich.console import Console
 from reference.protocol.errors import ConfigError
 from simulation import Result
 from simulation.cli import run
-from simulation.cli.sweep import print_outcome
+from simulation.cli.studies import print_outcome
 from simulation.studies import Experiment, load_study
 from simulation.studies.study import parse_study
 from tests.simulation.worlds import calm

@@ -9,7 +9,7 @@ from reference.protocol.config import ClientConfig
 from reference.protocol.errors import CloseCode
 from reference.protocol.policies.catalogue import Fixed
 from reference.protocol.states import ClientState
-from tests.protocol.machines import EPOCH, EXAMPLES, Halves, chat, client_in, seconds, sent
+from tests.protocol.machines import EPOCH, EXAMPLES, Always, chat, client_in, seconds, sent
 from tests.protocol.polling import OpenPolling
 
 from .fourth_world import assert_same_in_node
@@ -73,7 +73,7 @@ def test_a_policy_that_gave_up_on_polling_ends_the_session_when_the_token_comes(
     with recorded() as recording:
         config = ClientConfig(fallback_after_failures=1, refreshes_token=True)
         policy = Fixed(seconds=1, attempts_max=1)
-        session = ClientSession("client-1", config=config, policy=policy, random_source=Halves(), token="token-1")
+        session = ClientSession("client-1", config=config, policy=policy, random_source=Always(0.5), token="token-1")
         session.start(0)
         session.connection_lost(1, None, 0)
         session.receive_frame(2, frames.RequestFailed(request="poll", code=CloseCode.TOKEN), seconds(1))

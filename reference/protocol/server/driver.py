@@ -10,7 +10,7 @@ was pushed and sets its one alarm. Nothing here waits.
 from collections.abc import Sequence
 from typing import Generic, Protocol, TypeVar, assert_never
 
-from reference.protocol.actions import Authenticate, Close, Deliver, Retire, Send, ServerAction
+from reference.protocol.actions import Authenticate, Close, Deliver, Retire, Send
 from reference.protocol.errors import CloseCode, RemoteError
 from reference.protocol.frames import Frame, RequestFrame
 from reference.protocol.records import Append
@@ -340,17 +340,15 @@ class RunDriver(Generic[T]):
             if not actions:
                 return
             for action in actions:
-                if type(action) is Send:  # the usual case
+                if isinstance(action, Send):  # the usual case
                     self._send(action.connection_ids, action.frame)
                 else:
                     self._carry_out(action)
 
-    def _carry_out(self, action: ServerAction) -> None:
+    def _carry_out(self, action: Deliver | Close | Authenticate | Retire) -> None:
         match action:
             case Deliver():
                 self._deliver(action)
-            case Send(connection_ids=connection_ids, frame=frame):
-                self._send(connection_ids, frame)
             case Close(connection_ids=connection_ids):
                 for connection_id in connection_ids:
                     self._close(connection_id, action)

@@ -123,6 +123,11 @@ class AccessControl:
         """Count a large body of a request about a run, or of its answer, as several requests, because it takes as long."""
         self._requests.charge(identity.user_id, size_bytes // BYTES_FREE, self._clock.now())
 
+    def check_debt(self, identity: Identity) -> None:
+        """Raise RequestRefused if the answers to other requests of the user, which were admitted at the same time, were so large
+        that no further one may be made now."""
+        self._requests.check_debt(identity.user_id, self._clock.now())
+
     def admit_admin(self, head: RequestHead) -> Identity:
         """The admin who sent the request. Raises HttpRefusal or RemoteError."""
         self.check(head)

@@ -34,12 +34,13 @@ class UserConnections:
         self._counts: Counter[str] = Counter()
 
     def enter(self, connection_id: int, user_id: str) -> RemoteError | None:
-        """Count the connection for that user, once; or return why it is refused."""
-        if connection_id in self._users:
+        """Count the connection for that user, and for no other; or return why it is refused."""
+        if self._users.get(connection_id) == user_id:
             return None
         if self._counts[user_id] >= self._max:
             reason = f"this user has {self._max} connections to this server, its limit; close one, or try again later"
             return RemoteError(CloseCode.OVERLOADED, reason, Limit.USER_CONNECTIONS)
+        self.leave(connection_id)  # a token of hello counts before that of the upgrade (8.35)
         self._users[connection_id] = user_id
         self._counts[user_id] += 1
         return None
@@ -82,7 +83,15 @@ class UserRates:
         self._users.move_to_end(user_id)
         if len(self._users) > USERS_REMEMBERED_MAX:
             self._users.popitem(last=False)
-        wait_ms = rate_limit.spend(now)
+        self._refuse_for(rate_limit.spend(now))
+
+    def check_debt(self, user_id: str, now: int) -> None:
+        """Raise RequestRefused RATE, with the time to wait, if there is a debt."""
+        rate_limit = self._users.get(user_id)
+        if rate_limit is not None:
+            self._refuse_for(rate_limit.spend(now, 0))
+
+    def _refuse_for(self, wait_ms: int) -> None:
         if wait_ms:
             raise RequestRefused(CloseCode.RATE, f"this user {self._what} too often", wait_ms, self._limit)
 

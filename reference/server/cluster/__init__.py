@@ -1,12 +1,5 @@
-"""Several server processes on one PostgreSQL: each accepts any client, and one process serves each run.
-
-    client --- process B --- relay --- process A, the run's owner --- PostgreSQL
-                  |                                                      |
-                  +---------------- who owns the run? -------------------+
-
-The owner has the run's machine in memory, like a single server: one sequencer, one deduplication, one presence, one log. So
-processes need no agreement with each other, and an event published at one process reaches the readers of all. The other processes
-relay: a WebSocket byte for byte, a request as a request.
+"""Several server processes on one PostgreSQL: each accepts any client, and one process serves each run, its owner. The others
+relay to it (docs/architecture.md, "Several processes").
 
     membership     this process as a member: joins, reports that it is alive, gives up its runs when it is cut off
     router         which process a request or an upgrade is for; remembered until a process refuses (421)

@@ -15,7 +15,7 @@ import trio
 from reference.protocol.errors import CloseCode
 from reference.server.cluster.router import HOP_BY_HOP, MISDIRECTED, Router, come_back, forwarded
 from reference.server.cluster.upgrade_relay import CONNECT_S_MAX, REACH_PAUSE_S, REACH_S_MAX
-from reference.server.http.request import head_of, wait_until_gone, whole_body
+from reference.server.http.request import PARAMETERS_MAX, head_of, wait_until_gone, whole_body
 from reference.server.wire.exchange import AsgiApp, Receive, Send
 from reference.server.wire.request_head import HttpRefusal, RequestHead
 from reference.store.base import ProcessAddress
@@ -126,7 +126,8 @@ class RequestRelay:
         return True
 
     async def _ask(self, head: RequestHead, place: ProcessAddress, body: bytes, answer: "_Answer") -> None:
-        query = parse_qsl(head.query.decode("latin-1"), keep_blank_values=True, encoding="latin-1")
+        is_readable = head.query.count(b"&") < PARAMETERS_MAX  # else the owner refuses it
+        query = parse_qsl(head.query.decode("latin-1"), keep_blank_values=True, encoding="latin-1") if is_readable else []
         if not any(name == _WAIT and value.strip("0") for name, value in query):
             await self._ask_over(self._pool, head, head.target, place, body, answer)
         elif len(self._waiting) >= WAITING_MAX:

@@ -1,9 +1,5 @@
 """HttpApi: the ASGI application. It finds the operation, admits the caller, reads the parameters, and sends the answer.
 
-There is no web framework: routing, validation and the OpenAPI document follow from the methods' descriptions (`description`), the
-front door reads and limits requests, and msgspec validates them. A framework would add a second description and double the
-server's start time.
-
 The order of the checks keeps an unauthenticated client cheap and lets it learn nothing (5.1):
 
     address and method     404, 405; OPTIONS is answered here

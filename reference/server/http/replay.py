@@ -22,8 +22,8 @@ TYPES_MAX = 16
 """Event types that one request may name."""
 BYTES_MAX = 4 * 1024 * 1024
 """Of the events in one answer; a single event may exceed it."""
-_READ_EVENTS = 256
-"""Events read at once from the log."""
+_READ_EVENTS = 32
+"""Events read at once from the log, which looks at the sizes of so many even if only a few of them fit into a batch."""
 
 UserId = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 

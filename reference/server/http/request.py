@@ -18,6 +18,9 @@ from reference.server.wire.request_head import RequestHead
 
 T = TypeVar("T", bound=msgspec.Struct)
 
+PARAMETERS_MAX = 100
+"""In the query of one request: eight thousand, which fit into its head, take 13 ms."""
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -93,7 +96,10 @@ def parameters(query: bytes, kind: type[T]) -> T:
     ignored, like an unknown field of a frame.
     """
     hints = _hints(kind)
-    all_given = parse_qs(query.decode("latin-1"), keep_blank_values=True, errors="replace")
+    try:
+        all_given = parse_qs(query.decode("latin-1"), keep_blank_values=True, errors="replace", max_num_fields=PARAMETERS_MAX)
+    except ValueError:
+        raise RemoteError(CloseCode.BAD_FRAME, f"a request has at most {PARAMETERS_MAX} parameters") from None
     values: dict[str, Any] = {}
     for one in msgspec.structs.fields(kind):
         given = all_given.get(one.encode_name, [])

@@ -12,6 +12,7 @@ from reference.protocol import frames
 from reference.protocol.errors import CloseCode, RemoteError
 from reference.protocol.limits import Limit
 from reference.protocol.server.http_requests import SAME_NUMBER
+from reference.protocol.server.run import Run
 from reference.server.access.admission import AccessControl
 from reference.server.access.users import UserRates
 from reference.server.clock import ServerClock
@@ -95,8 +96,7 @@ class RunApi:
         "Ascending. Without fromSequence: the critical events. nextSequence is the fromSequence of the next page.",
     )
     async def replay(self, request: Request, query: ReplayRequest) -> ReplayAnswer:
-        live = await self._runs.open(request.run_id)
-        return replay(live.run, query)
+        return replay(await self._readable(request), query)
 
     @get(
         _COLLABORATION + "/events",
@@ -106,8 +106,13 @@ class RunApi:
         name="events",
     )
     async def history(self, request: Request, query: HistoryRequest) -> ReplayAnswer:
+        return history(await self._readable(request), query)
+
+    async def _readable(self, request: Request) -> Run:
+        """The run that is asked for. Raises RemoteError or RequestRefused."""
         live = await self._runs.open(request.run_id)
-        return history(live.run, query)
+        self._admission.check_debt(request.caller)
+        return live.run
 
     async def _ask(self, request: Request, *asked: frames.RequestFrame) -> list[frames.Frame]:
         """The answer to each frame. Other tasks run between two of them."""
@@ -117,6 +122,8 @@ class RunApi:
                 live = await self._runs.open(request.run_id)
                 self._admission.check_still_open()
                 self._admission.check_still_allowed(request.head, request.run_id, request.caller)
+                if isinstance(frame, frames.PollRequest):  # a publish was counted when its body was there
+                    self._admission.check_debt(request.caller)
                 peers.append((live, live.request(frame, request.caller)))
             if not all(peer.settled.is_set() for _, peer in peers):
                 async with trio.open_nursery() as nursery:

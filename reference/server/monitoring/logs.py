@@ -199,12 +199,10 @@ class LogQueue:
         *,
         dropped_line: Callable[[int], str] = 'event="log lines dropped" count={}\n'.format,
         lines_max: int = LINES_MAX,
-        characters_max: int = CHARACTERS_MAX,
     ) -> None:
         """`dropped_line` formats the line that says how many lines were dropped."""
         self._target = target
         self._lines_max = lines_max
-        self._characters_max = characters_max
         self._lines: deque[str] = deque()
         self._characters = 0
         self._dropped = 0
@@ -219,7 +217,7 @@ class LogQueue:
     def write(self, line: str) -> None:
         """Write a line, including its newline."""
         with self._changed:
-            fits = len(self._lines) < self._lines_max and self._characters + len(line) <= self._characters_max
+            fits = len(self._lines) < self._lines_max and self._characters + len(line) <= CHARACTERS_MAX
             if fits and not self._closed.is_set():
                 if not self._lines:
                     self._changed.notify()

@@ -156,10 +156,7 @@ class FrontDoor:
         wire = HttpWire(stream, self._limits)
         idle_s = self._limits.head_timeout_s
         try:
-            while await self._is_request_coming(wire, idle_s):
-                head = await self._read_head(wire)
-                if head is None:
-                    break
+            while (head := await self._next_head(wire, idle_s)) is not None:
                 if head.wants_websocket:
                     return await self._upgrade(wire, head)
                 report = self._reporter("the application failed", stream, head)
@@ -176,14 +173,17 @@ class FrontDoor:
             raise
         return None
 
-    async def _is_request_coming(self, wire: HttpWire, idle_s: float) -> bool:
-        with trio.move_on_after(idle_s):
-            return await wire.wait_for_request()
-        return False
-
-    async def _read_head(self, wire: HttpWire) -> RequestHead | None:
-        with trio.move_on_after(self._limits.head_timeout_s):
+    async def _next_head(self, wire: HttpWire, idle_s: float) -> RequestHead | None:
+        """The head of a request that begins within `idle_s`; None if none does, or the client has closed. Raises HttpRefusal."""
+        has_begun = False
+        with trio.move_on_after(idle_s) as limit:
+            if not await wire.wait_for_request():
+                return None
+            has_begun = True
+            limit.deadline = trio.current_time() + self._limits.head_timeout_s
             return await wire.read_head()
+        if not has_begun:
+            return None
         reason = f"no complete head within {self._limits.head_timeout_s} s"
         raise HttpRefusal(408, CloseCode.TOO_SLOW, reason, limit=Limit.HEAD_TIME)
 

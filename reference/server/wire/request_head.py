@@ -4,6 +4,7 @@ import base64
 import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
@@ -73,7 +74,7 @@ def retry_after(wait_ms: int) -> str:
     return str(-(-wait_ms // 1000))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RequestHead:
     """Method, target and headers of one request, and its sender. Header names are lower case, values unchanged."""
 
@@ -87,21 +88,20 @@ class RequestHead:
 
     @property
     def raw_path(self) -> bytes:
-        return self._path_and_query()[0]
+        return self._path_and_query[0]
 
-    @property
+    @cached_property
     def path(self) -> str:
         """The path, percent-decoded; bytes that are not UTF-8 become U+FFFD."""
         return unquote_to_bytes(self.raw_path).decode(errors="replace")
 
     @property
     def query(self) -> bytes:
-        return self._path_and_query()[1]
+        return self._path_and_query[1]
 
     def header(self, name: bytes) -> bytes | None:
         """The value of the header `name` (lower case), several joined by commas as in HTTP; None without one."""
-        values = [value for known, value in self.headers if known == name]
-        return b", ".join(values) if values else None
+        return self._values.get(name)
 
     def tokens(self, name: bytes) -> list[str]:
         """The comma-separated items of the header `name`; items that are not ASCII are left out, because no token has such
@@ -166,6 +166,15 @@ class RequestHead:
 
     # ---- internal ----
 
+    @cached_property
+    def _values(self) -> dict[bytes, bytes]:
+        """By name: asked for about ten times for each request."""
+        values: dict[bytes, bytes] = {}
+        for name, value in self.headers:
+            values[name] = values[name] + b", " + value if name in values else value
+        return values
+
+    @cached_property
     def _path_and_query(self) -> tuple[bytes, bytes]:
         target = self.target
         if not target.startswith((b"/", b"*")):

@@ -17,6 +17,8 @@ from reference.store.tables import SCHEMA_VERSION, VERSION_TABLE, metadata_for
 if TYPE_CHECKING:
     from alembic.config import Config
 
+LOCK_S_MAX = 20
+"""How long a migration waits for a table that somebody uses, on PostgreSQL."""
 _alembic_lock = threading.Lock()
 """Alembic keeps its state in module globals: only one migration at a time in a process."""
 _POSTGRESQL_LOCK = 0x5354_4459
@@ -75,6 +77,9 @@ def _migrate(connection: Connection, step: "Callable[[Config], None]") -> None:
 
     if connection.dialect.name == "postgresql":
         connection.execute(select(func.pg_advisory_xact_lock(_POSTGRESQL_LOCK)))
+        # To change very many rows takes longer than a statement of a running server may. Waits for others stay bounded.
+        bounds = func.set_config("lock_timeout", f"{LOCK_S_MAX}s", True), func.set_config("statement_timeout", "0", True)
+        connection.execute(select(*bounds))
     config = Config()
     config.set_main_option("script_location", "reference.store:migrations")  # resolved by import, so also from a wheel
     config.attributes["connection"] = connection

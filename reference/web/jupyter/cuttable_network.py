@@ -8,14 +8,13 @@ from collections.abc import Callable
 
 import trio
 
-from reference.client import OpenStream, open_tcp_stream
+from reference.client import open_tcp_stream
 
 
 class CuttableNetwork:
     """Belongs to one trio run; `open_stream` is for `connect`."""
 
-    def __init__(self, open_stream: OpenStream = open_tcp_stream) -> None:
-        self._open_stream = open_stream
+    def __init__(self) -> None:
         self._streams: set[_Stream] = set()
         self._is_cut = False
 
@@ -37,7 +36,7 @@ class CuttableNetwork:
         if self._is_cut:
             await trio.lowlevel.checkpoint()
             raise OSError("the network was cut here")
-        opened = await self._open_stream(host, port, tls)
+        opened = await open_tcp_stream(host, port, tls)
         stream = _Stream(opened, self._streams.discard)
         self._streams.add(stream)
         if self._is_cut:

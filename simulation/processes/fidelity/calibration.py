@@ -32,7 +32,6 @@ from simulation.processes.fidelity.costs import MeasuredCosts
 from simulation.processes.fidelity.twin import Silent
 from simulation.processes.real_run import play
 from simulation.processes.run_plan import ClientPlan, Move, Parameters, Plan
-from simulation.processes.server_process import SERVER_COMMAND
 from simulation.scenario.distributions import Distribution, Empirical
 from simulation.scenario.faults import Reset
 from simulation.scenario.paths import Path as NetworkPath
@@ -77,7 +76,7 @@ def burst_plan(seed: int) -> Plan:
     return Plan(seed, at_s, (_client("writer-0", 0.0, times),), (), _PARAMETERS, settle_s=1.0)
 
 
-async def calibrate(directory: Path, *, seed: int, server_command: Sequence[str] = SERVER_COMMAND) -> MeasuredCosts:
+async def calibrate(directory: Path, *, seed: int) -> MeasuredCosts:
     """Run both plans several times, with their files in `directory`, and fit. Raises ServerFailed, NoFreePort, ConfigError."""
     fits = []
     for repetition in range(REPETITIONS):
@@ -85,7 +84,7 @@ async def calibrate(directory: Path, *, seed: int, server_command: Sequence[str]
         for name, plan in (("fan-out", fan_out_plan(seed)), ("bursts", burst_plan(seed))):
             place = directory / f"{name}-{repetition}"
             place.mkdir()
-            traces.append((await play(plan, Silent(), place, server_command=server_command)).trace)
+            traces.append((await play(plan, Silent(), place)).trace)
         fits.append(fit(*traces))
     return median_of(fits)
 

@@ -5,7 +5,6 @@ same times; and every client uses the same random numbers for its waits. The rem
 the machine under the processes, the kernel's TCP, the schedulers.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,8 @@ from typing import Any
 from reference.protocol.errors import ConfigError
 from reference.protocol.events import CURSOR_MOVE
 from reference.protocol.timers import NS_PER_S
-from simulation.processes.progress import Watcher
 from simulation.processes.real_run import Played, play
 from simulation.processes.run_plan import ClientPlan, Move, Parameters, Plan
-from simulation.processes.server_process import SERVER_COMMAND
 from simulation.replay.rebuild import faults_as_they_were
 from simulation.scenario.faults import LinkFault, ServerRestart
 from simulation.scenario.scenario import Scenario, longest_wait_s
@@ -50,18 +47,14 @@ class Silent:
         pass
 
 
-async def play_both(
-    scenario: Scenario, directory: Path, *, watcher: Watcher | None = None, server_command: Sequence[str] = SERVER_COMMAND
-) -> Twins:
+async def play_both(scenario: Scenario, directory: Path) -> Twins:
     """Simulate a scenario, then run it with real processes, whose files are in `directory`.
 
     Raises ConfigError for a scenario that real processes cannot run, ServerFailed, NoFreePort.
     """
     check_playable(scenario)
     simulated = run(scenario).trace
-    played: Played = await play(
-        plan_of(scenario, simulated), Silent() if watcher is None else watcher, directory, server_command=server_command
-    )
+    played: Played = await play(plan_of(scenario, simulated), Silent(), directory)
     return Twins(scenario, simulated, played.trace, played.delays_ms)
 
 

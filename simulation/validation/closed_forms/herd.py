@@ -16,12 +16,8 @@ from scipy.optimize import brentq
 from simulation.validation.closed_forms.backoff import Wait
 
 
-def bin_mean(clients: int, spread_s: float, bin_s: float) -> float:
-    """Clients per bin: Binomial(N, w / W), its mean."""
-    return clients * bin_s / spread_s
-
-
 def bin_variance(clients: int, spread_s: float, bin_s: float) -> float:
+    """Of the clients per bin, Binomial(N, w / W)."""
     share = bin_s / spread_s
     return clients * share * (1 - share)
 

@@ -52,8 +52,3 @@ def transfer_s(size_bytes: int, latency_s: float, mss_bytes: int, initial: int =
     """From the first byte that leaves to the last that arrives, on a path without a bottleneck."""
     count = flights(max(1, math.ceil(size_bytes / mss_bytes)), initial, most)
     return latency_s + (count - 1) * 2 * latency_s
-
-
-def window_after_idle(window: float, idle_s: float, rto: float, initial: int = 10) -> int:
-    """Halved for each timeout that has passed whole, not below the initial window."""
-    return int(max(initial, window / 2 ** math.ceil(idle_s / rto - 1)))

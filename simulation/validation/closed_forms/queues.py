@@ -23,11 +23,6 @@ def mm1_wait_mean_s(arrivals_per_s: float, service_mean_s: float) -> float:
     return mg1_wait_mean_s(arrivals_per_s, service_mean_s, 2 * service_mean_s * service_mean_s)
 
 
-def mg1_waits(arrivals_per_s: float, service_mean_s: float) -> float:
-    """M/G/1: the share that has to wait, rho."""
-    return _load(arrivals_per_s, service_mean_s)
-
-
 def md1_wait_cdf(arrivals_per_s: float, service_s: float, at_s: float) -> float:
     """M/D/1: P(wait <= t) = (1 - rho) * sum over k <= t / S of (lambda (k S - t))**k / k! * exp(-lambda (k S - t)).
 

@@ -30,11 +30,6 @@ def syn_times_s(*, linear: bool) -> tuple[tuple[float, ...], float]:
     return retransmissions_s(SYN_RETRIES + more, 1.0, more)
 
 
-def data_gives_up_s(rto_s: float = RTO_MIN_S, retries: int = RETRIES) -> float:
-    """How long an established connection sends into a black hole."""
-    return retransmissions_s(retries, rto_s)[1]
-
-
 def repeats_mean_s(loss: float, rto_s: float) -> float:
     """How much later a packet arrives on average when each try is lost independently with probability p < 1/2, and the n-th
     repeat follows after 2**(n - 1) timeouts more: p rto / (1 - 2 p). Without a largest timeout, or a last try."""

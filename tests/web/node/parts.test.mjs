@@ -1,10 +1,11 @@
-/** The parts of the driver alone: time, alarms, signals, mailboxes, and the transports against a scripted socket and fetch. */
+/** The parts of the driver alone: time, alarms, signals, mailboxes, the transports against a scripted socket and fetch, and the admin page's calls. */
 
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { test } from "node:test";
 
 import { RunClient, signal } from "../../../reference/web/index.js";
+import { AdminApi } from "../../../reference/web/admin/api.js";
 import { Alarm, PageClock, SessionTime } from "../../../reference/web/client/clock.js";
 import { Mailbox } from "../../../reference/web/client/mailbox.js";
 import { replay } from "../../../reference/web/client/rest.js";
@@ -455,4 +456,18 @@ test("a round trip that nobody answers is given up", async () => {
   clock.advance(60_000);
   await measured;
   client.close();
+});
+
+test("the admin's picture names every process that did not answer, and names it once", async (t) => {
+  let silent = { metrics: ["a:1", "b:2"], connections: ["b:2", "c:3"] };
+  t.mock.method(globalThis, "fetch", async (url) => {
+    const call = url.split(/[/?]/)[4];
+    return Response.json({ processesSilent: silent[call] }); // left out where nobody is
+  });
+  const admin = new AdminApi("dev-admin:root");
+  assert.deepEqual((await admin.picture(false)).silent, ["a:1", "b:2", "c:3"]);
+  silent = { connections: ["c:3"] };
+  assert.deepEqual((await admin.picture(false)).silent, ["c:3"]);
+  silent = {};
+  assert.deepEqual((await admin.picture(false)).silent, []);
 });

@@ -6,9 +6,11 @@ test's own. Everything is real, and so is time; the settings are short.
 
 import itertools
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -30,6 +32,7 @@ from simulation.processes.server_process import ServerPlace, ServerProcess, open
 from simulation.scenario.faults import BlockUpgrade, Outage
 from simulation.scenario.paths import Path
 
+ROOT = FilePath(__file__).parents[3]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or "/usr/bin/chromium"
 CHROMIUM_ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 WAIT_MS = 40_000
@@ -275,6 +278,35 @@ def npm_package(package: str, config: pytest.Config) -> FilePath:
         command = ["npm", "install", "--no-audit", "--no-fund", "--silent", "--prefix", str(folder), package]
         subprocess.run(command, check=True, timeout=300, capture_output=True)
     return path
+
+
+@contextmanager
+def open_lab(folder: FilePath, *command: str, **variables: str) -> Iterator[str]:
+    """The address of the JupyterLab that a module of Python opens; its settings and its log are in `folder`."""
+    news = folder / "settings" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
+    news.parent.mkdir(parents=True)
+    news.write_text('{"fetchNews": "false", "checkForUpdates": false}')
+    (port,) = free_ports(1)
+    folders = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
+    environment = os.environ | {name: str(folder / name) for name in folders} | variables
+    environment |= {"PYTHONPATH": str(ROOT), "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings")}
+    with (folder / "lab.log").open("wb") as log:
+        called = [sys.executable, "-m", *command, f"--port={port}", "--no-browser"]
+        process = subprocess.Popen(called, env=environment, stdout=log, stderr=log)
+    try:
+        url = f"http://127.0.0.1:{port}"
+        until(lambda: _answers(f"{url}/api"), "JupyterLab answers", within_s=180)
+        yield url
+    finally:
+        process.terminate()
+        assert process.wait(20) == 0
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpcore.request("GET", url).status == 200
+    except httpcore.ConnectError:
+        return False
 
 
 def run_all_cells(page: Page) -> None:

@@ -1,23 +1,16 @@
 """`steadywire lab` in Chromium: the launcher notebook runs, and its figure follows a slider."""
 
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpcore
 import pytest
 from playwright.sync_api import Browser, expect
 
-from simulation.processes.ports import free_ports
-
-from .browser import run_all_cells, until
+from .browser import open_lab, run_all_cells, until
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[3]
 TOKEN = "a-token-for-this-test"
 CELL_MS = 60_000
 FIGURE = ".jp-OutputArea img.widget-image"
@@ -26,41 +19,8 @@ FIGURE = ".jp-OutputArea img.widget-image"
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[str]:
     """The address of the JupyterLab that the command has opened."""
-    news = tmp_path / "settings" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
-    news.parent.mkdir(parents=True)
-    news.write_text('{"fetchNews": "false", "checkForUpdates": false}')
-    (port,) = free_ports(1)
-    folders = {
-        name: str(tmp_path / name) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
-    }
-    environment = os.environ | folders | {"PYTHONPATH": str(ROOT), "JUPYTER_TOKEN": TOKEN}
-    environment["JUPYTERLAB_SETTINGS_DIR"] = str(tmp_path / "settings")
-    command = [
-        sys.executable,
-        "-m",
-        "simulation.cli",
-        "lab",
-        "--folder",
-        str(tmp_path / "mine"),
-        f"--port={port}",
-        "--no-browser",
-    ]
-    with (tmp_path / "lab.log").open("wb") as log:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-    try:
-        url = f"http://127.0.0.1:{port}"
-        until(lambda: _answers(f"{url}/api"), "JupyterLab answers", within_s=60)
+    with open_lab(tmp_path, "simulation.cli", "lab", "--folder", str(tmp_path / "mine"), JUPYTER_TOKEN=TOKEN) as url:
         yield url
-    finally:
-        process.terminate()
-        assert process.wait(20) == 0
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpcore.request("GET", url).status == 200
-    except httpcore.ConnectError:
-        return False
 
 
 def test_the_figure_follows_a_slider(browser: Browser, lab: str, screenshots: Path, tmp_path: Path) -> None:

@@ -1,24 +1,17 @@
 """JupyterLab in Chromium runs the widget notebook: the component changes while a cell runs, and the player's slider follows."""
 
 import itertools
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpcore
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from simulation.processes.ports import free_ports
-
-from .browser import run_all_cells, until
+from .browser import ROOT, open_lab, run_all_cells, until
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[3]
 NOTEBOOK = "12_live_widget.ipynb"
 CELL_MS = 180_000
 WATCH = """
@@ -45,37 +38,17 @@ CANVAS_FITS = """
 def lab(tmp_path: Path) -> Iterator[str]:
     """The address of a JupyterLab with a copy of the notebook."""
     shutil.copy(ROOT / "notebooks" / NOTEBOOK, tmp_path)
-    news = tmp_path / "settings" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
-    news.parent.mkdir(parents=True)
-    news.write_text('{"fetchNews": "false", "checkForUpdates": false}')
-    (port,) = free_ports(1)
-    folders = {
-        name: str(tmp_path / name) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
-    }
-    environment = os.environ | folders | {"PYTHONPATH": str(ROOT), "JUPYTERLAB_SETTINGS_DIR": str(tmp_path / "settings")}
-    options = ["--no-browser", f"--port={port}", "--ip=127.0.0.1", f"--ServerApp.root_dir={tmp_path}", "--allow-root"]
-    options += [
+    options = [
+        "--ip=127.0.0.1",
+        f"--ServerApp.root_dir={tmp_path}",
+        "--allow-root",
         "--IdentityProvider.token=",
         "--ServerApp.password=",
         "--LabApp.news_url=",
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
     ]
-    with (tmp_path / "lab.log").open("wb") as log:
-        process = subprocess.Popen([sys.executable, "-m", "jupyterlab", *options], env=environment, stdout=log, stderr=log)
-    try:
-        url = f"http://127.0.0.1:{port}"
-        until(lambda: _answers(f"{url}/api"), "JupyterLab answers", within_s=CELL_MS / 1000)
+    with open_lab(tmp_path, "jupyterlab", *options) as url:
         yield url
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpcore.request("GET", url).status == 200
-    except httpcore.ConnectError:
-        return False
 
 
 def test_the_widget_notebook(browser: Browser, lab: str, screenshots: Path, axe: str) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
-from .browser import run_all_cells, until
-from .test_notebook import CELL_MS, ROOT, lab
+from .browser import ROOT, run_all_cells, until
+from .test_notebook import CELL_MS, lab
 
 __all__ = ["lab"]  # a fixture
 

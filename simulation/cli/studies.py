@@ -1,7 +1,9 @@
-"""`steadywire sweep`: runs a study, and writes its runs and their intervals.
+"""The commands of a study. `steadywire sweep` runs it, and writes its runs and their intervals:
 
 runs.parquet, points.parquet, metadata.json     the outcome (`simulation.studies.Outcome`)
 rows-*.parquet                                  finished runs; a sweep that was interrupted goes on from them
+
+`steadywire tune` finds its best settings, and writes a report and settings files.
 """
 
 import dataclasses
@@ -12,20 +14,27 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pandas as pd
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from reference.cli.files import writing
 from reference.cli.output import Output
+from simulation.results.html import shown
 from simulation.studies.execution import Progress as Done
 from simulation.studies.execution import Report, Rows, duration
 from simulation.studies.experiment import Outcome
 from simulation.studies.study import load_study
+from simulation.studies.tuning import report as tuning_report
+from simulation.studies.tuning.search import BASELINE, Tuned, tune
+from simulation.studies.tuning.sensitivity import sensitivity as analyse
 
 POINTS_SHOWN = 40
+SETTINGS_SHOWN = 30
 FINISHED, FAILED = 0, 1
+FOUND, NOTHING_FOUND = 0, 1
 
 
 def sweep_command(study: Path, *, workers: int, dask: str | None, out: Path | None, replications: int | None) -> int:
@@ -69,6 +78,51 @@ def progress_shown(console: Console, *, lines: bool = True) -> Iterator[Report]:
             bar.update(task, completed=done.done, total=done.total, left=left)
 
         yield report
+
+
+def tune_command(study: Path, *, workers: int, dask: str | None, out: Path | None, trials: int | None, sensitivity: bool) -> int:
+    """Answer a study; returns 0, or 1 if no setting keeps the constraints. Raises ConfigError."""
+    question = load_study(study)
+    if trials is not None:
+        question = msgspec.structs.replace(question, tune=msgspec.structs.replace(question.tuning, trials=trials))
+    folder = out or Path(f"{question.name}.tune")
+    console = Output()
+    console.print(f"{question.name}: {question.tuning.trials} trials, results in {folder}", highlight=False)
+
+    def say(line: str) -> None:
+        console.print(line, highlight=False)
+
+    where = {"workers": workers, "dask": dask, "folder": folder / "runs", "say": say}
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with progress_shown(console, lines=False) as report:
+        tuned = tune(question, study.parent, report=report, **where)  # type: ignore[arg-type]  # the same words for both
+        influence = analyse(question, study.parent, report=report, **where) if sensitivity else None  # type: ignore[arg-type]
+    paths = tuning_report.write(tuned, folder, sensitivity=influence)
+    _print_settings(tuned, console)
+    if influence is not None:
+        console.print(_table("what matters", influence.columns, influence.itertuples(index=False)))
+    for line in tuning_report.conclusions(tuned):
+        console.print(line, highlight=False)
+    console.print(f"report: {paths[0]}; settings: {', '.join(str(path) for path in paths[1:]) or 'none'}", highlight=False)
+    return NOTHING_FOUND if tuned.selection is None else FOUND
+
+
+def _print_settings(tuned: Tuned, console: Console) -> None:
+    if tuned.selection is None:
+        return
+    frame = tuned.table()
+    best = tuned.selection.best
+    frame["setting"] = [f"tuned ({name})" if name == best and name != BASELINE else name for name in frame["setting"]]
+    console.print(_table("on fresh seeds, best first", frame.columns, frame.head(SETTINGS_SHOWN).itertuples(index=False)))
+
+
+def _table(title: str, columns: "object", rows: "object") -> Table:
+    headers = [Column(str(name), overflow="fold") for name in columns]  # type: ignore[attr-defined]  # a frame's columns
+    table = Table(*headers, title=title, title_justify="left")
+    for row in rows:  # type: ignore[attr-defined]  # and its rows
+        table.add_row(*map(shown, row))
+    return table
 
 
 def print_outcome(outcome: Outcome, console: Console) -> None:
