@@ -67,6 +67,7 @@ def test_the_end_waits_for_unsettled_publishes_as_long_as_drain_s_says(monkeypat
     client.publish_soon("CHAT", {})
     with pytest.raises(UndeliveredError, match=r"within the 0\.6 s of drain_s"):
         client.close()
+    assert isinstance(client.received()[-1], SessionEnded), "what came while it closed can be read"
 
 
 def test_a_client_with_a_portal_of_its_own(server: Server, run_id: str) -> None:

@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 import uuid
+from collections import deque
 from pathlib import Path
 
 import msgspec
@@ -13,10 +14,12 @@ import pytest
 import trio
 
 from reference.client import Client, FileOutboxStore, OutboxStoreFailed, connect, create_run
+from reference.client.mailbox import Delivery
 from reference.client.outbox_store import JOURNAL_BYTES_MIN
+from reference.client.without_trio.blocking import _reading
 from reference.protocol import frames
 from reference.protocol.actions import Save
-from reference.protocol.client.outcomes import PublishFailed
+from reference.protocol.client.outcomes import PublishFailed, SessionEnded
 from reference.protocol.client.session import ClientSession
 from reference.protocol.config import ClientConfig
 from reference.protocol.errors import ConfigError
@@ -286,6 +289,27 @@ def test_a_line_that_was_written_in_part_does_not_damage_the_next(path: Path) ->
     assert done.stdout.strip() == os.strerror(errno.EFBIG)
     saved = FileOutboxStore(path).load("r", "c")
     assert [(each.ticket, each.data["text"][0]) for each in saved.publishes] == [(2, "y")]
+
+
+async def test_a_blocking_client_receives_once_what_comes_while_it_closes(
+    join: Connect, nursery: trio.Nursery, path: Path
+) -> None:
+    """It was received by that program and, since its position could not be saved any more, by the next one again."""
+    server = Server(nursery, append_s=1.0)
+    received: deque[Delivery] = deque()
+    for last in (3, 6):
+        store = FileOutboxStore(path)
+        async with _reading(join(outbox_store=store, open_stream=server.open_stream), received, saves=True) as client:
+            client.publish_soon("CHAT", {})
+            await trio.sleep(0.5)  # it is being stored, so its event comes a second before the answers to the others
+            client.publish_soon("CHAT", {})
+            client.publish_soon("CHAT", {})
+            if last == 6:
+                await client.wait_until(lambda client: client.position[1] == 6)
+                await trio.sleep(1)  # until all are read
+    numbers = [each.sequence_number for each in received if isinstance(each, Event) and each.sequence_number is not None]
+    assert numbers == [1, 2, 3, 4, 5, 6]
+    assert isinstance(received[-1], SessionEnded)
 
 
 def begin(store: FileOutboxStore) -> DrivenSession:

@@ -20,6 +20,7 @@ from reference.client.client import Client
 from reference.client.connecting import DRAIN_S, connect
 from reference.client.mailbox import Delivery, Ticket
 from reference.client.without_trio.portal import CALL_S_MAX, PortalTimeout, Running, TrioPortal
+from reference.protocol.client.delivery import is_sequenced
 from reference.protocol.client.health import Health
 from reference.protocol.errors import ConfigError, LocalError
 from reference.protocol.events import Data, Event
@@ -46,7 +47,9 @@ def connect_blocking(
     received: deque[Delivery] = deque(maxlen=received_max)
     home = TrioPortal() if portal is None else portal
     try:
-        client = home.enter(_reading(connect(url, run_id, **options), received), closing_s=options.get("drain_s", DRAIN_S))
+        saves = options.get("outbox_store") is not None
+        reading = _reading(connect(url, run_id, **options), received, saves=saves)
+        client = home.enter(reading, closing_s=options.get("drain_s", DRAIN_S))
     except BaseException:
         if portal is None:
             home.close()
@@ -171,15 +174,24 @@ class BlockingClient:
 
 
 @asynccontextmanager
-async def _reading(connecting: AbstractAsyncContextManager[Client], received: "deque[Delivery]") -> AsyncIterator[Client]:
-    """The client, with a task that reads all outcomes."""
+async def _reading(
+    connecting: AbstractAsyncContextManager[Client], received: "deque[Delivery]", *, saves: bool
+) -> AsyncIterator[Client]:
+    """The client, with a task that reads all outcomes. `saves`: it has an outbox store."""
 
     async def read(client: Client) -> None:
         async for delivery in client:
             received.append(delivery)
 
-    async with connecting as client, trio.open_nursery() as nursery:
-        nursery.start_soon(read, client)
-        yield client
-        nursery.cancel_scope.cancel()
-    await read(client)  # outcomes that arrived during closing
+    client: Client | None = None
+    try:
+        async with connecting as client, trio.open_nursery() as nursery:
+            nursery.start_soon(read, client)
+            yield client
+            nursery.cancel_scope.cancel()
+    finally:
+        if client is not None:
+            async for delivery in client:  # what arrived during closing
+                client.forget_taken()  # the store is closed
+                if not (saves and is_sequenced(delivery)):  # these come again after a restart
+                    received.append(delivery)

@@ -36,6 +36,7 @@ import { Writer } from "./writer.js";
  * @property {() => void} turned after each input
  * @property {() => void} refreshToken
  * @property {(error: unknown) => void} storageFailed
+ * @property {<T>(given: Promise<T>, giveBack: (late: T) => void) => Promise<T>} inTime the storage's answer, if it comes in time
  */
 
 const POSITION_MS_MIN = 1000;
@@ -43,7 +44,8 @@ const POSITION_MS_PER_BYTE = 1000 / 65_536; // a large state is written less oft
 const LATE_MS_MIN = 1000; // a page that stood still reads its messages before it judges a silence
 const READ_FIRST_MS = 100;
 const CLOSING_MS_MAX = 2000;
-const PONG_MS_MAX = 60_000;
+/** How long a measured round trip may take. */
+export const PONG_MS_MAX = 60_000;
 
 /** A connection with the frames that wait to be sent. */
 class Outgoing {
@@ -290,10 +292,19 @@ export class SessionDriver {
     await this.#lease.release();
   }
 
-  /** Resume. Returns false if the lease has another owner by now: then this driver cannot be used any more. */
+  /**
+   * Resume. Returns false if the lease has another owner by now, or the storage does not give it back: then this driver cannot be used
+   * any more.
+   */
   async resume() {
     if (!this.#isSuspended) return true;
-    if (!(await this.#lease.retake())) return false;
+    const lease = this.#lease;
+    try {
+      if (!(await this.#around.inTime(lease.retake(), (isOurs) => isOurs && void lease.release()))) return false;
+    } catch (error) {
+      this.#around.storageFailed(error);
+      return false;
+    }
     this.#isSuspended = false;
     if (this.#failure !== null) await this.#storageFailed(this.#failure.error);
     this.feed((session, now) => session.networkLost(now, "the page was left and shown again"));
@@ -383,9 +394,11 @@ export class SessionDriver {
     if (this.#isTelling) return;
     this.#isTelling = true;
     try {
-      for (let told = this.#toTell.shift(); told !== undefined; told = this.#toTell.shift()) {
+      while (!this.#isSuspended) {
+        const told = this.#toTell.shift();
+        if (told === undefined) break;
         this.#follow(told);
-        this.#around.tell(told);
+        this.#around.tell(told); // a listener may stop the client
       }
     } finally {
       this.#isTelling = false;

@@ -143,12 +143,16 @@ class SlotLease {
     const lock = await lockOf(this.#slot, 0);
     if (lock === null) return false;
     this.#unlock = lock;
-    this.#database = await opened();
-    this.#isOwned();
-    const kept = await answered(this.#database.transaction("identities", "readonly").objectStore("identities").get(this.#slot));
-    if (kept !== undefined && kept.owner === this.#owner) return true;
-    await this.release(); // for the next lease, which sends what the other page has left in it
-    return false;
+    let isOurs = false;
+    try {
+      this.#database = await opened();
+      this.#isOwned();
+      const kept = await answered(this.#database.transaction("identities", "readonly").objectStore("identities").get(this.#slot));
+      isOurs = kept !== undefined && kept.owner === this.#owner;
+    } finally {
+      if (!isOurs) await this.release(); // for the next lease, which sends what is left in it
+    }
+    return isOurs;
   }
 }
 

@@ -121,13 +121,28 @@ export class Mailbox {
 }
 
 /**
- * Events alone, of a mailbox of their own.
+ * Events alone, of a mailbox of their own. Not a generator: one that was never started would not return its mailbox.
  *
  * @param {Mailbox} mailbox
- * @returns {AsyncGenerator<RunEvent, void, void>}
+ * @returns {AsyncIterableIterator<RunEvent>}
  */
-export async function* eventsOf(mailbox) {
-  for await (const delivery of mailbox) if (delivery.kind === "event") yield delivery.event;
+export function eventsOf(mailbox) {
+  return {
+    async next() {
+      for (;;) {
+        const { done, value } = await mailbox.next();
+        if (done) return { done, value };
+        if (value.kind === "event") return { done, value: value.event };
+      }
+    },
+    async return() {
+      await mailbox.return();
+      return { done: true, value: undefined };
+    },
+    [Symbol.asyncIterator]() {
+      return this;
+    },
+  };
 }
 
 /**

@@ -12,7 +12,7 @@ import { EventRegistry } from "../machine/events.js";
 import { isPolling } from "../machine/states.js";
 import { PageClock } from "./clock.js";
 import { HealthWatch, healthOf } from "./connection_health.js";
-import { SessionDriver } from "./driver.js";
+import { PONG_MS_MAX, SessionDriver } from "./driver.js";
 import { randomText } from "./indexeddb.js";
 import { ownPage, watchPage } from "./lifecycle.js";
 import { DELIVERIES_MAX, Mailbox, eventsOf } from "./mailbox.js";
@@ -140,7 +140,7 @@ export class RunClient extends EventTarget {
   async #start() {
     this.#checkNotEnded();
     const { token } = this.#options;
-    this.#token = typeof token === "function" ? checkedToken(await token()) : (token ?? null);
+    this.#token = typeof token === "function" ? checkedToken(await token()) : (this.#token ?? token ?? null);
     this.#checkNotEnded();
     await this.#open();
     if (this.#page !== null) this.#watch(this.#page);
@@ -153,6 +153,7 @@ export class RunClient extends EventTarget {
       await lease.release();
       return;
     }
+    this.#isHolding = false; // the session before may have held
     const { reconnect, fallback, keepalive } = this.#options;
     const parts = { config: this.#config, registry: this.#registry, token: this.#token, reconnect, fallback, keepalive };
     const clientId = stored?.identity.clientId ?? randomText(); // 2.2
@@ -167,6 +168,7 @@ export class RunClient extends EventTarget {
         turned: () => this.#turned(),
         refreshToken: () => this.#refreshToken(),
         storageFailed: (error) => this.#storageFailed(error),
+        inTime: (given, giveBack) => this.#inTime(given, giveBack),
       },
     );
     if (failures.length > 0) this.#failuresChanged();
@@ -206,10 +208,10 @@ export class RunClient extends EventTarget {
     });
   }
 
-  /** Leave the run. Unsettled publishes fail with the code `closed`. */
+  /** Leave the run. Unsettled publishes fail with the code `closed`; while the page is left, it is `stop()`. */
   close() {
     if (this.#end !== null) return;
-    if (this.#driver === null) this.#ended({ code: null, message: "closed by the application" });
+    if (this.#driver === null || this.#driver.isSuspended) this.#ended({ code: null, message: "closed by the application" });
     else this.#driver.leave();
   }
 
@@ -223,6 +225,7 @@ export class RunClient extends EventTarget {
     const driver = this.#driver;
     this.#ended({ code: null, message: "stopped by the application" });
     await driver?.suspend();
+    await this.#moving; // the page may be on its way back
   }
 
   /**
@@ -334,7 +337,7 @@ export class RunClient extends EventTarget {
    * client itself.
    *
    * @param {{ signal?: AbortSignal }} [how] aborting it ends the loop with the signal's reason
-   * @returns {AsyncGenerator<RunEvent, void, void>}
+   * @returns {AsyncIterableIterator<RunEvent>}
    */
   events({ signal } = {}) {
     return eventsOf(this.#mailbox(signal));
@@ -460,11 +463,16 @@ export class RunClient extends EventTarget {
       if (ms !== null) return ms;
     } else if (this.#end === null && this.isUsingFallback()) {
       const began = this.#clock.monotonicMs();
+      const late = new AbortController();
+      const timer = this.#clock.setTimer(PONG_MS_MAX, () => late.abort(new Error(`not within ${PONG_MS_MAX / 1000} s`)));
+      const how = /** @type {const} */ ({ cache: "no-store", credentials: "omit", signal: late.signal });
       try {
-        await this.#network.fetch(`${this.#urls.base}/healthz`, { cache: "no-store", credentials: "omit" }, (response) => response.text());
+        await this.#network.fetch(`${this.#urls.base}/healthz`, how, (response) => response.text());
         return this.#clock.monotonicMs() - began;
       } catch (error) {
         throw new NotConnectedError(`the server does not answer: ${textOf(error)}`);
+      } finally {
+        this.#clock.clearTimer(timer);
       }
     }
     throw new NotConnectedError("nothing carries the session now, so there is no round trip to measure; await connected() first");
@@ -538,23 +546,23 @@ export class RunClient extends EventTarget {
   /** @param {boolean} leaves the page, or comes back to it */
   #move(leaves) {
     this.#isLeft = leaves;
-    const driver = this.#driver;
     if (leaves)
-      void driver?.suspend().catch(() => {}); // at once: the page may not live to do it later
-    else {
-      this.#moving = this.#moving.then(async () => {
-        if (driver === null || this.#end !== null || this.#isLeft) return;
-        if (await driver.resume()) this.#publishEarly();
-        else await this.#reopen();
-        if (this.#isLeft) await this.#driver?.suspend(); // left again meanwhile
-      });
-      this.#moving.catch(reportLater);
-    }
+      void this.#driver?.suspend().catch(() => {}); // at once: the page may not live to do it later
+    else this.#moving = this.#moving.then(() => this.#comeBack()).catch(reportLater);
   }
 
-  /** Another tab has taken our identity, and sends our queue. */
+  async #comeBack() {
+    const driver = this.#driver; // read now: an earlier return may have replaced it
+    if (driver === null || this.#end !== null || this.#isLeft) return;
+    if (await driver.resume()) this.#publishEarly();
+    else await this.#reopen();
+    if (this.#isLeft || this.#end !== null) await this.#driver?.suspend(); // left again meanwhile, or stopped
+  }
+
+  /** Our identity was taken by another tab, or the storage does not give it back. */
   async #reopen() {
-    const message = "another tab has taken over the queue of this page while it was left, and sends it";
+    if (this.#end !== null) return;
+    const message = "this page has lost its queue while it was left; another tab, or the next page of this run, sends it";
     for (const [ticket, { reject }] of this.#tickets)
       reject(new PublishFailedError({ ticket, code: "moved", message, mayHaveArrived: true }));
     this.#tickets.clear();

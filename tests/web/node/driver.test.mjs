@@ -204,6 +204,23 @@ test("a loop that is left standing makes the session hold, and misses nothing", 
   for (const client of [ada, ben]) client.close();
 });
 
+test("a loop that was left before it began does not make the session hold", async () => {
+  const runId = await newRun();
+  const ada = clientOf("ada", runId, server.url, { deliveriesMax: 8 });
+  const ben = clientOf("ben", runId, server.url);
+  await Promise.all([ada.start(), ben.start(), ada.connected(), ben.connected()]);
+  assert.deepEqual(await ada.events().return(), { done: true, value: undefined });
+  for (let wave = 0; wave < 3; wave++) await Promise.all(range(60).map((mark) => ben.publish("CHAT", { mark })));
+  await until(ada, () => ada.position.sequenceNumber === 180);
+});
+
+test("a token that was set before the start is the one that is used", async () => {
+  const ada = clientOf("ada", await newRun(), server.url);
+  ada.setToken("dev:eve");
+  await ada.start();
+  await until(ada, () => ada.activeUsers.includes("eve"));
+});
+
 test("a loop ends with the session, or with its signal", async () => {
   const runId = await newRun();
   const ada = clientOf("ada", runId, server.url);

@@ -437,6 +437,27 @@ test("a replay with too many pages is refused instead of cut", async () => {
   assert.equal(pages, 100);
 });
 
+test("a round trip that nobody answers is given up", async () => {
+  const clock = new TestClock();
+  const fetch = (_, { signal }) => new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
+  class Refused {
+    constructor() {
+      throw new Error("no WebSocket here");
+    }
+  }
+  const transports = { WebSocket: Refused, fetch };
+  const client = new RunClient(randomUUID(), {
+    url: "http://127.0.0.1:1", storage: "memory", page: null, clock, transports, config: { fallbackAfterFailures: 1 },
+  });
+  await client.start();
+  await new Promise((resolve) => setImmediate(resolve)); // the WebSocket is refused in a task of its own
+  assert.equal(client.state, "polling");
+  const measured = assert.rejects(client.measureLatency(), { name: "NotConnectedError", message: /not within 60 s/ });
+  clock.advance(60_000);
+  await measured;
+  client.close();
+});
+
 test("the admin's picture names every process that did not answer, and names it once", async (t) => {
   let silent = { metrics: ["a:1", "b:2"], connections: ["b:2", "c:3"] };
   t.mock.method(globalThis, "fetch", async (url) => {

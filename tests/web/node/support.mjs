@@ -125,6 +125,7 @@ export class Disk {
   saves = 0;
   delayMs = 0;
   failsFrom = Infinity;
+  retaking = null; // what the storage does when a page that was left wants its identity again
   clearFails = false;
 
   constructor(slots = new Map()) {
@@ -191,6 +192,7 @@ export class Disk {
         disk.#owned.delete(slot);
       },
       async retake() {
+        if (disk.retaking !== null) return disk.retaking();
         if (disk.#owned.has(slot)) return false;
         disk.#owned.add(slot);
         return true;

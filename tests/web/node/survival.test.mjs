@@ -250,6 +250,130 @@ test("a page whose identity another tab has taken meanwhile begins with a new on
   way.close();
 });
 
+/** A page that was left, whose identity another tab has taken. */
+async function robbed(runId, options = {}) {
+  const disk = new Disk();
+  const page = pageOf();
+  const ada = clientOf("ada", runId, server.url, { storage: disk, page: page.parts, ...options });
+  await ada.start();
+  await ada.connected();
+  return {
+    ada,
+    page,
+    async rob() {
+      page.leave();
+      await new Promise((resolve) => setTimeout(resolve, 50)); // until the lease is free
+      const other = clientOf("ada", runId, server.url, { storage: disk });
+      await other.start();
+    },
+  };
+}
+
+test("a page that is left and shown again while it takes another identity has one session", async () => {
+  const runId = await newRun();
+  const { ada, page, rob } = await robbed(runId);
+  const byAda = heard(ada);
+  const id = ada.clientId;
+  await rob();
+  page.show();
+  page.leave();
+  page.show();
+  await until(ada, () => ada.clientId !== id && ada.state === "live");
+  const ben = clientOf("ben", runId, server.url);
+  await ben.start();
+  for (const mark of range(3)) {
+    await ben.publish("GRAFT", graft(mark));
+    await ada.publish("GRAFT", graft(10 + mark));
+  }
+  assert.deepEqual(marksOf(byAda), [1, 11, 2, 12, 3, 13], "each once");
+});
+
+test("a page that takes another identity holds again when nobody reads", async () => {
+  const runId = await newRun();
+  const { ada, page, rob } = await robbed(runId, { deliveriesMax: 8 });
+  const ben = clientOf("ben", runId, server.url);
+  await ben.start();
+  const loop = ada.events();
+  const wave = () => Promise.all(range(60).map((mark) => ben.publish("CHAT", { mark })));
+  const id = ada.clientId;
+  for (const _ of range(3)) await wave();
+  assert.ok(ada.position.sequenceNumber < 180, "it holds");
+  await rob();
+  page.show();
+  await until(ada, () => ada.clientId !== id && ada.state === "live");
+  for (const _ of range(5)) await wave();
+  await ada.publish("CHAT", { mark: 0 });
+  assert.ok(ada.position.sequenceNumber < 480, `it has received ${ada.position.sequenceNumber}`);
+  await loop.return();
+});
+
+for (const [what, retaking] of [
+  ["fails", () => Promise.reject(new Error("the database is gone"))],
+  ["does not answer", () => new Promise(() => {})],
+]) {
+  test(`a page that is shown again goes on when its storage ${what}`, async () => {
+    class Impatient extends PageClock {
+      setTimer(ms, ring) {
+        return super.setTimer(ms === 10_000 ? 10 : ms, ring);
+      }
+    }
+    const disk = new Disk();
+    const page = pageOf();
+    const ada = clientOf("ada", await newRun(), server.url, { storage: disk, page: page.parts, clock: new Impatient() });
+    const told = [];
+    ada.addEventListener("storageerror", ({ detail }) => told.push(detail.message));
+    await ada.start();
+    await ada.publish("GRAFT", graft(1));
+    disk.retaking = retaking;
+    page.leave();
+    page.show();
+    assert.equal((await ada.publish("GRAFT", graft(2))).sequenceNumber, 2);
+    assert.equal(told.length, 1);
+    ada.close();
+  });
+}
+
+test("a client that is closed while its page is left has ended, and does not come back", async () => {
+  const { ada, page, rob } = await robbed(await newRun());
+  const published = ada.publish("GRAFT", graft(1));
+  await rob();
+  ada.close();
+  await assert.rejects(published, { code: "stopped" });
+  assert.equal((await ada.ended).code, null);
+  const id = ada.clientId;
+  page.show();
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  assert.deepEqual([ada.state, ada.clientId], ["closed", id]);
+});
+
+test("a client that is stopped while its page comes back stays away", async () => {
+  const disk = new Disk();
+  const page = pageOf();
+  const ada = clientOf("ada", await newRun(), server.url, { storage: disk, page: page.parts });
+  await ada.start();
+  await ada.connected();
+  disk.retaking = () => new Promise((resolve) => setTimeout(resolve, 20, true));
+  page.leave();
+  page.show();
+  await new Promise((resolve) => setTimeout(resolve, 5)); // it is asking the storage
+  await ada.stop();
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  assert.equal(ada.transport, null);
+});
+
+test("a client that a listener stops tells nothing more", async () => {
+  const runId = await newRun();
+  const ben = clientOf("ben", runId, server.url);
+  await ben.start();
+  await Promise.all(range(5).map((mark) => ben.publish("GRAFT", graft(mark))));
+  const ada = clientOf("ada", runId, server.url, { config: { start: "oldest" } });
+  const byAda = heard(ada);
+  ada.addEventListener("event", ({ detail }) => detail.data.mark === 2 && ada.stop());
+  await ada.start();
+  await ada.ended;
+  assert.deepEqual(marksOf(byAda), [1, 2]);
+});
+
 test("offline is believed at once, and online is not waited for", async () => {
   const runId = await newRun();
   const page = pageOf();
