@@ -130,7 +130,7 @@ BUGS: tuple[Bug, ...] = (
     Bug('a wait that the server asked for is half as long', 'protocol.policies.reconnect:Reconnector.asked_to_wait', 'now + retry_after_ms * NS_PER_MS', 'now + retry_after_ms * NS_PER_MS // 2'),
     Bug('a roster keeps who left', 'protocol.client.delivery:Roster.presence', 'self._users.pop(user, None)', 'pass'),
     Bug('a roster remembers no cursor', 'protocol.client.delivery:Roster.cursors', 'self._cursors[user] = at', 'pass'),
-    Bug('rejected publishes are not reported', 'protocol.client.publishing:Publishing.receive', 'self._fail(message, result.code, result.message)', 'pass'),
+    Bug('rejected publishes are not reported', 'protocol.client.publishing:Publishing.receive', 'self._fail(message, result.code, result.message, server_counts=True)', 'pass'),
     Bug('a snapshot is reported at the number before', 'protocol.client.delivery:EventDelivery._take_snapshot', 'Snapshot(frame.sequence_number, frame.state)', 'Snapshot(frame.sequence_number - 1, frame.state)'),
     # Times: nothing happens before or after its own.
     Bug('the first probe goes at once', 'protocol.client.connectivity:Connectivity._fall_back', 'self._probes.schedule(now, earliest)', 'self._timers.set(Timer.PROBE, earliest)'),
