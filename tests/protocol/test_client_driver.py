@@ -6,17 +6,20 @@ from reference.protocol import frames
 from reference.protocol.actions import ClientAction, Open
 from reference.protocol.client.driver import ClientDriver
 from reference.protocol.client.outcomes import NotConnected, Outcome
-from reference.protocol.saved_session import Change
+from reference.protocol.client.session import ClientSession
+from reference.protocol.config import ClientConfig
+from reference.protocol.policies.reconnect import FullJitter
+from reference.protocol.saved_session import Change, PublishSaved
 from reference.protocol.states import ClientState
 
-from .machines import chat, client_in, seconds
+from .machines import Always, chat, client_in, seconds
 
 
 class World:
     """A `ClientIO` that writes down what it is asked for."""
 
-    def __init__(self, driver_in: ClientState) -> None:
-        self.session = client_in(driver_in, ping_interval_s=100).session
+    def __init__(self, driver_in: ClientState, session: ClientSession | None = None) -> None:
+        self.session = session or client_in(driver_in, ping_interval_s=100).session
         self.driver = ClientDriver(self.session, self)
         self.done: list[tuple[object, ...]] = []
         self.delivered: list[list[Outcome]] = []
@@ -66,3 +69,27 @@ def test_an_input_is_fed_with_all_its_arguments() -> None:
     ((*_, reason),) = world.delivered
     assert reason == NotConnected(None, "the network is gone")
     assert world.alarms == [seconds(10.75)]
+
+
+def test_a_close_has_its_code_and_its_reason() -> None:
+    world = World(ClientState.LIVE)
+    world.driver.feed(world.session.close, seconds(1))
+    assert world.done[1:] == [("send", 1, frames.Bye()), ("close", 1, 1000, "leaving")]
+
+
+def test_reading_is_paused_and_resumed_on_its_connection() -> None:
+    world = World(ClientState.LIVE, client_in(ClientState.LIVE, outcomes_waiting_max=1).session)
+    world.driver.receive(1, [frames.Events((chat(1),)), frames.Events((chat(2),))], seconds(1))
+    assert ("pause", 1) in world.done
+    assert ("resume", 1) not in world.done
+    world.driver.feed(world.session.application_took, 1, seconds(2))
+    assert world.done[-1] == ("resume", 1)
+
+
+def test_a_change_is_saved_as_it_is() -> None:
+    session = ClientSession("client-1", config=ClientConfig(), policy=FullJitter(), random_source=Always(0.5), saves=True)
+    world = World(ClientState.NEW, session)
+    world.driver.feed(session.start, 0)
+    world.driver.feed(session.publish, "CHAT", {"text": "x"}, seconds(1))
+    saved = [what for verb, what, *_ in world.done if verb == "save"]
+    assert saved[-1] == PublishSaved(1, "CHAT", {"text": "x"})
