@@ -213,7 +213,7 @@ def test_control_frames_that_wait_are_bounded_and_a_reader_beyond_that_is_closed
 
 def test_rounds_keep_neither_kind_waiting_for_ever() -> None:
     socket = Socket(room=1)
-    outgoing: Outgoing[frames.Frame] = Outgoing(1, socket, 10)
+    outgoing: Outgoing[frames.Frame] = Outgoing(socket, 10)
     assert outgoing.send(frames.Pong(nonce=0, server_time=0))
     assert outgoing.is_draining
     assert not outgoing.offer(frames.Events(())), "the log keeps it"
