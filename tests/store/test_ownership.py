@@ -145,7 +145,7 @@ async def test_a_lease_that_is_never_answered_does_not_keep_the_process_from_joi
             with pytest.raises(StoreUnavailable, match="did not answer"):
                 await process.keep()
             await process.leave()
-            monkeypatch.setattr(postgresql, "ANSWER_S_MAX", 25.0)
+            monkeypatch.undo()
             await process.join("host", 1)
             assert await process.claim(RUN) is None
             await process.aclose()
