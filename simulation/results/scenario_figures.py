@@ -116,7 +116,7 @@ def storm(frames: Frames, title: str) -> Figure:
     """Attempts and welcomes in each whole second; attempts that wait for an answer, and the server's queue; clients that are
     connected. The busiest second may begin at any time, so the dotted line may lie above every whole second."""
     attempts, samples = frames["attempts"], frames["samples"]
-    figure, (rate, waiting, connected), end_s = _panels(frames, f"{title}: {_came_back(frames)}", (2.2, 1.6, 1.6))
+    figure, (rate, waiting, connected), end_s = _panels(frames, f"{title}\n{_came_back(frames)}", (2.2, 1.6, 1.6))
     edges = np.arange(0, np.ceil(end_s) + 1)
     websockets = attempts[attempts["transport"] == "websocket"]
     for column, label, (colour, _, _) in (("attempted_s", "tried", SERIES[1]), ("welcomed_s", "welcomed", SERIES[0])):
@@ -159,13 +159,15 @@ def _came_back(frames: Frames) -> str:
     row = rows_of(frames["summary"])[0]
     peak = f"at most {row['attempts_per_s_max']:,} attempts within one second"
     back_s = row["back_99_s"]
-    return peak if pd.isna(back_s) else f"{peak}; 99 % of the clients back, by either transport, {back_s:.3g} s after the last fault"
+    back = f"99 % of the clients back, by either transport, {back_s:.3g} s after the last fault"
+    return peak if pd.isna(back_s) else f"{peak}; {back}"
 
 
 def outbox(frames: Frames, title: str) -> Figure:
     """Publishes that wait in the outboxes of the clients with the longest ones, and the time from publish to answer."""
     samples, publishes, peaks = frames["samples"], frames["publishes"], outbox_peaks(frames)
-    figure, (queues, answers), end_s = _panels(frames, f"{title}: up to {peaks.max()} publishes wait ({peaks.index[0]})", (2.2, 1.8))
+    longest = f"{title}: up to {peaks.max()} publishes wait ({peaks.index[0]})"
+    figure, (queues, answers), end_s = _panels(frames, longest, (2.2, 1.8))
     for (client, peak), (colour, dashes, mark) in zip(
         peaks[peaks.ge(OUTBOX_MIN)].head(OUTBOXES_SHOWN).items(), SERIES, strict=False
     ):
