@@ -16,8 +16,8 @@ OF_A_CUT = (
     "failed: Connection closed before receiving a handshake response",
     "failed: WebSocket is closed before the connection is established",
 )
-"""What Chromium writes to the console when a line is cut, the second when that is during the handshake; and the third when a client
-gives a handshake up, or its page is left during one."""
+"""What Chromium writes to the console when a line is cut; the second when that is during the handshake, the third when a client
+gives a handshake up or its page is left during one."""
 
 
 @pytest.fixture(scope="module")
