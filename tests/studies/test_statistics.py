@@ -121,6 +121,32 @@ def test_the_mean_of_replications_shows_a_warm_up_that_noise_hides() -> None:
     assert common_warm_up([]) == (0, True)
 
 
+def test_a_missing_value_keeps_its_place_in_a_series() -> None:
+    """The warm-up ends after 200 of 1000 values, whichever of them are missing."""
+    series = [4.0 * (k < 200) + 5.0 + (0.1 if k // 5 % 2 else -0.1) for k in range(1000)]
+    missing = (set(), set(range(0, 150, 2)), set(range(50, 100)), {3, 701}, set(range(600, 900, 3)), set(range(1000)))
+    runs = [[math.nan if k in places else value for k, value in enumerate(series)] for places in missing]
+    assert [mser(run) for run in runs] == [200, 200, 200, 200, 200, 0]
+    assert common_warm_up(runs) == (200, False)
+    assert common_warm_up(runs[-1:]) == (0, True)
+    nowhere = [math.nan] * 5
+    assert mser([9.0] * 5 + nowhere + [1.0] * 20 + nowhere * 6) == 10, "places of the series, not of what is left of it"
+    assert common_warm_up([[1.0] * 50 + [math.inf] * 50]).is_short
+
+
+def test_mser_takes_the_truncation_with_the_least_standard_error() -> None:
+    """By its definition: of batch means y, the least sum((y_i - mean)**2 for i >= d) / (n - d)**2."""
+    chance = random.Random(12)
+    series = [3.0 * (k < 20) + chance.gauss(0, 1) for k in range(60)]
+    batches = [math.fsum(series[k : k + 5]) / 5 for k in range(0, 60, 5)]
+    errors = {}
+    for d in range(7):
+        rest = batches[d:]
+        mean = math.fsum(rest) / len(rest)
+        errors[d] = math.fsum((y - mean) ** 2 for y in rest) / len(rest) ** 2
+    assert mser(series) == 5 * min(errors, key=lambda d: errors[d])
+
+
 def test_how_many_runs_a_precision_needs() -> None:
     chance = random.Random(8)
     values = [chance.gauss(0, 1) for _ in range(2000)]
