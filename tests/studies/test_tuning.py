@@ -453,6 +453,12 @@ def test_what_matters_is_found(folder: Path) -> None:
         strong = table.loc[["client.policy.base_s", "client.policy.floor_s"]]
         assert (strong[f"{value}_low"] < strong[value]).all()
         assert (strong[value] < strong[f"{value}_high"]).all()
+    study = load_study(folder / "idle.toml")
+    study = msgspec.structs.replace(study, tune=msgspec.structs.replace(study.tuning, confidence=0.8))
+    narrow = sensitivity(study, folder, folder=folder / "runs").set_index("parameter")
+    for value in ("mu_star", "S1", "ST"):
+        widths = [(each[f"{value}_high"] - each[f"{value}_low"])["client.policy.base_s"] for each in (narrow, table)]
+        assert widths[0] / widths[1] == pytest.approx(1.281552 / 1.959964)  # of the normal law, from the table
 
 
 def test_settings_of_a_preset_are_its_formula(folder: Path) -> None:
