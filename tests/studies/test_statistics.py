@@ -3,6 +3,7 @@
 import math
 import random
 
+import numpy as np
 import pytest
 
 from reference.protocol.errors import ConfigError
@@ -98,6 +99,18 @@ def test_a_pooled_quantile_resamples_runs_and_not_messages() -> None:
     endless = quantile_interval([[1.0, 2.0, 3.0], [4.0, math.inf, math.inf]], 0.5)  # who never came back
     assert (endless.mean, endless.low, endless.high) == (4.0, 2.0, math.inf)
     assert quantile_interval([[1.0, 2.0, math.inf]] * 2, 0.4).mean == 2.0
+
+
+def test_the_interval_of_a_quantile_is_as_wide_as_few_runs_need() -> None:
+    """For the median of six runs with one value each the resamples are known: by how often each run is drawn."""
+    values = [[float(k)] for k in range(6)]
+    drawn = np.random.default_rng(1).integers(6, size=(2000, 6))
+    medians = np.sort(drawn, axis=1)[:, 2:4].mean(axis=1)
+    # t(0.975, 5) = 2.570582 from the table; times the root of 6 / 5 it is 2.815932, beyond which is 0.002432 of the normal law
+    low, high = np.quantile(medians, (0.002432, 1 - 0.002432))
+    interval = quantile_interval(values, 0.5)
+    assert (interval.mean, interval.low, interval.high, interval.n) == pytest.approx((2.5, low, high, 6))
+    assert (low, high) != tuple(np.quantile(medians, (0.025, 0.975)))
 
 
 def test_mser_finds_the_end_of_a_transient() -> None:
