@@ -48,6 +48,7 @@ LOAD_S_MAX = 180.0
 LIMITS = """
 connections_per_user_max = 20000
 requests_per_user_per_s_max = 1000000
+upgrades_per_user_per_s_max = 1000000
 runs_per_user_per_minute_max = 1000000
 [protocol]
 publishes_per_s = 1000000
