@@ -10,6 +10,8 @@ import { RunFold } from "../machine/events.js";
 import { ClientSession } from "../machine/session.js";
 import { Alarm, SessionTime } from "./clock.js";
 import { Failures } from "./failures.js";
+import { randomText } from "./indexeddb.js";
+import { NoAnswer, inTime } from "./storage.js";
 import { PollingConnection, WebSocketConnection } from "./transports.js";
 import { Writer } from "./writer.js";
 
@@ -20,7 +22,9 @@ import { Writer } from "./writer.js";
  * @typedef {import("../machine/frames.js").ClientFrame} ClientFrame
  * @typedef {import("../machine/frames.js").RequestFrame} RequestFrame
  * @typedef {import("./clock.js").Clock} Clock
+ * @typedef {import("./failures.js").Failure} Failure
  * @typedef {import("./storage.js").Lease} Lease
+ * @typedef {import("./storage.js").StoredPosition} StoredPosition
  * @typedef {import("./transports.js").Connection} Connection
  * @typedef {import("./transports.js").NetworkSwitch} NetworkSwitch
  *
@@ -36,7 +40,17 @@ import { Writer } from "./writer.js";
  * @property {() => void} turned after each input
  * @property {() => void} refreshToken
  * @property {(error: unknown) => void} storageFailed
- * @property {<T>(given: Promise<T>, giveBack: (late: T) => void) => Promise<T>} inTime the storage's answer, if it comes in time
+ * @property {() => void} lost this session cannot go on: what is stored of it may be the next page's
+ *
+ * What becomes of the unsettled publishes of a session that cannot go on, by ticket.
+ * @typedef {object} LeftBehind
+ * @property {number[]} moved they are stored, and the next owner of the lease sends them
+ * @property {{ ticket: number, eventType: string, data: import("../machine/events.js").Data }[]} unsent nobody else can send them
+ * @property {Failed[]} unknown nobody knows whether they are stored, or have arrived
+ * @property {Failure[]} failures those
+ *
+ * A failed publish, as its application is told.
+ * @typedef {Omit<Failure, "id" | "failedAtMs"> & { ticket: number }} Failed
  */
 
 const POSITION_MS_MIN = 1000;
@@ -44,6 +58,7 @@ const POSITION_MS_PER_BYTE = 1000 / 65_536; // a large state is written less oft
 const LATE_MS_MIN = 1000; // a page that stood still reads its messages before it judges a silence
 const READ_FIRST_MS = 100;
 const CLOSING_MS_MAX = 2000;
+const UNKNOWN = "the browser's storage has failed; if it holds this publish, the next page of this run sends it";
 /** How long a measured round trip may take. */
 export const PONG_MS_MAX = 60_000;
 
@@ -128,6 +143,9 @@ export class SessionDriver {
   #isLeaving = false;
   /** The storage has failed while the page was left, and its lease was another's. @type {{ error: unknown } | null} */
   #failure = null;
+  #isLost = false;
+  /** It is not known whether the storage was cleared. */
+  #isClearing = false;
   /** @type {Told[]} */
   #toTell = [];
   #isTelling = false;
@@ -147,11 +165,12 @@ export class SessionDriver {
     this.#around = around;
     this.#lease = lease;
     this.#time = new SessionTime(around.clock);
-    this.#writer = new Writer(
-      lease,
-      () => this.#flush(),
-      (error) => this.#storageFailed(error),
-    );
+    this.#writer = new Writer(lease, {
+      clock: around.clock,
+      kept: (stored?.messages ?? []).map(({ ticket }) => ticket),
+      onStored: () => this.#flush(),
+      onFailure: (error) => void this.#storageFailed(error),
+    });
     this.#alarm = new Alarm(around.clock, () => this.#ring());
     this.#positionAlarm = new Alarm(around.clock, () => this.#storePosition());
     const remembered = stored === null ? null : this.#rememberedIn(stored);
@@ -273,6 +292,18 @@ export class SessionDriver {
     return this.#isSuspended;
   }
 
+  /** This session cannot go on: the storage has failed, and what it holds may be the next page's. */
+  get isLost() {
+    return this.#isLost;
+  }
+
+  /** The position with its state, as it would be stored now; null if there is none. @returns {StoredPosition | null} */
+  get position() {
+    const { epoch, last } = this.session.position;
+    if (epoch === null || this.#toTell.length > 0) return null;
+    return { epoch, last, state: this.#isStateKnown ? this.#fold.state : null };
+  }
+
   // ---- suspend and resume ----
 
   /**
@@ -289,7 +320,58 @@ export class SessionDriver {
     this.#connections.clear();
     this.#giveUpMeasuring();
     this.#writer.flush();
-    await this.#lease.release();
+    await this.#release();
+  }
+
+  /** Nobody waits for a storage that does not let go: the next owner of the lease does. */
+  async #release() {
+    try {
+      await inTime(this.#around.clock, this.#lease.release());
+    } catch (error) {
+      this.#around.storageFailed(error);
+    }
+  }
+
+  /** Resolves when the last changes of a suspended session are stored, to true; to false if the storage has failed, and tells it. */
+  async isStored() {
+    await this.#writer.settled();
+    if (this.#failure === null) return !this.#isLost;
+    this.#around.storageFailed(this.#failure.error);
+    return false;
+  }
+
+  /**
+   * What becomes of the unsettled publishes, if this session ends now and its data are left to the next owner of the lease.
+   *
+   * @returns {LeftBehind}
+   */
+  leaveBehind() {
+    /** @type {LeftBehind} */
+    const left = { moved: [], unsent: [], unknown: [], failures: [] };
+    for (const { ticket, eventType, data, state } of this.session.pending) {
+      const isKept = this.#isClearing && this.#writer.isKept(ticket) ? null : this.#writer.isKept(ticket);
+      const mayBeSent = state === "unanswered" && this.#writer.isGivenUp;
+      if (isKept === true) left.moved.push(ticket);
+      else if (isKept === false && !mayBeSent) left.unsent.push({ ticket, eventType, data });
+      else left.unknown.push({ ticket, eventType, data, code: "closed", message: UNKNOWN, mayHaveArrived: true });
+    }
+    left.failures = left.unknown.map((failed) => this.#failureOf(failed));
+    for (const failure of left.failures) this.#failures.add(failure);
+    return left;
+  }
+
+  /** What a session with another identity goes on from, if the storage cannot be used. */
+  get carriedOver() {
+    const { nextTicket } = this.session.numbering; // a ticket is never used twice in a page
+    const numbering = { nextTicket, nextNumber: 1, lastAccepted: 0 };
+    const identity = { clientId: randomText(), generation: 0, sessionId: null, numbering };
+    return { stored: { identity, position: this.position, messages: [] }, failures: this.failures };
+  }
+
+  /** @param {readonly Failure[]} failures of an earlier session of this page too */
+  keepFailures(failures) {
+    const dismissed = failures.flatMap((failure) => this.#failures.add(failure));
+    if (failures.length > 0) this.#writer.write({ failures: [...failures], dismissed });
   }
 
   /**
@@ -297,18 +379,19 @@ export class SessionDriver {
    * any more.
    */
   async resume() {
+    if (this.#isLost) return false;
     if (!this.#isSuspended) return true;
     const lease = this.#lease;
     try {
-      if (!(await this.#around.inTime(lease.retake(), (isOurs) => isOurs && void lease.release()))) return false;
+      if (!(await inTime(this.#around.clock, lease.retake(), (isOurs) => isOurs && lease.release()))) return false;
     } catch (error) {
       this.#around.storageFailed(error);
       return false;
     }
     this.#isSuspended = false;
-    if (this.#failure !== null) await this.#storageFailed(this.#failure.error);
     this.feed((session, now) => session.networkLost(now, "the page was left and shown again"));
-    return true;
+    if (this.#failure !== null) await this.#storageFailed(this.#failure.error);
+    return !this.#isLost;
   }
 
   /**
@@ -321,8 +404,12 @@ export class SessionDriver {
     this.#positionAlarm.set(null);
     this.#giveUpMeasuring();
     await this.#writer.settled();
-    if (forgets) await this.#lease.clear();
-    await this.#lease.release();
+    try {
+      if (forgets) await inTime(this.#around.clock, this.#lease.clear());
+    } catch (error) {
+      this.#around.storageFailed(error);
+    }
+    await this.#release();
   }
 
   // ---- reports of connections ----
@@ -482,12 +569,20 @@ export class SessionDriver {
     const dismissed = [];
     for (const outcome of outcomes) {
       if (outcome.kind !== "failed") continue;
-      const { kind: _, ticket, ...failed } = outcome;
-      const failure = { id: `${this.session.clientId}:${ticket}`, ...failed, failedAtMs: this.#around.clock.wallMs() };
+      const { kind: _, ...failed } = outcome;
+      const failure = this.#failureOf(failed);
       failures.push(failure);
       dismissed.push(...this.#failures.add(failure));
     }
     if (failures.length > 0) this.#writer.write({ failures, dismissed });
+  }
+
+  /**
+   * @param {Failed} failed
+   * @returns {Failure}
+   */
+  #failureOf({ ticket, ...failed }) {
+    return { id: `${this.session.clientId}:${ticket}`, ...failed, failedAtMs: this.#around.clock.wallMs() };
   }
 
   #store() {
@@ -528,14 +623,14 @@ export class SessionDriver {
 
   #storePosition() {
     this.#isPositionDue = false;
-    const { epoch, last } = this.session.position;
-    if (epoch === null || this.#toTell.length > 0 || (epoch === this.#stored.epoch && last === this.#stored.last)) return;
-    this.#stored.epoch = epoch;
-    this.#stored.last = last;
-    const state = this.#isStateKnown ? this.#fold.state : null;
-    this.#writer.write({ position: { epoch, last, state } });
+    const { position } = this;
+    if (position === null || (position.epoch === this.#stored.epoch && position.last === this.#stored.last)) return;
+    this.#stored.epoch = position.epoch;
+    this.#stored.last = position.last;
+    this.#writer.write({ position });
     this.#positionWrittenAt = this.#around.clock.monotonicMs();
-    if (this.#lease.isKept) this.#positionPauseMs = Math.max(POSITION_MS_MIN, JSON.stringify(state).length * POSITION_MS_PER_BYTE);
+    if (!this.#lease.isKept) return;
+    this.#positionPauseMs = Math.max(POSITION_MS_MIN, JSON.stringify(position.state).length * POSITION_MS_PER_BYTE);
   }
 
   #flush() {
@@ -552,16 +647,32 @@ export class SessionDriver {
       return;
     }
     this.#failure = null;
-    // The stored numbering is older than the sent frames. A page that started from it would use numbers twice, so it is deleted.
-    const reason = error instanceof Error ? error.message : String(error);
-    try {
-      await this.#lease.clear();
-    } catch {
-      this.feed((session, now) => session.close(now, `the browser's storage has failed and cannot be cleared: ${reason}`));
-      return;
-    }
+    const isCleared = await this.#clear(error);
     this.#around.storageFailed(error);
-    this.#flush();
+    if (isCleared) {
+      this.#writer.giveUp();
+      this.#flush();
+    } else {
+      this.#isLost = true;
+      this.#around.lost();
+    }
+  }
+
+  /**
+   * Delete what is stored, for a session that goes on without the storage: a page that started from the stored numbering would use
+   * numbers twice. A change that was not answered may still be stored after that, so then nothing can be deleted for certain.
+   *
+   * @param {unknown} error of the storage
+   */
+  async #clear(error) {
+    if (error instanceof NoAnswer) return false;
+    try {
+      await inTime(this.#around.clock, this.#lease.clear());
+      return true;
+    } catch (clearing) {
+      this.#isClearing = clearing instanceof NoAnswer;
+      return false;
+    }
   }
 
   // ---- measuring ----

@@ -140,12 +140,16 @@ class SlotLease {
   }
 
   async retake() {
+    const database = await opened(); // first: while it does not answer, another page can have the slot
     const lock = await lockOf(this.#slot, 0);
-    if (lock === null) return false;
+    if (lock === null) {
+      database.close();
+      return false;
+    }
     this.#unlock = lock;
+    this.#database = database;
     let isOurs = false;
     try {
-      this.#database = await opened();
       this.#isOwned();
       const kept = await answered(this.#database.transaction("identities", "readonly").objectStore("identities").get(this.#slot));
       isOurs = kept !== undefined && kept.owner === this.#owner;
@@ -165,12 +169,17 @@ function opened() {
         if (!request.result.objectStoreNames.contains(name)) request.result.createObjectStore(name, { keyPath });
       }
     };
+    let isBlocked = false;
     request.onsuccess = () => {
       request.result.onversionchange = () => request.result.close();
+      if (isBlocked) request.result.close(); // nobody waits for it any more
       resolve(request.result);
     };
     request.onerror = () => reject(request.error);
-    request.onblocked = () => reject(new Error("another tab keeps an older version of the database open; close it"));
+    request.onblocked = () => {
+      isBlocked = true;
+      reject(new Error("another tab keeps an older version of the database open; close it"));
+    };
   });
 }
 

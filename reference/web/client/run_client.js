@@ -19,7 +19,7 @@ import { DELIVERIES_MAX, Mailbox, eventsOf } from "./mailbox.js";
 import { checkedRunId, checkedToken, transportsOf, urlsOf } from "./options.js";
 import { call, replay } from "./rest.js";
 import { reportLater } from "./signal.js";
-import { MemoryStorage, storageOfPage } from "./storage.js";
+import { MemoryStorage, inTime, storageOfPage } from "./storage.js";
 import { NetworkSwitch, headersOf, textOf } from "./transports.js";
 
 /**
@@ -31,12 +31,13 @@ import { NetworkSwitch, headersOf, textOf } from "./transports.js";
  * @typedef {import("./failures.js").Failure} Failure
  * @typedef {import("./mailbox.js").Delivery} Delivery
  * @typedef {import("./options.js").Options} Options
+ * @typedef {import("./storage.js").Lease} Lease
  *
  * @typedef {{ ticket: number, sequenceNumber: number, duplicate: boolean, epoch: string | null }} Accepted
+ * @typedef {{ lease: Lease, stored: import("./storage.js").StoredState | null, failures: readonly Failure[] }} Acquired
  */
 
 const TOKEN_RETRY_MS = 5000;
-const STORAGE_MS_MAX = 10_000;
 const LOOPBACK = /^(localhost|.*\.localhost|127\.\d+\.\d+\.\d+|\[::1\])$/;
 
 /** The publish with this ticket was queued, and was given up. */
@@ -142,15 +143,18 @@ export class RunClient extends EventTarget {
     const { token } = this.#options;
     this.#token = typeof token === "function" ? checkedToken(await token()) : (this.#token ?? token ?? null);
     this.#checkNotEnded();
-    await this.#open();
+    this.#open(await this.#acquire());
     if (this.#page !== null) this.#watch(this.#page);
   }
 
-  /** A driver on a lease of its own: at the start, and when another tab has taken the identity of this page while it was left. */
-  async #open() {
-    const { lease, stored, failures } = await this.#acquire();
+  /**
+   * A driver on a lease of its own: at the start, and when this page takes another identity.
+   *
+   * @param {Acquired} acquired
+   */
+  #open({ lease, stored, failures }) {
     if (this.#end !== null) {
-      await lease.release();
+      this.#letGo(lease);
       return;
     }
     this.#isHolding = false; // the session before may have held
@@ -168,7 +172,7 @@ export class RunClient extends EventTarget {
         turned: () => this.#turned(),
         refreshToken: () => this.#refreshToken(),
         storageFailed: (error) => this.#storageFailed(error),
-        inTime: (given, giveBack) => this.#inTime(given, giveBack),
+        lost: () => this.#lost(),
       },
     );
     if (failures.length > 0) this.#failuresChanged();
@@ -176,36 +180,27 @@ export class RunClient extends EventTarget {
     this.#publishEarly();
   }
 
+  /** @returns {Promise<Acquired>} */
   async #acquire() {
     const { storage = "indexeddb" } = this.#options;
     const key = [this.#urls.http, this.#options.account ?? ""].join(" ");
+    /** @type {Lease | null} */
+    let lease = null;
     try {
       const chosen = storage === "memory" ? new MemoryStorage() : storage === "indexeddb" ? storageOfPage() : storage;
-      const leased = chosen.acquire(key).then(async (lease) => ({ lease, stored: await lease.load(), failures: await lease.loadFailures() }));
-      return await this.#inTime(leased, ({ lease }) => lease.release());
+      lease = await inTime(this.#clock, chosen.acquire(key), (late) => late.release());
+      const [stored, failures] = await inTime(this.#clock, Promise.all([lease.load(), lease.loadFailures()]));
+      return { lease, stored, failures };
     } catch (error) {
+      if (lease !== null) this.#letGo(lease); // for another page, which may have more luck
       this.#storageFailed(error);
       return { lease: await new MemoryStorage().acquire(), stored: null, failures: [] };
     }
   }
 
-  /**
-   * The storage's answer, if it comes in time. Some browsers' storage never answers.
-   *
-   * @template T
-   * @param {Promise<T>} given
-   * @param {(late: T) => void} giveBack
-   * @returns {Promise<T>}
-   */
-  #inTime(given, giveBack) {
-    return new Promise((resolve, reject) => {
-      let isLate = false;
-      const timer = this.#clock.setTimer(STORAGE_MS_MAX, () => {
-        isLate = true;
-        reject(new Error(`the browser's storage did not answer within ${STORAGE_MS_MAX / 1000} s`));
-      });
-      given.finally(() => this.#clock.clearTimer(timer)).then((value) => (isLate ? giveBack(value) : resolve(value)), reject);
-    });
+  /** @param {Lease} lease */
+  #letGo(lease) {
+    lease.release().catch((error) => this.#storageFailed(error));
   }
 
   /** Leave the run. Unsettled publishes fail with the code `closed`; while the page is left, it is `stop()`. */
@@ -225,6 +220,7 @@ export class RunClient extends EventTarget {
     const driver = this.#driver;
     this.#ended({ code: null, message: "stopped by the application" });
     await driver?.suspend();
+    await driver?.isStored(); // or it has been told that it is not
     await this.#moving; // the page may be on its way back
   }
 
@@ -555,18 +551,63 @@ export class RunClient extends EventTarget {
     const driver = this.#driver; // read now: an earlier return may have replaced it
     if (driver === null || this.#end !== null || this.#isLeft) return;
     if (await driver.resume()) this.#publishEarly();
-    else await this.#reopen();
+    else await this.#beginAnew(driver);
     if (this.#isLeft || this.#end !== null) await this.#driver?.suspend(); // left again meanwhile, or stopped
   }
 
-  /** Our identity was taken by another tab, or the storage does not give it back. */
-  async #reopen() {
-    if (this.#end !== null) return;
-    const message = "this page has lost its queue while it was left; another tab, or the next page of this run, sends it";
-    for (const [ticket, { reject }] of this.#tickets)
-      reject(new PublishFailedError({ ticket, code: "moved", message, mayHaveArrived: true }));
-    this.#tickets.clear();
-    await this.#open();
+  /** The storage has failed, and what it holds cannot be deleted. */
+  #lost() {
+    this.#moving = this.#moving
+      .then(async () => {
+        const driver = this.#driver;
+        if (driver === null || !driver.isLost || this.#isLeft) return; // a page that was left does it when it comes back
+        await this.#beginAnew(driver);
+        if (this.#isLeft || this.#end !== null) await this.#driver?.suspend();
+      })
+      .catch(reportLater);
+  }
+
+  /**
+   * Our identity was taken by another tab, or the storage does not give it back, or has failed: go on with another one. What is stored
+   * is sent by the next owner of the old identity, what was never sent nor stored by the new one.
+   *
+   * @param {SessionDriver} driver
+   */
+  async #beginAnew(driver) {
+    void driver.suspend();
+    await driver.isStored();
+    const acquired = driver.isLost ? null : await this.#acquire();
+    const lease = acquired?.lease ?? (await new MemoryStorage().acquire());
+    if (this.#end !== null) return this.#letGo(lease);
+    const left = this.#leaveBehind(driver);
+    this.#open({ ...(acquired ?? driver.carriedOver), lease });
+    this.#driver?.keepFailures(left);
+  }
+
+  /**
+   * Returns the failures that this makes.
+   *
+   * @param {SessionDriver} driver
+   */
+  #leaveBehind(driver) {
+    const { moved, unsent, unknown, failures } = driver.leaveBehind();
+    const message = "this page has lost its queue; another tab, or the next page of this run, sends it";
+    for (const ticket of moved) {
+      this.#settled(ticket)?.reject(new PublishFailedError({ ticket, code: "moved", message, mayHaveArrived: true }));
+    }
+    this.#early.unshift(...unsent.map((publish) => this.#again(publish)));
+    for (const failed of unknown) this.#publishFailed(failed);
+    return failures;
+  }
+
+  /** @param {{ ticket: number, eventType: string, data: Data }} publish */
+  #again({ ticket, eventType, data }) {
+    const waiting = this.#settled(ticket);
+    const note = (/** @type {number} */ fresh) => void (waiting && this.#tickets.set(fresh, waiting));
+    return {
+      run: () => this.#openDriver().publish(eventType, data, note),
+      fail: (/** @type {any} */ error) => waiting?.reject(error),
+    };
   }
 
   // ---- tokens ----
@@ -614,9 +655,7 @@ export class RunClient extends EventTarget {
       }
       case "failed": {
         const { kind: _, ...failed } = told;
-        this.#settled(told.ticket)?.reject(new PublishFailedError(failed));
-        this.#dispatch("failed", failed);
-        this.#failuresChanged();
+        this.#publishFailed(failed);
         break;
       }
       case "state":
@@ -646,6 +685,13 @@ export class RunClient extends EventTarget {
       this.#isHolding = true;
       this.#driver?.session.holdEvents(); // 7.19; it leaves nothing to carry out
     }
+  }
+
+  /** @param {import("./driver.js").Failed} failed */
+  #publishFailed(failed) {
+    this.#settled(failed.ticket)?.reject(new PublishFailedError(failed));
+    this.#dispatch("failed", failed);
+    this.#failuresChanged();
   }
 
   /** @param {number} ticket */

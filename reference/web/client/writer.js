@@ -6,9 +6,15 @@
  * the same again after a reload, and never uses a number for another publish.
  *
  * The position is stored from time to time: an older one is also valid, it only delivers some events again.
+ *
+ * When the storage fails, or does not answer in time, nothing more is stored, and what waits to be sent waits on: what was sent until
+ * then is stored. The driver decides what becomes of the rest (`driver.js`).
  */
 
+import { NoAnswer, inTime } from "./storage.js";
+
 /**
+ * @typedef {import("./clock.js").Clock} Clock
  * @typedef {import("./storage.js").Changes} Changes
  * @typedef {import("./storage.js").Failure} Failure
  * @typedef {import("./storage.js").KeptMessage} KeptMessage
@@ -19,13 +25,20 @@
 
 export class Writer {
   #lease;
+  #clock;
   #onStored;
   #onFailure;
   #last = 0;
   #begun = 0;
   #stored = 0;
   #isWriting = false;
-  #isBroken = false;
+  #hasFailed = false;
+  #isGivenUp = false;
+  /** Tickets of the publishes that are stored for certain. @type {Set<number>} */
+  #kept;
+  /** Changes that the storage was given, and of which nobody knows whether they are stored. @type {Set<Changes>} */
+  #unknown = new Set();
+  #running = 0;
   /** @type {StoredIdentity | null} */
   #identity = null;
   /** @type {StoredPosition | null} */
@@ -43,11 +56,16 @@ export class Writer {
 
   /**
    * @param {Lease} lease
-   * @param {() => void} onStored something more is stored
-   * @param {(error: unknown) => void} onFailure the storage has failed; from now on nothing is stored, and nothing waits for it
+   * @param {object} how
+   * @param {Clock} how.clock
+   * @param {readonly number[]} how.kept tickets of publishes that are stored already
+   * @param {() => void} how.onStored something more is stored
+   * @param {(error: unknown) => void} how.onFailure the storage has failed; from now on nothing is stored
    */
-  constructor(lease, onStored, onFailure) {
+  constructor(lease, { clock, kept, onStored, onFailure }) {
     this.#lease = lease;
+    this.#clock = clock;
+    this.#kept = new Set(kept);
     this.#onStored = onStored;
     this.#onFailure = onFailure;
   }
@@ -57,9 +75,31 @@ export class Writer {
     return this.#last;
   }
 
+  /** Whether frames leave although nothing of them is stored. */
+  get isGivenUp() {
+    return this.#isGivenUp || !this.#lease.isKept;
+  }
+
   /** @param {number} number */
   isStored(number) {
-    return number <= this.#stored || this.#isBroken || !this.#lease.isKept;
+    return number <= this.#stored || this.isGivenUp;
+  }
+
+  /**
+   * Whether an unsettled publish is stored: `null` if nobody knows.
+   *
+   * @param {number} ticket
+   * @returns {boolean | null}
+   */
+  isKept(ticket) {
+    if (this.#kept.has(ticket)) return true;
+    return [...this.#unknown].some(({ put }) => put.some((message) => message.ticket === ticket)) ? null : false;
+  }
+
+  /** Nothing is stored any more, of earlier changes neither; nothing waits for it. */
+  giveUp() {
+    this.#isGivenUp = true;
+    this.#kept.clear();
   }
 
   /**
@@ -69,7 +109,7 @@ export class Writer {
    */
   write({ identity, position, put = [], removed = [], failures = [], dismissed = [] }) {
     this.#last += 1;
-    if (this.#isBroken || !this.#lease.isKept) return;
+    if (this.#hasFailed || !this.#lease.isKept) return;
     this.#identity = identity ?? this.#identity;
     this.#position = position ?? this.#position;
     for (const ticket of removed) {
@@ -87,36 +127,61 @@ export class Writer {
 
   /** Resolves when everything that was to be stored is, or the storage has failed. @returns {Promise<void>} */
   settled() {
-    if (!this.#isWriting) return Promise.resolve();
+    if (this.#running === 0) return Promise.resolve();
     return new Promise((resolve) => this.#waiting.push(resolve));
   }
 
   /** Pass everything to the storage before this returns: the page may end at any time. */
   flush() {
-    if (this.#begun < this.#last && !this.#isBroken && this.#lease.isKept) void this.#save();
+    if (this.#begun < this.#last && !this.#hasFailed && this.#lease.isKept) void this.#save();
   }
 
   async #writeAll() {
     this.#isWriting = true;
+    this.#running += 1;
     await null; // the changes of one turn of the driver are one transaction
-    while (this.#begun < this.#last && !this.#isBroken) await this.#save();
+    while (this.#begun < this.#last && !this.#hasFailed) await this.#save();
     this.#isWriting = false;
-    for (const resolve of this.#waiting.splice(0)) resolve();
+    this.#ran();
   }
 
   /** Everything that waits, in one transaction. One that was begun later ends later. */
   async #save() {
     const number = this.#last;
     this.#begun = number;
+    const changes = this.#take();
+    this.#running += 1;
+    this.#unknown.add(changes);
     try {
-      await this.#lease.save(this.#take());
+      await inTime(this.#clock, this.#lease.save(changes));
     } catch (error) {
-      if (!this.#isBroken) this.#onFailure(error);
-      this.#isBroken = true;
-      return;
+      if (!(error instanceof NoAnswer)) this.#unknown.delete(changes); // none of them is stored
+      if (!this.#hasFailed) {
+        this.#hasFailed = true;
+        this.#onFailure(error);
+      }
+      return this.#ran();
     }
+    this.#isDone(number, changes);
+    this.#ran();
+  }
+
+  /**
+   * @param {number} number
+   * @param {Changes} changes
+   */
+  #isDone(number, changes) {
+    this.#unknown.delete(changes);
+    for (const ticket of changes.removed) this.#kept.delete(ticket);
+    for (const { ticket } of changes.put) this.#kept.add(ticket);
+    if (this.#hasFailed) return; // one that was begun earlier is not stored
     this.#stored = Math.max(this.#stored, number);
     this.#onStored();
+  }
+
+  #ran() {
+    this.#running -= 1;
+    if (this.#running === 0) for (const resolve of this.#waiting.splice(0)) resolve();
   }
 
   /** @returns {Changes} */

@@ -83,6 +83,7 @@ export class Room {
     client.addEventListener("snapshot", (event) => this.#snapshot(/** @type {CustomEvent} */ (event).detail));
     client.addEventListener("reset", (event) => this.#reset(/** @type {CustomEvent} */ (event).detail));
     client.addEventListener("failureschange", () => client === this.#client && this.#failures.draw(client.failures));
+    client.addEventListener("storageerror", (event) => client === this.#client && this.#unkept(/** @type {CustomEvent} */ (event).detail));
     client.addEventListener("end", (event) => this.#ended(client, /** @type {CustomEvent} */ (event).detail));
     client.start().catch((error) => this.#complain(`This page could not start: ${error.message}`));
     this.#draw();
@@ -191,6 +192,11 @@ export class Room {
     });
     if (kind !== "PRUNE") text.value = "";
     this.#draw();
+  }
+
+  /** @param {{message: string}} why */
+  #unkept({ message }) {
+    this.#complain(`Nothing more is kept in this browser: ${message}. Leave this page open until everything is sent.`);
   }
 
   #cutOrRestore() {

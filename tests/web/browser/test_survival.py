@@ -271,6 +271,67 @@ def test_a_queue_that_another_tab_has_left_is_sent_by_the_page_that_comes_back(c
     assert room.log() == [1]
 
 
+HOLDS_THE_DATABASE = """() => new Promise((resolve) => {
+    const request = indexedDB.open("steadywire", 2);
+    request.onsuccess = () => {
+        const messages = request.result.transaction("messages", "readwrite").objectStore("messages");
+        const hold = () => {
+            if (globalThis.letsGo) request.result.close();
+            else messages.count().onsuccess = hold;
+        };
+        hold();
+        resolve();
+    };
+})"""
+"""A transaction that does not end: those of other pages are not begun, and wait for ever."""
+
+
+def hold_database(context: "BrowserContext", room: Room) -> "Page":
+    holder = context.new_page()
+    holder.goto(f"{room.origin}/web/index.js")
+    holder.evaluate(HOLDS_THE_DATABASE)
+    return holder
+
+
+def test_a_page_goes_on_when_the_database_does_not_store(context: "BrowserContext", room: Room) -> None:
+    page = context.new_page()
+    page.goto(f"{room.address()}&storageMs=1000")
+    started(page)
+    page.evaluate("publishMarks(1, 1)")
+    page.wait_for_function("() => seen.marks.length === 1 && client.getQueuedMessageCount() === 0")
+    stored(page, 0)
+    client_id = page.evaluate("client.clientId")
+    holder = hold_database(context, room)
+    page.evaluate("publishMarks(2, 2)")
+    page.evaluate("publishMarks(3, 3)")
+    page.wait_for_function("() => seen.accepted.length === 2 && seen.marks.length === 2")
+    assert page.evaluate("seen.storageErrors") == ["the browser's storage did not answer within 10 s"]
+    failures = page.evaluate("client.failures.map(({ data, code, mayHaveArrived }) => [data.mark, code, mayHaveArrived])")
+    assert failures == [[2, "closed", True]]
+    assert page.evaluate("client.clientId") != client_id
+    assert page.evaluate("seen.marks") == room.log() == [1, 3]
+    holder.evaluate("globalThis.letsGo = true")
+    page.reload()
+    started(page)
+    assert page.evaluate("client.clientId") == client_id
+    page.wait_for_function("() => client.getQueuedMessageCount() === 0")
+    assert room.log() == [1, 3, 2], "it was stored at last"
+
+
+def test_a_page_starts_when_the_database_does_not_answer(context: "BrowserContext", room: Room) -> None:
+    first = open_page(context, room)
+    first.evaluate("client.stop()")
+    holder = hold_database(context, room)
+    page = context.new_page()
+    page.goto(f"{room.address()}&storageMs=500")
+    page.wait_for_function("() => document.title === 'started'")
+    assert page.evaluate("seen.storageErrors") == ["the browser's storage did not answer within 10 s"]
+    page.evaluate("publishMarks(1, 1)")
+    page.wait_for_function("() => seen.accepted.length === 1")
+    holder.evaluate("globalThis.letsGo = true")
+    connected(open_page(context, room))  # it is answered again, and no lock was kept
+
+
 def test_a_hidden_tab_goes_on_pinging_by_a_worker(context: "BrowserContext", room: Room) -> None:
     page = open_page(context, room)
     connected(page)

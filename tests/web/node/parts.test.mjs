@@ -414,6 +414,171 @@ test("a storage that never answers is not waited for, and a late lease is given 
   await assert.rejects(publish, { code: "closed" });
 });
 
+/** A storage of one identity, whose calls can be made to wait for ever, or to fail. */
+class ScriptedStorage {
+  saved = [];
+  answers = {}; // of calls by name; of those that are not in it nothing is known but that they succeed
+  calls = [];
+
+  async acquire() {
+    const call = (name, value) => (...given) => {
+      this.calls.push(name);
+      return this.answers[name]?.(...given) ?? Promise.resolve(value);
+    };
+    const save = call("save");
+    return {
+      isKept: true,
+      load: call("load", null),
+      loadFailures: call("loadFailures", []),
+      save: async (changes) => {
+        await save(changes);
+        this.saved.push(changes);
+      },
+      clear: call("clear"),
+      release: call("release"),
+      retake: call("retake", true),
+    };
+  }
+}
+
+const never = () => new Promise(() => {});
+const outcomeOf = (publish) => publish.then(({ sequenceNumber }) => sequenceNumber, ({ code, mayHaveArrived }) => [code, mayHaveArrived]);
+
+/** A client of which publish 1 is stored and sent, publish 2 waits for an answer of the storage, and publish 3 waits for that one. */
+async function waiting(answers) {
+  const storage = new ScriptedStorage();
+  const { client, clock, socket, pings } = await welcomed({ storage });
+  const told = [];
+  client.addEventListener("storageerror", ({ detail }) => told.push(detail.message));
+  await turn();
+  socket.say({ type: "pong", nonce: pings()[0].nonce, serverTime: 0 });
+  const outcomes = [outcomeOf(client.publish("CHAT", { n: 1 }))];
+  await turn();
+  storage.answers = answers;
+  for (const n of [2, 3]) {
+    outcomes.push(outcomeOf(client.publish("CHAT", { n })));
+    await turn();
+  }
+  assert.deepEqual(sentBy(socket), [1]);
+  return { storage, client, clock, socket, told, outcomes };
+}
+
+const sentBy = (socket) => socket.sent.filter(({ type }) => type === "publish").map(({ data }) => data.n);
+
+/** The client's next WebSocket: it is welcomed, and all that it sends is accepted. Returns what it has said first. */
+async function goOn(client) {
+  const socket = ScriptedSocket.last;
+  socket.open();
+  await turn();
+  socket.say({ ...WELCOME, outcome: "resumed" });
+  await turn();
+  for (const { type, clientSequence } of socket.sent) {
+    if (type === "publish") socket.say({ type: "accepted", clientSequence, sequenceNumber: clientSequence, duplicate: false });
+  }
+  assert.equal(client.getQueuedMessageCount(), 0);
+  return socket;
+}
+
+test("a save that never answers is not waited for: what nobody can know of is told, the rest is sent", async () => {
+  const { storage, client, clock, socket, told, outcomes } = await waiting({ save: never });
+  const [id, failed] = [client.clientId, []];
+  client.addEventListener("failed", ({ detail }) => failed.push(detail.data.n));
+  clock.advance(9999);
+  await turn();
+  assert.deepEqual([told, client.clientId, sentBy(socket)], [[], id, [1]], "it may still come");
+  clock.advance(1);
+  await turn();
+  assert.deepEqual(told, ["the browser's storage did not answer within 10 s"]);
+  assert.equal(storage.calls.includes("clear"), false, "what is in it may be the next page's");
+  assert.equal(storage.calls.at(-1), "release");
+  assert.deepEqual([await outcomes[0], await outcomes[1]], [["moved", true], ["closed", true]]);
+  assert.deepEqual([failed, client.failures.map(({ data }) => data.n)], [[2], [2]]);
+  assert.equal(socket.closed.code, 4001);
+  const next = await goOn(client);
+  assert.deepEqual(sentBy(next), [3]);
+  assert.equal(await outcomes[2], 1);
+  assert.notEqual(client.clientId, id);
+  const { type, epoch, afterSequence } = next.sent[0];
+  assert.deepEqual([type, epoch, afterSequence], ["hello", "e", 0], "from its position");
+  client.close();
+});
+
+test("a storage that fails is deleted, and nothing is sent before it is", async () => {
+  let cleared;
+  const full = () => Promise.reject(new Error("the disk is full"));
+  const { client, socket, told, outcomes } = await waiting({ save: full, clear: () => new Promise((resolve) => (cleared = resolve)) });
+  assert.deepEqual([sentBy(socket), told], [[1], []]);
+  const id = client.clientId;
+  cleared();
+  await turn();
+  assert.deepEqual([sentBy(socket), told, client.clientId], [[1, 2, 3], ["the disk is full"], id]);
+  for (const clientSequence of [1, 2, 3]) socket.say({ type: "accepted", clientSequence, sequenceNumber: clientSequence, duplicate: false });
+  assert.deepEqual(await Promise.all(outcomes), [1, 2, 3]);
+  client.close();
+});
+
+test("of a storage that fails and is not known to be deleted nobody says that it will be sent", async () => {
+  const full = () => Promise.reject(new Error("the disk is full"));
+  const { client, clock, told, outcomes } = await waiting({ save: full, clear: never });
+  clock.advance(10_000);
+  await turn();
+  assert.deepEqual(told, ["the disk is full"]);
+  assert.deepEqual(await outcomes[0], ["closed", true]);
+  assert.deepEqual(sentBy(await goOn(client)), [2, 3]);
+  assert.deepEqual(await Promise.all(outcomes), [["closed", true], 1, 2]);
+  client.close();
+});
+
+test("an answer of the storage that has come while the page stood still counts", async () => {
+  let saved;
+  const { client, clock, socket, told } = await waiting({ save: () => new Promise((resolve) => (saved = resolve)) });
+  clock.standStill(60_000);
+  clock.advance(0);
+  saved();
+  await turn();
+  clock.advance(5000);
+  await turn();
+  assert.deepEqual(told, []);
+  assert.equal(client.getQueuedMessageCount(), 3);
+  client.close();
+});
+
+test("a storage that does not load is let go, for another page", async () => {
+  const storage = new ScriptedStorage();
+  storage.answers = { load: never };
+  const clock = new TestClock();
+  const transports = { WebSocket: ScriptedSocket, fetch };
+  const client = new RunClient(randomUUID(), { url: "http://x", storage, transports, clock, page: null });
+  const started = client.start();
+  await turn();
+  clock.advance(10_000);
+  await started;
+  assert.deepEqual(storage.calls, ["load", "loadFailures", "release"]);
+  client.close();
+});
+
+for (const [what, save] of [
+  ["does not answer", never],
+  ["fails", () => Promise.reject(new Error("the browser's storage did not answer: it is full"))],
+]) {
+  test(`a client that stops while its storage ${what} tells it, and waits no longer than the limit`, async () => {
+    const storage = new ScriptedStorage();
+    const { client, clock } = await welcomed({ storage });
+    const told = [];
+    client.addEventListener("storageerror", ({ detail }) => told.push(detail.message));
+    await turn();
+    storage.answers = { save };
+    const outcome = outcomeOf(client.publish("CHAT", { n: 1 }));
+    const stopped = client.stop();
+    await turn();
+    clock.advance(10_000);
+    await stopped;
+    assert.equal(told.length, 1);
+    assert.match(told[0], /did not answer/);
+    assert.deepEqual(await outcome, ["stopped", true]);
+  });
+}
+
 test("what a listener publishes while it is told of something comes after it", async () => {
   const { client, socket } = await welcomed();
   const order = [];

@@ -121,6 +121,7 @@ export class Disk {
   failures = new Map(); // of all slots of one key: these tests have one
   #owned = new Set();
   #held = null;
+  #letGo = () => {};
   #saved = new Map(); // until everything is that was to be saved to a slot
   saves = 0;
   delayMs = 0;
@@ -134,7 +135,13 @@ export class Disk {
 
   /** Let nothing more be stored. */
   hold() {
-    this.#held ??= new Promise(() => {});
+    this.#held ??= new Promise((resolve) => (this.#letGo = resolve));
+  }
+
+  /** Store what was held. */
+  letGo() {
+    this.#letGo();
+    this.#held = null;
   }
 
   /** How many messages are on it. */

@@ -127,6 +127,7 @@ test("nothing leaves before its number is stored", async () => {
   assert.deepEqual(log.filter((mark) => mark < 100), range(3));
   for (const client of [next, ben]) client.close();
   way.close();
+  disk.letGo();
 });
 
 test("a second tab has an identity of its own", async () => {
@@ -415,16 +416,42 @@ test("a disk that fails is told of, and the session goes on without it", async (
   assert.deepEqual(await logOf(runId), [1, 2, 3]);
 });
 
-test("a disk that fails and cannot be cleared ends the session", async () => {
+test("a disk that fails and cannot be cleared is left to the next page, and this one goes on with another identity", async () => {
   const runId = await newRun();
   const disk = new Disk();
-  const ada = clientOf("ada", runId, server.url, { storage: disk });
+  const way = await Way.to(server.port);
+  const ada = clientOf("ada", runId, way.url, { storage: disk });
+  const told = [];
+  ada.addEventListener("storageerror", ({ detail }) => told.push(detail.message));
+  const byAda = heard(ada);
   await ada.start();
   await ada.connected();
+  await ada.publish("GRAFT", graft(1));
+  await until(ada, () => byAda.length === 1);
+  const id = ada.clientId;
+  way.cut();
+  const stored = ada.publish("GRAFT", graft(2));
+  await soon(() => [...disk.slots.values()].some(({ messages }) => [...messages.values()].some(({ data }) => data.mark === 2)));
   disk.failsFrom = 0;
   disk.clearFails = true;
-  await assert.rejects(ada.publish("GRAFT", graft(1)), { code: "closed" });
-  assert.match((await ada.ended).message, /storage has failed/);
+  const unstored = ada.publish("GRAFT", graft(3));
+  await assert.rejects(stored, { code: "moved" });
+  assert.deepEqual(told, ["the disk is full"]);
+  const later = ada.publish("GRAFT", graft(4));
+  way.restore();
+  await Promise.all([unstored, later]);
+  await until(ada, () => byAda.length === 3);
+  assert.notEqual(ada.clientId, id);
+  assert.deepEqual(ada.runState.grafts, Object.fromEntries([1, 3, 4].map((mark) => [`step-${mark}`, graft(mark)])));
+
+  disk.failsFrom = Infinity;
+  const next = clientOf("ada", runId, way.url, { storage: disk });
+  await next.start();
+  assert.equal(next.clientId, id);
+  await until(next, () => next.getQueuedMessageCount() === 0);
+  assert.deepEqual(await logOf(runId), [1, 3, 4, 2], "each once");
+  await until(ada, () => byAda.length === 4);
+  assert.deepEqual(marksOf(byAda), [1, 3, 4, 2]);
 });
 
 test("an identity that the server refuses is forgotten", async () => {

@@ -295,3 +295,10 @@ def test_behind_a_proxy_that_cuts_idle_websockets_polling_is_steady_and_probes_a
     (session,) = ada.site.ask("GET", f"/api/admin/websocket/metrics?runId={ada.site.run_id}")["sessions"]
     assert session["fallbacks"] <= 3 + len(later)
     ada.went("D?C.*")
+
+
+def test_a_page_whose_browser_keeps_nothing_says_so(site: Site) -> None:
+    broken = "Object.defineProperty(globalThis, 'indexedDB', { value: { open() { throw new Error('the disk is gone'); } } });"
+    page = site.page(f"/#run={site.run_id}", init=f"{broken} sessionStorage.setItem('steadywire.token', 'dev:ada');")
+    expect(page.locator("#composer-error")).to_contain_text("Nothing more is kept in this browser: the disk is gone.")
+    page.locator("#health .card.connected").wait_for()
