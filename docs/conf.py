@@ -5,7 +5,7 @@ These are made before Sphinx reads anything, from sources that stand elsewhere, 
     _generated/client_states.svg                 drawn from the transition table of the client
     _generated/published/scenario.schema.json    the JSON Schema of scenarios, published as it is
     reference/                                   pages from types, wire descriptions and the commands' help (`generated_pages`)
-    notebooks/                                   copies of the notebooks at the top of the repository
+    notebooks/                                   the notebooks at the top of the repository, with pictures for their widgets
 
 `-D nb_execution_mode=off` builds without running the notebooks.
 """
@@ -44,6 +44,7 @@ os.environ.setdefault("STEADYWIRE_NOTEBOOKS", "ci")
 nb_execution_mode = "auto"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300
+nb_ipywidgets_js = {}  # pages have pictures of widgets, and load no scripts from other servers
 
 html_theme = "furo"
 html_static_path = ["_static"]
@@ -70,8 +71,7 @@ def make_generated(_app: Sphinx) -> None:
     copies = HERE / "notebooks"
     shutil.rmtree(copies, ignore_errors=True)
     copies.mkdir()
-    for notebook in sorted(NOTEBOOKS.glob("*.ipynb")):
-        shutil.copy2(notebook, copies)
+    generated_pages.write_notebooks(NOTEBOOKS, copies)
 
 
 def convert_docstring(_app: Sphinx, _what: str, _name: str, _object: Any, _options: Any, lines: list[str]) -> None:

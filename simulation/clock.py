@@ -13,7 +13,6 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from heapq import heapify, heappop, heappush
-from operator import attrgetter
 from typing import Any, Protocol
 
 import simpy
@@ -33,13 +32,16 @@ Entry = tuple[int, EventPriority, int, Any]
 
 
 class Clock(simpy.Environment):
-    """The time of one simulated world, in ns."""
+    """The time of one simulated world, in ns. `now` is an int, because all delays are ints, and a slot in place of SimPy's
+    property, because it is read several times for each message."""
 
-    now: int = property(attrgetter("_now"))  # type: ignore[assignment]  # SimPy's property, without a call of a Python function
-    """An int, because all delays are ints."""
+    __slots__ = ("now",)
+
+    now: int
 
     def __init__(self) -> None:
         super().__init__(initial_time=0)
+        self.now = 0
         self.newest: Call | None = None
         """The call that was scheduled last."""
         self.entries: list[Entry] = self._queue  # type: ignore[assignment] # ints and Calls
@@ -53,18 +55,19 @@ class Clock(simpy.Environment):
     def run(self, until: Any = None) -> None:
         """Process all events before `until`, in ns, or until none is left. Like SimPy's own, for Calls, which cannot fail: one
         loop, without two more Python calls for each."""
-        if until is not None and until <= self._now:
-            raise ValueError(f"until = {until}: must be after now, which is {self._now}")
+        if until is not None and until <= self.now:
+            raise ValueError(f"until = {until}: must be after now, which is {self.now}")
         entries, end = self.entries, math.inf if until is None else until
         while self._is_soon(end):
             ends = min(end, self.soon_until)
             while entries and entries[0][0] < ends:
-                self._now, _, _, event = heappop(entries)
+                now, _, _, event = heappop(entries)
+                self.now = self._now = now
                 callbacks, event.callbacks = event.callbacks, None
                 for callback in callbacks:
                     callback(event)
         if until is not None:
-            self._now = until
+            self.now = self._now = until
 
     def _is_soon(self, end: float) -> bool:
         """Whether there is an event before `end`; if so, the whole span of the next event is in the heap."""
@@ -169,23 +172,24 @@ def lateness_of(granularity_s: float, slack_s: float, random_source: RandomSourc
 class Alarm:
     """The alarm of one host. SimPy cannot remove an event, so an alarm that goes off too early is ignored or set again."""
 
-    __slots__ = ("_clock", "_for", "_lateness", "_owner", "_set_to")
+    __slots__ = ("_clock", "_lateness", "_owner", "_set_to", "set_for")
 
     def __init__(self, clock: Clock, owner: Ringing, lateness: TimerLateness | None = None) -> None:
         """`lateness`: of the timers of the host's system; None: they are exact."""
         self._lateness = lateness
-        self._for: int | None = None  # the deadline for which it was set
+        self.set_for: int | None = None
+        """The deadline for which it was set. No earlier `arm` has a later one, so it may be read to save a call."""
         self._clock = clock
         self._owner = owner
         self._set_to: int | None = None
 
     def arm(self, deadline: int | None) -> None:
         """Set the alarm to the owner's next deadline; when it goes off, the owner's deadline of that time counts."""
-        set_for = self._for
+        set_for = self.set_for
         if deadline is None or (set_for is not None and set_for <= deadline):
             return
         now = self._clock.now
-        self._for = deadline
+        self.set_for = deadline
         at = deadline if deadline > now else now
         if self._lateness is not None and deadline > now:
             at = self._lateness.of(at)
@@ -197,14 +201,14 @@ class Alarm:
     def set_lateness(self, lateness: TimerLateness | None) -> None:
         """Timers are late by this from now on, including those already set."""
         self._lateness = lateness
-        self._set_to = self._for = None
+        self._set_to = self.set_for = None
         self.arm(self._owner.next_deadline())
 
     def go_off(self) -> None:
         """The clock has reached a time that it was set to."""
         if self._set_to != self._clock.now:
             return  # a later alarm was set to an earlier time, and has gone off
-        self._set_to = self._for = None
+        self._set_to = self.set_for = None
         deadline = self._owner.next_deadline()
         if deadline is not None and deadline <= self._clock.now:
             self._owner.ring()

@@ -46,11 +46,17 @@ def end_connections(url: str, which: str = "true") -> int:
 
 @asynccontextmanager
 async def hangable(url: str) -> AsyncIterator[tuple[str, Callable[[], None]]]:
-    """The database `url` at another address, and a function: from its call on it takes everything and answers nothing."""
+    """The database `url` at another address, and a function: from its call on the connections that are open take everything and
+    answer nothing."""
     made = make_url(url)
     hangs = trio.Event()
 
-    async def carry(source: trio.SocketStream, sink: trio.SocketStream, scope: trio.CancelScope) -> None:
+    def hang() -> None:
+        nonlocal hangs
+        hangs.set()
+        hangs = trio.Event()
+
+    async def carry(source: trio.SocketStream, sink: trio.SocketStream, hangs: trio.Event, scope: trio.CancelScope) -> None:
         with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
             async for data in source:
                 if not hangs.is_set():
@@ -58,18 +64,19 @@ async def hangable(url: str) -> AsyncIterator[tuple[str, Callable[[], None]]]:
         scope.cancel()
 
     async def serve(client: trio.SocketStream) -> None:
+        until = hangs
         database = await trio.open_tcp_stream(made.host or "127.0.0.1", made.port or 5432)
         async with database, trio.open_nursery() as nursery:
-            nursery.start_soon(carry, client, database, nursery.cancel_scope)
-            nursery.start_soon(carry, database, client, nursery.cancel_scope)
-            await hangs.wait()
+            nursery.start_soon(carry, client, database, until, nursery.cancel_scope)
+            nursery.start_soon(carry, database, client, until, nursery.cancel_scope)
+            await until.wait()
             await trio.sleep(HANGS_S)
             nursery.cancel_scope.cancel()
 
     async with trio.open_nursery() as nursery:
         (listener,) = await nursery.start(partial(trio.serve_tcp, serve, 0, host="127.0.0.1"))
         port = listener.socket.getsockname()[1]
-        yield made.set(host="127.0.0.1", port=port).render_as_string(hide_password=False), hangs.set
+        yield made.set(host="127.0.0.1", port=port).render_as_string(hide_password=False), hang
         nursery.cancel_scope.cancel()
 
 

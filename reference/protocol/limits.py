@@ -28,6 +28,7 @@ class Limit(enum.StrEnum):
     USER_CONNECTIONS = "user_connections"
     RUN_CREATIONS = "run_creations"
     REQUEST_RATE = "request_rate"
+    UPGRADE_RATE = "upgrade_rate"
     # The server.
     LOADED_RUNS = "loaded_runs"
     DOOR_CONNECTIONS = "door_connections"

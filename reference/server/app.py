@@ -317,6 +317,7 @@ def _assemble(
         refused,
         retry_after_ms=round(settings.go_away_retry_after_s * 1000),
         requests_per_s_max=settings.requests_per_user_per_s_max,
+        upgrades_per_s_max=settings.upgrades_per_user_per_s_max,
         unauthenticated_max=settings.unauthenticated_max,
     )
     pool = connection_pool()  # opens no connection before it is used
@@ -330,6 +331,7 @@ def _assemble(
     run_api = RunApi(runs, admission, clock, runs_per_minute_max=settings.runs_per_user_per_minute_max)
     pages = WebPages(WebSettings(is_development=settings.is_development))
     apis = (run_api, admin, actions, OperatorApi(store, monitor, admission, shared.on_fault), pages)
+    cluster = None if membership is None else Cluster(membership, runs, pool, monitor.metrics)
     app = HttpApi(
         (*apis, DocsApi(apis)),
         admission,
@@ -337,14 +339,14 @@ def _assemble(
         on_fault=shared.on_fault,
         on_limit=monitor.limit_reached,
         retry_after_ms=settings.door.retry_after_ms,
+        elsewhere=None if cluster is None else cluster.requests.serve,
     )
-    cluster = None if membership is None else Cluster(membership, runs, admission, app, pool, monitor.metrics)
-    exchanges = Exchanges(app if cluster is None else cluster.app, app.address_of, monitor.http_answered)
-    accepted_elsewhere = None if cluster is None else cluster.upgrades.serve_accepted
+    exchanges = Exchanges(app, app.address_of, monitor.http_answered)
+    elsewhere = None if cluster is None else cluster.upgrades.serve
     door = FrontDoor(
         exchanges,
-        Upgrades(runs, admission, monitor, settings.protocol, accepted_elsewhere).on_upgrade,
-        elsewhere=None if cluster is None else cluster.upgrades.serve,
+        Upgrades(runs, admission, monitor, settings.protocol, elsewhere).on_upgrade,
+        on_head=None if cluster is None else cluster.router.check_relayed,
         limits=settings.door,
         websocket_limits=settings.websocket_limits,
         on_problem=on_problem,

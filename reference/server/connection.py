@@ -2,11 +2,12 @@
 
 When the protocol refuses a connection, the upgrade is accepted first; then an `error` frame gives the reason and the close frame
 the code, because a browser shows nothing of a refused upgrade. Only a foreign origin, an unknown address, and a server that is
-about to stop are answered in HTTP.
+about to stop are answered in HTTP; and a user who opens WebSockets too often, if the token came with the upgrade. A browser's
+comes in `hello`; then `goaway` names the time to wait.
 
-A token is checked before the run is looked up (8.33): a token that came with the upgrade at once, else the token of `hello`,
-which is read here. So an unauthenticated client loads nothing and learns nothing, not even whether the run exists. The number of
-connections that wait for a token is limited.
+Token and rate are checked before the run is looked up (8.33): a token that came with the upgrade at once, else the token of
+`hello`, which is read here. So an unauthenticated client loads nothing and learns nothing, not even whether the run exists. The
+number of connections that wait for a token is limited.
 """
 
 import re
@@ -26,7 +27,7 @@ from reference.server.registry import RunRegistry, canonical_run_id
 from reference.server.wire.request_head import HttpRefusal, RequestHead
 from reference.server.wire.websocket import Accept, Read, ServerWebSocket, WebSocketClosed, frame_text
 
-_PASSING = (Limit.LOADED_RUNS, Limit.USER_CONNECTIONS, Limit.UNAUTHENTICATED)
+_PASSING = (Limit.LOADED_RUNS, Limit.USER_CONNECTIONS, Limit.UPGRADE_RATE, Limit.UNAUTHENTICATED)
 """Limits that may be free again a little later."""
 _PATH = re.compile(r"/ws/runs/([^/]*)/collaboration")
 
@@ -56,7 +57,7 @@ class Upgrades:
         match = _PATH.fullmatch(head.path)
         if match is None:
             raise HttpRefusal(404, CloseCode.NO_SUCH_RUN, "WebSockets are at /ws/runs/{runId}/collaboration")
-        self._admission.check(head)
+        self._admission.admit_upgrade(head)
         subprotocol = head.choose_subprotocol((frames.SUBPROTOCOL,))
         return Accept(partial(self._serve, match[1]), subprotocol)
 
@@ -66,11 +67,11 @@ class Upgrades:
                 raise RemoteError(CloseCode.VERSION, f"this server supports the subprotocol {frames.SUBPROTOCOL} only")
             run_id = canonical_run_id(run_id_text)
             identity = self._admission.identify_upgrade(websocket.head, run_id)
-            hello: list[Read] = []
-            if identity is None:
-                hello = await self._authenticated_hello(run_id, websocket)
-                if self._elsewhere is not None and await self._elsewhere(run_id, websocket):
-                    return
+            if self._elsewhere is not None:
+                websocket.keep_bytes()
+            hello = [] if identity is not None else await self._authenticated_hello(run_id, websocket)
+            if self._elsewhere is not None and await self._elsewhere(run_id, websocket):
+                return
             live = await self._runs.open(run_id)
             self._admission.check_still_open()
             if identity is not None:  # else the token of hello is checked once the run has it
@@ -104,8 +105,6 @@ class Upgrades:
     async def _authenticated_hello(self, run_id: str, websocket: ServerWebSocket) -> list[Read]:
         """Everything up to a hello with a token that allows the run. Raises RemoteError."""
         reads: list[Read] = []
-        if self._elsewhere is not None:
-            websocket.keep_bytes()
         with self._admission.awaiting_token(self._config.hello_timeout_s):  # 3.6
             while not reads or not reads[-1].messages:
                 if sum(read.frames for read in reads) > self._config.frame_burst:  # 8.41
@@ -118,7 +117,7 @@ class Upgrades:
             if not isinstance(message, frames.Hello):
                 raise RemoteError(CloseCode.BAD_FRAME, "the first frame is hello")
             try:
-                self._admission.identify(message.token, run_id)
+                self._admission.admit_hello(message.token, run_id)
             except RemoteError:
                 check_version(message)  # a client of another version may send its token elsewhere
                 raise

@@ -52,6 +52,7 @@ _COUNTS = (
     "connections_per_user_max",
     "unauthenticated_max",
     "requests_per_user_per_s_max",
+    "upgrades_per_user_per_s_max",
     "runs_per_user_per_minute_max",
     "session_records_max",
 )
@@ -101,6 +102,8 @@ class ServerSettings:
     """WebSockets that may wait for their token at the same time; above it a client is asked to retry."""
     requests_per_user_per_s_max: int = 500
     """HTTP requests about runs that one user may make per second; twice as many may come at once."""
+    upgrades_per_user_per_s_max: int = 500
+    """WebSockets that one user may open per second, over all runs; twice as many may be opened at once."""
     runs_per_user_per_minute_max: int = 60
     """Runs that one user may create per minute; as many may be created at once."""
     control_frames_max: int = CONTROL_FRAMES_MAX

@@ -4,6 +4,8 @@
     statement_timeout      a statement that hangs gives up, and so does a wait for another server's lock
     keepalives             a server that disappears without closing is noticed; otherwise a thread, and with it every
                            later commit, would wait for ever
+    the answer             a statement that is not answered in time ends its connection: where the system of the other end, or a
+                           proxy, still confirms every byte, neither keepalives nor the server's own timeout would
     pre-ping               a connection that died while idle is replaced before a transaction begins on it, so a restart
                            of the database affects only transactions under way
 
@@ -23,11 +25,13 @@ import json
 import re
 import secrets
 import select
+import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import psycopg
+from psycopg.abc import PQGen
 from sqlalchemy import URL, Engine, create_engine, event
 from sqlalchemy.engine import ExceptionContext
 
@@ -36,9 +40,14 @@ from reference.store.changes import PADDING_BYTES, RunChange, forget, stored_pos
 from reference.store.position import Position
 from reference.store.tables import encode_json
 
+T = TypeVar("T")
+
 CONNECT_S_MAX = 5
 STATEMENT_S_MAX = 20
-"""Below the 30 s that the writer waits for a commit, so that the database answers first."""
+"""For one statement, as the database counts it."""
+ANSWER_S_MAX = 25.0
+"""For the answer to one statement: more than the database needs to report that a statement took too long, and less than the 30 s
+that the writer waits for a commit."""
 _SILENCE_S_MAX = 15
 """After this long without progress, a connection counts as lost."""
 
@@ -118,6 +127,27 @@ _CONNECTING: tuple[tuple[str, str], ...] = (
 """Messages of a server that refuses a connection: the driver gives no code for these."""
 
 
+class _Connection(psycopg.Connection[Any]):
+    """Ends when a statement is not answered in time."""
+
+    def wait(self, gen: PQGen[T], *arguments: Any, **options: Any) -> T:
+        return super().wait(self._in_time(gen), *arguments, **options)
+
+    def _in_time(self, gen: PQGen[T]) -> PQGen[T]:
+        give_up_at = time.monotonic() + ANSWER_S_MAX
+        try:
+            awaited = next(gen)
+            while True:
+                ready = yield awaited
+                if not ready and time.monotonic() >= give_up_at:  # it is called ten times a second while nothing comes
+                    self.close()
+                    raise psycopg.OperationalError(f"the database did not answer within {ANSWER_S_MAX:g} s")
+                awaited = gen.send(ready)
+        except StopIteration as done:
+            result: T = done.value
+            return result
+
+
 def postgresql_engine(url: URL, *, connections_max: int) -> Engine:
     """An engine on the database that `url` names; opens no connection yet. The URL's query goes to libpq and takes precedence
     over the settings here."""
@@ -130,6 +160,7 @@ def postgresql_engine(url: URL, *, connections_max: int) -> Engine:
         json_serializer=encode_json,
         json_deserializer=msgspec.json.decode,
     )
+    event.listen(engine, "do_connect", lambda _dialect, _record, given, options: _Connection.connect(*given, **options))
     event.listen(engine, "connect", _set_up)
     event.listen(engine, "handle_error", _notice_lost)
     return engine

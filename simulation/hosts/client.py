@@ -397,7 +397,7 @@ class ClientHost:
     def deliver(self, outcomes: list[Outcome]) -> None:
         if self.on_carried is not None:
             self._heed_states(outcomes, self.on_carried)
-        record_outcomes(self._trace, self.name, outcomes, self._clock.now, position=self.session.position)
+        record_outcomes(self._trace, self.name, outcomes, self._clock.now, session=self.session)
         if self._takes_every is not None and (count := sum(map(is_sequenced, outcomes))):
             if not self._untaken:
                 self._take_later()
@@ -405,7 +405,11 @@ class ClientHost:
             self._untaken_longest = max(self._untaken_longest, self._untaken)
 
     def set_alarm(self, deadline: int | None) -> None:
-        self._alarm.arm(None if deadline is None else deadline + self._behind)
+        if deadline is None:
+            return
+        deadline, set_for = deadline + self._behind, self._alarm.set_for
+        if set_for is None or deadline < set_for:  # as `arm` says; it usually is not, and this is asked for every frame
+            self._alarm.arm(deadline)
 
     # Internal.
 

@@ -123,9 +123,9 @@ class Peer:
     def push(self, item: Measured) -> bool:
         """As Socket.push."""
         frame, size_bytes = item
-        link = self.link
-        link.send_to_client(frame, size_bytes, self._process.sends(link, frame))
-        return link.is_blocked()
+        link, process = self.link, self._process
+        is_free = process.is_free and type(frame) is frames.Events  # the usual case: skip a call
+        return link.send_to_client(frame, size_bytes, 0 if is_free else process.sends(link, frame))
 
     def close(self, waiting: Sequence[Measured], close: Close) -> None:
         """As Socket.close."""
@@ -140,6 +140,8 @@ class Process:
 
     def __init__(self, host: ProcessHost) -> None:
         self.work, self.listener, self._costs = host.new_machine()
+        self.is_free = self._costs is None
+        """Whether its work takes no time."""
         self.shed = 0
         """Clients refused because of overload."""
         self._host = host

@@ -371,13 +371,14 @@ class TcpConnection(abc.ABC):
         self._is_waited_for = self._down.half.bytes_held > self._send_buffer_bytes
         return self._is_waited_for
 
-    def send_to_client(self, frame: frames.Frame, size_bytes: int, after: int = 0) -> None:
-        """The server sends a frame; nothing is sent if its end is gone. `after`: as in Pipe.push."""
-        if self._server is None:
-            return
-        if self.access_link.watch is not None:
-            self.access_link.saw(self, "down", "sent", frame)
-        self._down.push(self._frame_at_client, frame, size_bytes, after)
+    def send_to_client(self, frame: frames.Frame, size_bytes: int, after: int = 0) -> bool:
+        """The server sends a frame; nothing is sent if its end is gone. `after`: as in Pipe.push. Returns `is_blocked()`."""
+        if self._server is not None:
+            if self.access_link.watch is not None:
+                self.access_link.saw(self, "down", "sent", frame)
+            self._down.push(self._frame_at_client, frame, size_bytes, after)
+        is_blocked = self._is_waited_for = self._down.half.bytes_held > self._send_buffer_bytes
+        return is_blocked
 
     # Called for the kernels.
 

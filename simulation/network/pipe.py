@@ -138,11 +138,11 @@ class Pipe(Generic[T]):
 
     # Called at the near end.
 
-    def push(self, now: int, item: T, size_bytes: int = 0, after: int = 0) -> bool:
+    def push(self, now: int, item: T, size_bytes: int = 0, after: int = 0) -> int | None:
         """Send an item. `after`: the time in ns for which the sender is busy before it is sent; the order is kept. Returns
-        whether more than the pipe's length has changed, so that the caller may have to wait for another time."""
+        `wake_at(now)` if that may have changed; otherwise None."""
         if self._is_closed:
-            return False
+            return None
         self.bytes_held += size_bytes
         self.pushed_at = now
         is_held = self._holds > 0 or self.resumes_at is not None
@@ -154,23 +154,26 @@ class Pipe(Generic[T]):
             self._window.unsent.append((size_bytes, item))
             if not is_held:
                 self._transmit(now, after)
-            return True
+            return self.wake_at(now)
         index = self._pushed
         self._pushed = index + 1
         things = self._things
         if is_held:
             things.append((_LOST, size_bytes, index, item))
-            return True
+            return self.wake_at(now)
         if self._is_plain:  # as DelayModel.send, without the checks that most paths do not need
             delay = self._delay
             left_at = now + after if after else now  # no new int object that stays: there are thousands of pipes
             if left_at < delay.left_at:
                 left_at = delay.left_at
             delay.left_at = left_at
-            things.append((left_at + delay.direction.latency, size_bytes, index, item))
-            return len(things) == 1
+            arrives_at = left_at + delay.direction.latency
+            things.append((arrives_at, size_bytes, index, item))
+            if len(things) > 1:
+                return None
+            return arrives_at if arrives_at <= self._stalled_since else None  # as wake_at
         things.append((self._send(size_bytes, index, now + after), size_bytes, index, item))
-        return True
+        return self.wake_at(now)
 
     def dial(self, now: int, item: T) -> None:
         """Send the SYN, the first item of this pipe; it is retransmitted by its own schedule."""

@@ -77,8 +77,13 @@ class SimulatedPipe:
 
     def push(self, function: Callable[[Any], None], argument: Any = None, size_bytes: int = 0, after: int = 0) -> None:
         """Send now; `function(argument)` is called when it arrives. `after`: as in Pipe.push."""
-        if self.half.push(self._clock.now, (function, argument), size_bytes, after):
+        half, clock = self.half, self._clock
+        at = half.push(clock.now, (function, argument), size_bytes, after)
+        if half.late_until or half.silent_since is not None or half.hopeless_at is not None:
             self._wait()
+        elif at is not None and (self._waking_at is None or at < self._waking_at):  # as `_wait`
+            self._waking_at = at
+            clock.wake(at, self._wake)
 
     def push_reset(self, function: Callable[[Any], None], argument: Any = None) -> None:
         """As Pipe.push_reset."""

@@ -65,7 +65,7 @@ def sequence_diagram(message_log: MessageLog, *, title: str = "", rows_max: int 
     axes = figure.subplots()
     for place, x in x_of.items():
         axes.axvline(x, color=_LINE, linewidth=1, zorder=0)
-        axes.text(x, -1.6, place, ha="center", va="bottom", weight="bold")
+        axes.text(x, -1.6, place, ha="center", va="bottom", weight="bold", bbox=_BOX)
     for number, (at, _, entry) in enumerate(rows):
         if number == 0 or rows[number - 1][0] != at:
             axes.text(-0.62, number, f"{at / NS_PER_S:.3f} s", ha="left", va="center", fontsize=7, color=_LINE)

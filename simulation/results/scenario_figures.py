@@ -113,9 +113,10 @@ def worst_client(frames: Frames) -> str | None:
 
 
 def storm(frames: Frames, title: str) -> Figure:
-    """Attempts and welcomes per second; attempts that wait for an answer, and the server's queue; clients that are connected."""
+    """Attempts and welcomes in each whole second; attempts that wait for an answer, and the server's queue; clients that are
+    connected. The busiest second may begin at any time, so the dotted line may lie above every whole second."""
     attempts, samples = frames["attempts"], frames["samples"]
-    figure, (rate, waiting, connected), end_s = _panels(frames, f"{title}: {_came_back(frames)}", (2.2, 1.6, 1.6))
+    figure, (rate, waiting, connected), end_s = _panels(frames, f"{title}\n{_came_back(frames)}", (2.2, 1.6, 1.6))
     edges = np.arange(0, np.ceil(end_s) + 1)
     websockets = attempts[attempts["transport"] == "websocket"]
     for column, label, (colour, _, _) in (("attempted_s", "tried", SERIES[1]), ("welcomed_s", "welcomed", SERIES[0])):
@@ -123,16 +124,17 @@ def storm(frames: Frames, title: str) -> Figure:
         is_fill = column == "welcomed_s"
         style: dict[str, Any] = {"fill": True, "alpha": 0.55, "lw": 0} if is_fill else {"lw": 1.6}
         rate.stairs(counts, edges, color=colour, label=label, **style)
-    rate.set_ylabel("WebSocket\nattempts per second")
+    peak = rows_of(frames["summary"])[0]["attempts_per_s_max"]
+    if peak > 0:
+        rate.axhline(peak, color=GREY, lw=0.8, ls=":", label=f"most within any one second: {peak:,}")
+    rate.set_ylabel("WebSocket attempts\nin each whole second")
     _legend(rate)
 
     times, counts = _open_attempts(attempts)
     waiting.step(times, counts, where="post", color=RED, lw=1.4, label="attempts that wait for an answer")
-    queue = samples[samples["queue"] == "work queue"].sort_values("time_s")
+    queue = samples[samples["queue"] == "work queue"]
     if len(queue):
-        waiting.step(
-            queue["time_s"], queue["length"], where="post", color=BLACK, lw=1, ls="--", label="jobs that wait for the server"
-        )
+        waiting.step(*_lengths(queue, end_s), where="post", color=BLACK, lw=1, ls="--", label="jobs that wait for the server")
     waiting.set_ylabel("waiting")
     _legend(waiting)
 
@@ -155,21 +157,23 @@ def storm(frames: Frames, title: str) -> Figure:
 
 def _came_back(frames: Frames) -> str:
     row = rows_of(frames["summary"])[0]
-    peak = f"at most {row['attempts_per_s_max']:,} attempts in one second"
+    peak = f"at most {row['attempts_per_s_max']:,} attempts within one second"
     back_s = row["back_99_s"]
-    return peak if pd.isna(back_s) else f"{peak}; 99 % of the clients back {back_s:.3g} s after the last fault"
+    back = f"99 % of the clients back, by either transport, {back_s:.3g} s after the last fault"
+    return peak if pd.isna(back_s) else f"{peak}; {back}"
 
 
 def outbox(frames: Frames, title: str) -> Figure:
     """Publishes that wait in the outboxes of the clients with the longest ones, and the time from publish to answer."""
     samples, publishes, peaks = frames["samples"], frames["publishes"], outbox_peaks(frames)
-    figure, (queues, answers), _ = _panels(frames, f"{title}: up to {peaks.max()} publishes wait ({peaks.index[0]})", (2.2, 1.8))
+    longest = f"{title}: up to {peaks.max()} publishes wait ({peaks.index[0]})"
+    figure, (queues, answers), end_s = _panels(frames, longest, (2.2, 1.8))
     for (client, peak), (colour, dashes, mark) in zip(
         peaks[peaks.ge(OUTBOX_MIN)].head(OUTBOXES_SHOWN).items(), SERIES, strict=False
     ):
-        own = samples[(samples["queue"] == "outbox") & (samples["place"] == client)].sort_values("time_s")
+        own = samples[(samples["queue"] == "outbox") & (samples["place"] == client)]
         label = f"{client} (at most {peak})"
-        queues.step(own["time_s"], own["length"], where="post", color=colour, ls=dashes, lw=1.5, label=label)
+        queues.step(*_lengths(own, end_s), where="post", color=colour, ls=dashes, lw=1.5, label=label)
         sent = publishes[(publishes["sender"] == client) & (publishes["outcome"] == "accepted")]
         waited = sent["answered_s"] - sent["published_s"]
         answers.plot(sent["published_s"], waited.clip(lower=1e-4), mark, ms=3.5, color=colour, alpha=0.7, label=str(client))
@@ -234,7 +238,7 @@ def by_group(frames: Frames, title: str) -> Figure:
 def timeline(frames: Frames, client: str, title: str) -> Figure:
     """One client over time: its transport, its attempts, its outbox, and the latency of what it received."""
     states, attempts = frames["states"], frames["attempts"]
-    figure, (carried, queue, latency), _ = _panels(frames, f"{title}: {client}", (1.3, 1.2, 1.8))
+    figure, (carried, queue, latency), end_s = _panels(frames, f"{title}: {client}", (1.3, 1.2, 1.8))
     own = states[states["client"] == client]
     for transport, label, colour, hatch in (
         ("websocket", "WebSocket", BLUE, ""), ("polling", "HTTP polling", ORANGE, "//"), (None, "none", RED, "xx"),
@@ -256,9 +260,8 @@ def timeline(frames: Frames, client: str, title: str) -> Figure:
     _legend(carried, columns=6)
 
     samples = frames["samples"]
-    waiting = samples[(samples["queue"] == "outbox") & (samples["place"] == client)].sort_values("time_s")
-    if len(waiting):
-        queue.step(waiting["time_s"], waiting["length"], where="post", color=BLACK, lw=1.4)
+    waiting = samples[(samples["queue"] == "outbox") & (samples["place"] == client)]
+    queue.step(*_lengths(waiting, end_s), where="post", color=BLACK, lw=1.4)
     queue.set_ylim(0, max(1.0, float(waiting["length"].max() if len(waiting) else 1)) * 1.2)
     queue.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
     queue.set_ylabel("publishes in\nthe outbox")
@@ -299,6 +302,13 @@ def _log_seconds(axis: "XAxis | YAxis") -> None:
 def _legend(axes: "Axes", where: Any = "upper right", columns: int = 3) -> None:
     if axes.get_legend_handles_labels()[0]:
         axes.legend(loc=where, frameon=False, fontsize=9, ncols=columns)
+
+
+def _lengths(samples: pd.DataFrame, end_s: float) -> tuple[np.ndarray, np.ndarray]:
+    """The length of one queue over the whole time of a figure: a sample is kept when the length has changed, at first from 0."""
+    ascending = samples.sort_values("time_s")
+    lengths = np.concatenate([[0], ascending["length"].to_numpy()])
+    return np.concatenate([[0.0], ascending["time_s"].to_numpy(), [end_s]]), np.append(lengths, lengths[-1])
 
 
 def _open_attempts(attempts: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:

@@ -35,7 +35,7 @@ def dots(runs: pd.DataFrame, figures: Mapping[str, str], *, by: str, label: str,
         axes.errorbar(table["mean"], rows, xerr=errors, label=name, **look, **style(place))
     axes.set_yticks(-np.arange(len(names)), names)
     axes.set_xlabel(label)
-    axes.set_title(title, loc="left")
+    figure.suptitle(title, x=0.01, ha="left")  # the axes begin behind the names, too far right for a long title
     if log:
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

@@ -75,6 +75,14 @@ def begin_trace(scenario: Scenario, run_id: str) -> Trace:
     return trace
 
 
+class HasPosition(Protocol):
+    """A client session, or what stands for it."""
+
+    @property
+    def position(self) -> tuple[str | None, int]:
+        """Epoch and number of the last delivered event."""
+
+
 def record_outcomes(
     trace: Trace,
     client: str,
@@ -82,19 +90,19 @@ def record_outcomes(
     now: int,
     *,
     epoch: str | None = None,
-    position: tuple[str | None, int] | None = None,
+    session: HasPosition | None = None,
 ) -> None:
     """The outcomes delivered to the application of `client` at `now`, in ns since the run began.
 
-    `position` is the session's position after these outcomes. It is needed only for a session that begins without a snapshot,
-    because otherwise the outcomes have it; its beginning is recorded. `epoch` alone is for worlds that record the beginning
-    themselves, or cannot."""
+    `session` has the position after these outcomes. It is needed only for a session that begins without a snapshot, because
+    otherwise the outcomes have it; its beginning is recorded. `epoch` alone is for worlds that record the beginning themselves,
+    or cannot."""
     entered = trace.epoch_of(client)
     if entered is None:
-        entered = epoch if position is None else position[0]
+        entered, last = (epoch, 0) if session is None else session.position
         trace.enter_epoch(client, entered)
-        if position is not None and position[0] is not None:
-            _record_beginning(trace, client, outcomes, position[0], position[1], now)
+        if session is not None and entered is not None:
+            _record_beginning(trace, client, outcomes, entered, last, now)
     for outcome in outcomes:
         match outcome:
             case Event():

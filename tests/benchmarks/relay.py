@@ -23,6 +23,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import pytest
 import trio
 
 from reference.protocol.config import ServerConfig
@@ -182,7 +183,10 @@ def main() -> None:
     arguments = parser.parse_args()
     found = {}
     for name, is_relayed in (("direct", False), ("relayed", True)):
-        found[name] = trio.run(lambda relayed=is_relayed: measure(arguments.readers, arguments.seconds, is_relayed=relayed))
+        try:
+            found[name] = trio.run(lambda relayed=is_relayed: measure(arguments.readers, arguments.seconds, is_relayed=relayed))
+        except pytest.skip.Exception as reason:
+            sys.exit(str(reason))
         trip, rate = found[name]
         print(
             f"{name:8} {trip:8.2f} ms from publish to answer {rate:12,.0f} deliveries/s to {arguments.readers} readers",

@@ -48,6 +48,7 @@ LOAD_S_MAX = 180.0
 LIMITS = """
 connections_per_user_max = 20000
 requests_per_user_per_s_max = 1000000
+upgrades_per_user_per_s_max = 1000000
 runs_per_user_per_minute_max = 1000000
 [protocol]
 publishes_per_s = 1000000
@@ -101,6 +102,15 @@ WEBSOCKETS, WEBSOCKETS_SQLITE = "websockets", "websockets, SQLite"
 PYTHON_SOCKETIO, SOCKETIO, WS = "python-socketio", "Socket.IO", "ws"
 ALL = (MEMORY, WEBSOCKETS, PYTHON_SOCKETIO, SOCKETIO, WS)
 _FLAT, _RATE, _AT_ONCE = "deliveries_per_s", "cpu_s_per_s", "cpu_s"
+UNITS = {
+    _FLAT: "deliveries/s",
+    _RATE: "processor s per s",
+    _AT_ONCE: "processor s",
+    "seconds": "s",
+    "kib_per_connection": "KiB",
+    "p99_ms": "ms",
+}
+"""Of each measure."""
 WORKS = (
     Work("fan-out, 1000 readers, flat out", ("fan_out", "--readers", "1000"), _FLAT, ALL, also=SOCKETIO, goal=">= 20"),
     Work("fan-out, 100 readers, flat out", ("fan_out", "--readers", "100"), _FLAT, ALL, also=SOCKETIO, goal=">= 6"),
@@ -285,10 +295,15 @@ def markdown(rows: list[Row], rounds: int) -> str:
     ]
     for row in rows:
         work = row.work
-        medians = "; ".join(f"{name} {value:,.4g}" for name, value in row.medians.items())
+        medians = f"{UNITS[work.measure]}: " + "; ".join(f"{name} {_shown(value)}" for name, value in row.medians.items())
         met = {True: "yes", False: "no", None: "-"}[row.is_met]
         lines.append(f"| {work.name} | {_spread(row.ratios)} | {_spread(row.also)} | {work.goal} | {met} | {medians} |")
     return "\n".join(lines) + "\n"
+
+
+def _shown(value: float) -> str:
+    """Four digits: 1,793,000 and 0.2351."""
+    return f"{float(f'{value:.4g}'):,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
 def _ratios(ours: list[float], theirs: list[float]) -> tuple[float, ...]:

@@ -12,7 +12,7 @@ from simulation.cli.bench import bench_command
 from tests.benchmarks.load import Load, Reader
 from tests.benchmarks.machine import publishes, seconds_of
 from tests.benchmarks.profiled import Samples
-from tests.benchmarks.server import BEGIN, END, WORKS, markdown, rows_of, write_into
+from tests.benchmarks.server import BEGIN, END, UNITS, WORKS, Row, markdown, rows_of, write_into
 from tests.benchmarks.simulation import FULL, QUICK, Figure, Size, figures_of, idle, measure_storm, steady, storm, table
 
 GOOD = (
@@ -98,12 +98,18 @@ def test_the_table_of_the_server_goes_into_its_page(tmp_path: Path) -> None:
     write_into(page, markdown([row], 3))
     text = page.read_text()
     assert "old" not in text
-    assert "| 2000 connections, KiB each | 0.30 (0.25 to 0.70) | - | <= 12 KiB | yes |" in text
+    assert "| 2000 connections, KiB each | 0.30 (0.25 to 0.70) | - | <= 12 KiB | yes | KiB: steadywire, memory 12;" in text
     assert text.startswith("before\n")
     assert text.endswith("\nafter\n")
     page.write_text("no marks")
     with pytest.raises(SystemExit, match="needs the lines"):
         write_into(page, "")
+
+
+def test_every_measure_has_a_unit_and_large_numbers_no_exponent() -> None:
+    assert {work.measure for work in WORKS} == set(UNITS)
+    work = WORKS[0]
+    assert "deliveries/s: steadywire, memory 1,793,000 |" in markdown([Row(work, {work.subject: 1_793_412.0}, ())], 1)
 
 
 def test_a_goal_for_both_is_not_met_by_one() -> None:

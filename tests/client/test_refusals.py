@@ -23,10 +23,14 @@ async def test_a_final_refusal_of_our_server(join: Connect, server: Server, stat
 
 @pytest.mark.parametrize(
     "answer",
-    [problem(503, CloseCode.OVERLOADED, "later", retry_after_s=40), (503, {"Retry-After": "40"}, b"<html>")],
-    ids=["ours", "a proxy's"],
+    [
+        problem(503, CloseCode.OVERLOADED, "later", retry_after_s=40),
+        problem(429, CloseCode.RATE, "this user opens WebSockets too often", retry_after_s=40),
+        (503, {"Retry-After": "40"}, b"<html>"),
+    ],
+    ids=["ours", "our 429", "a proxy's"],
 )
-async def test_a_503_is_obeyed(join: Connect, server: Server, answer: tuple[int, dict[str, str], bytes]) -> None:
+async def test_a_wait_is_obeyed(join: Connect, server: Server, answer: tuple[int, dict[str, str], bytes]) -> None:
     server.refuse = lambda target: answer
     async with join() as client:
         await client.wait_until(ClientState.WAITING)

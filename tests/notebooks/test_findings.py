@@ -31,7 +31,9 @@ def test_shipped_parameters_make_findings_fail() -> None:
 def test_changed_parameters_are_reported(capsys: pytest.CaptureFixture[str]) -> None:
     p = parameters(SHIPPED, seed=2, clients=50, ci={"clients": 5})
     assert not p.is_shipped
-    assert "Not as shipped" in p._repr_html_()
+    assert "Not as shipped: texts and titles speak of the shipped values" in p._repr_html_()
+    assert "Full size: a cell may take some minutes" in p._repr_html_()
+    assert "Small size" not in p._repr_html_()
     finding(False, "the sun is cold")
     finding(True, "the sun is hot")
     assert capsys.readouterr().out == "Does not hold with these parameters: the sun is cold.\nFound: the sun is hot.\n"
@@ -42,6 +44,8 @@ def test_the_small_size(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     p = parameters(SHIPPED, seed=1, clients=50, ci={"clients": 5})
     assert p.clients == 5
     assert p.is_shipped
+    assert "Small size (STEADYWIRE_NOTEBOOKS=ci)" in p._repr_html_()
+    assert "Full size" not in p._repr_html_()
     finding(False, "chance is small", needs_full_size=True)
     assert "Does not hold" in capsys.readouterr().out
     with pytest.raises(AssertionError):
@@ -103,6 +107,17 @@ def test_lines_have_intervals_and_theory() -> None:
     assert [text.get_text() for text in figure.legends[0].texts] == ["a: theory", "a: simulated"]
     (bars,) = figure.axes[0].collections
     assert [segment[:, 1].tolist() for segment in bars.get_segments()] == [[2.0, 4.0], [3.0, 5.0]]
+
+
+def test_a_curve_beyond_the_points_has_ticks_of_its_own() -> None:
+    table = pd.DataFrame({"x": [5.0], "mean": [3.0], "low": [2.0], "high": [4.0], "by": ["a"]})
+    for log in ((), ("x",)):
+        figure = lines(
+            table, x="x", by="by", x_label="x (s)", y_label="y (s)", title="t", curves={"a": ([1, 60], [3, 4])}, log=log
+        )
+        low, high = figure.axes[0].get_xlim()
+        ticks = [at for at in figure.axes[0].get_xticks() if low <= at <= high]
+        assert len(ticks) >= 2, "one labelled value says nothing of the rest of the axis"
 
 
 def test_what_replay_saves() -> None:

@@ -1,6 +1,8 @@
 """The small parts of the machines: rate limits, identity, memberships, codes, presence."""
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from reference.protocol import frames
 from reference.protocol.client.client_report import ClientReport
@@ -32,6 +34,22 @@ def test_a_full_bucket_is_a_burst_and_then_so_many_a_second() -> None:
     assert rate_limit.spend(seconds(0.125)) == 125
     assert rate_limit.spend(seconds(0.25)) == 0
     assert [rate_limit.spend(seconds(100)) for _ in range(4)] == [0, 0, 0, 250], "it does not fill beyond its burst"
+
+
+@example(0.1, 1, [(1, 1), (5 * NS_PER_MS, 1)])  # all but 1e-16 of a token are there
+@given(
+    st.sampled_from([0.1, 0.3, 1.0, 1.5, 3.0, 7.0, 64_000.0]),
+    st.integers(1, 1000),
+    st.lists(st.tuples(st.sampled_from([0, 1, 5 * NS_PER_MS, 333_333_333, seconds(1)]), st.integers(1, 200)), max_size=8),
+)
+def test_after_the_wait_the_tokens_are_there(per_s: float, burst: int, spends: list[tuple[int, int]]) -> None:
+    rate_limit, now = TokenBucket(per_s, burst), seconds(10**9)
+    for pause, tokens in spends:
+        now += pause
+        wait_ms = rate_limit.spend(now, min(tokens, burst))
+        if wait_ms:
+            now += wait_ms * NS_PER_MS
+            assert rate_limit.spend(now, min(tokens, burst)) == 0
 
 
 def test_a_wait_is_at_least_a_millisecond_and_at_most_a_day() -> None:

@@ -23,7 +23,7 @@ from reference.store.base import ProcessAddress
 from reference.store.ownership import SEEN_INTERVAL_S, Ownership
 
 from .processes import serving
-from .running_server import OTHER_RUN, RUN, UPGRADE_HEADERS, request_bytes
+from .running_server import OTHER_RUN, RUN, UPGRADE_HEADERS, RunningServer, request_bytes
 from .test_http import POLL, PUBLISH, chat
 from .two_servers import on_database, running_server_on, two_servers
 from .wire.helpers import client_frame, read_answer, read_frame, read_until, text
@@ -119,6 +119,23 @@ async def until_gone(running: Any) -> None:
         await trio.lowlevel.checkpoint()
 
 
+@pytest.fixture
+def lookups(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The runs that the database is asked for, in order."""
+    asked_for: list[str] = []
+
+    def counted(method: Callable[..., Any]) -> Callable[..., Any]:
+        async def count(ownership: Ownership, run_id: str) -> Any:
+            asked_for.append(run_id)
+            return await method(ownership, run_id)
+
+        return count
+
+    monkeypatch.setattr(Ownership, "claim", counted(Ownership.claim))
+    monkeypatch.setattr(Ownership, "find", counted(Ownership.find))
+    return asked_for
+
+
 @pytest.mark.parametrize(
     "said",
     [
@@ -130,23 +147,13 @@ async def until_gone(running: Any) -> None:
     ids=str,
 )
 async def test_an_upgrade_without_a_good_token_asks_nothing_of_the_database(
-    postgres_url: str, monkeypatch: pytest.MonkeyPatch, said: dict[str, Any] | None
+    postgres_url: str, lookups: list[str], said: dict[str, Any] | None
 ) -> None:
     """It was claimed, loaded and relayed before anybody was asked who he is; another run had to leave for it."""
-    asked_for: list[str] = []
-
-    def counted(method: Callable[..., Any]) -> Callable[..., Any]:
-        async def count(ownership: Ownership, run_id: str) -> Any:
-            asked_for.append(run_id)
-            return await method(ownership, run_id)
-
-        return count
-
     config = ServerConfig(hello_timeout_s=0.3)
     with trio.fail_after(60):
         async with two_servers(postgres_url, protocol=config) as (one, two), one.join("ada"):
-            monkeypatch.setattr(Ownership, "claim", counted(Ownership.claim))
-            monkeypatch.setattr(Ownership, "find", counted(Ownership.find))
+            lookups.clear()
             received = []
             for run_id in (RUN, OTHER_RUN):
                 async with two.connect(run_id) as frame_client:
@@ -155,8 +162,45 @@ async def test_an_upgrade_without_a_good_token_asks_nothing_of_the_database(
                     received.append((await frame_client.closed(), frame_client.received))
             assert received[0] == received[1]
             assert received[0][0][0] in (4003, 4400, 4401)
-            assert asked_for == []
+            assert lookups == []
             assert two.server.statistics().runs_loaded == 0
+
+
+@pytest.mark.parametrize("how", ["poll", "token in the upgrade", "token in hello"])
+async def test_a_user_who_asks_too_often_does_not_reach_the_database(postgres_url: str, lookups: list[str], how: str) -> None:
+    """A run that does not exist is known to nobody, so each request for it asked the database, whatever the user's rate."""
+
+    async def ask(running: RunningServer) -> int:
+        if how == "poll":
+            return (await running.ask("GET", POLL.replace(RUN, OTHER_RUN))).status
+        if how == "token in the upgrade":
+            path = f"/ws/runs/{OTHER_RUN}/collaboration"
+            stream = running.server.connect()
+            await stream.send_all(request_bytes("GET", path, token="dev:alice", headers=UPGRADE_HEADERS))
+            status = int((await read_until(stream, b"\r\n\r\n")).split()[1])
+            if status == 101:
+                await read_frame(stream)  # the run has been looked up
+            await stream.aclose()
+            return status
+        async with running.connect(OTHER_RUN) as client:
+            await client.send("hello", protocol=1, clientId="alice", token="dev:alice")
+            return (await client.closed())[0] or 0
+
+    with trio.fail_after(60):
+        async with running_server_on(postgres_url, requests_per_user_per_s_max=1, upgrades_per_user_per_s_max=1) as running:
+            answers = [await ask(running) for _ in range(8)]
+            admitted = sum(answer in (404, 101, 4404) for answer in answers)
+            assert set(answers) - {404, 101, 4404} in ({429}, {4029}), answers
+            assert len(lookups) == 2 * admitted, "once for its owner, once to load it"
+            assert await ask(running) in (429, 4029)
+
+
+async def test_without_the_role_the_admin_api_asks_nothing_of_the_database(postgres_url: str, lookups: list[str]) -> None:
+    with trio.fail_after(60):
+        async with running_server_on(postgres_url) as running:
+            for method, path in (("GET", f"connections/{OTHER_RUN}"), ("DELETE", f"runs/{OTHER_RUN}")):
+                assert (await running.ask(method, f"/api/admin/websocket/{path}")).status == 403
+            assert lookups == []
 
 
 async def test_what_was_sent_with_hello_reaches_the_owner_too(postgres_url: str) -> None:

@@ -20,7 +20,7 @@ from reference.protocol.limits import Limit
 from reference.server.settings import ServerSettings
 from reference.server.wire.limits import DoorLimits
 
-from .running_server import OTHER_RUN, RUN, FrameClient, Message, RunningServer, running_server
+from .running_server import OTHER_RUN, RUN, UPGRADE_HEADERS, FrameClient, Message, RunningServer, running_server
 from .test_store_failures import MoodyStore
 
 POLL = f"/api/runs/{RUN}/collaboration/poll"
@@ -106,6 +106,29 @@ async def test_requests_of_one_user(autojump_clock: MockClock) -> None:
         assert reached(running, Limit.REQUEST_RATE) == 1
         await trio.sleep(1)
         assert (await running.ask("GET", POLL)).status == 200
+
+
+async def test_websockets_that_one_user_opens(autojump_clock: MockClock) -> None:
+    """Whether the token comes with the upgrade or in hello, as from a browser, which is not shown the answer to an upgrade."""
+    token = [("Authorization", "Bearer dev:alice")]
+    hello = {"protocol": 1, "token": "dev:alice"}
+    async with a_server(upgrades_per_user_per_s_max=2) as (running, _):
+        for number in range(4):
+            async with running.connect(headers=token if number % 2 else []) as client:
+                await client.hello("alice", generation=number + 1)
+        answer = await running.ask("GET", f"/ws/runs/{RUN}/collaboration", headers=UPGRADE_HEADERS)
+        assert (answer.status, answer.problem["code"], answer.headers["retry-after"]) == (429, 4029, "1")
+        async with running.connect() as page:
+            await page.send("hello", clientId="alice", generation=9, **hello)
+            goaway = await page.receive("goaway")
+            assert (goaway["code"], goaway["retryAfterMs"], goaway["spreadMs"]) == (4029, 1000, 5000)
+            assert (await page.closed())[0] == 4029
+        assert reached(running, Limit.UPGRADE_RATE) == 2
+        async with running.join("carol"):
+            pass
+        await trio.sleep(1)
+        async with running.connect(headers=token) as client:
+            await client.hello("alice", generation=10)
 
 
 async def test_publishes_per_second(autojump_clock: MockClock) -> None:

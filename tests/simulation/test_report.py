@@ -12,7 +12,7 @@ from simulation import Path as NetworkPath
 from simulation.cli.simulate import simulate
 from simulation.results.frames import OF_TRACE
 from simulation.results.report import report_of
-from simulation.results.scenario_figures import figures_of, outbox_peaks, timeline, worst_client
+from simulation.results.scenario_figures import figures_of, outbox, outbox_peaks, storm, timeline, worst_client
 from simulation.scenario.faults import LoadBalancerCut, Reset
 from simulation.world import Result
 
@@ -65,6 +65,26 @@ def test_the_storm_counts_what_the_trace_holds(cut: Result) -> None:
         for at in attempts["attempted_s"]
     )
     assert max(waiting) == at_once >= 2
+
+
+def test_the_storm_shows_the_peak_that_its_title_names(cut: Result) -> None:
+    """The busiest second may begin at any time, and the steps are whole seconds: without a line of its own it is nowhere."""
+    frames = Frames(cut.trace_index)
+    figure = storm(frames, "title")
+    peak = int(frames["summary"]["attempts_per_s_max"].iloc[0])
+    rate = figure.axes[0]
+    assert [list(line.get_ydata()) for line in rate.lines] == [[peak, peak]]
+    assert rate.get_ylim()[1] > peak
+    assert f"at most {peak} attempts within one second" in figure.get_suptitle()
+
+
+def test_a_queue_is_drawn_from_zero_at_the_start_to_the_end_of_its_axis(elevator: Result) -> None:
+    frames = Frames(elevator.trace_index)
+    for axes in (timeline(frames, "tablet-0", "title").axes[1], outbox(frames, "title").axes[0]):
+        times, lengths = axes.lines[0].get_data()
+        assert (times[0], lengths[0]) == (0, 0)
+        assert times[-1] == axes.get_xlim()[1]
+        assert max(lengths) == outbox_peaks(frames).max()
 
 
 class Page(HTMLParser):

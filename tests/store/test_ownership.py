@@ -9,7 +9,7 @@ import trio
 from postgres_server import HANGS_S, end_connections, execute, hangable
 from sqlalchemy.engine import make_url
 
-from reference.store import StoreUnavailable, open_store, ownership
+from reference.store import StoreUnavailable, open_store, ownership, postgresql
 from reference.store.ownership import Ownership
 
 from .samples import EPOCH, HANG_S, OTHER_RUN, RUN
@@ -129,6 +129,26 @@ async def test_who_leaves_while_the_database_hangs_does_not_wait_for_it(url: str
             await process.leave()
             await process.aclose()
         assert process.place is None
+
+
+async def test_a_lease_that_is_never_answered_does_not_keep_the_process_from_joining_again(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ownership, "SEEN_INTERVAL_S", 0.0)
+    monkeypatch.setattr(ownership, "ANSWER_S_MAX", 0.1)
+    async with hangable(url) as (behind, hang):
+        process = Ownership(make_url(behind))
+        await process.join("host", 1)
+        hang()
+        with trio.fail_after(HANGS_S):  # then the connection is cut
+            monkeypatch.setattr(postgresql, "ANSWER_S_MAX", 0.2)
+            with pytest.raises(StoreUnavailable, match="did not answer"):
+                await process.keep()
+            await process.leave()
+            monkeypatch.undo()
+            await process.join("host", 1)
+            assert await process.claim(RUN) is None
+            await process.aclose()
 
 
 async def test_what_happens_without_the_database(url: str) -> None:

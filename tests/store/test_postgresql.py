@@ -18,11 +18,11 @@ import msgspec
 import psycopg
 import pytest
 import trio
-from postgres_server import end_connections, execute, hangable
+from postgres_server import HANGS_S, end_connections, execute, hangable
 from sqlalchemy.engine import make_url
 
 from reference.protocol.records import Append, RunState, Snapshot
-from reference.store import EventStore, StoreConflict, StoreError, StoreUnavailable, open_store, sql
+from reference.store import EventStore, StoreConflict, StoreError, StoreUnavailable, open_store, postgresql, sql
 from reference.store.changes import RunChange
 from reference.store.postgresql import PostgresqlCommits, exact_text
 from reference.store.sql import SqlStore
@@ -349,6 +349,27 @@ async def test_who_loads_a_run_from_a_database_that_hangs_may_leave(postgres_url
         with trio.move_on_after(0.2) as scope:
             await store.load_run(RUN)
         assert scope.cancelled_caught
+
+
+async def test_a_database_that_takes_everything_and_never_answers_keeps_no_thread(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system of the other end, or a proxy, confirmed every byte, so no keepalive failed: no commit succeeded ever again."""
+
+    async with hangable(postgres_url) as (url, hang), open_store(url) as store:
+        await store.create_run(RUN, EPOCH)
+        assert await store.append([append(1)]) == [None]
+        with trio.fail_after(HANGS_S):  # then the connections are cut
+            monkeypatch.setattr(postgresql, "ANSWER_S_MAX", 0.1)
+            hang()
+            (outcome,) = await store.append([append(2)])
+            assert isinstance(outcome, StoreUnavailable)
+            assert "did not answer within 0.1 s" in str(outcome)
+            monkeypatch.undo()
+            assert await store.append([append(2)]) == [None]
+            monkeypatch.setattr(postgresql, "ANSWER_S_MAX", 1.0)
+            hang()
+            assert (await load(store)).head == 2, "a connection that was not in use is replaced"
 
 
 async def test_a_database_that_is_serializable_by_default(postgres_url: str) -> None:

@@ -1,7 +1,9 @@
 """The figures of studies: each axis has the label that it was given, and each mark a name in the legend."""
 
 import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from simulation.studies import plots
 
@@ -26,6 +28,16 @@ def test_dots_say_what_is_measured() -> None:
     assert axes.get_xlabel() == "time (s)"
     assert legend_of(figure) == ["median", "p95"]
     assert [text.get_text() for text in axes.get_yticklabels()] == ["a", "b"]
+
+
+def test_a_long_title_beside_long_names_is_inside_the_figure() -> None:
+    runs = pd.DataFrame({"case": ["WebSocket blocked: brief, as documented"] * 2, "p50": [1.0, 2.0]})
+    title = "What the server sees: a fixed wait sends all 60 clients at once\n(95 % intervals)"
+    figure = plots.dots(runs, {"p50": "median"}, by="case", label="time (s)", title=title)
+    FigureCanvasAgg(figure).draw()
+    (shown,) = [text for text in figure.findobj(Text) if text.get_text() == title]
+    box = shown.get_window_extent()
+    assert 0 <= box.x0 < box.x1 <= figure.bbox.width
 
 
 def test_between_two_values_the_share_above_is_that_of_the_larger() -> None:

@@ -422,7 +422,8 @@ class ClientSession:
         if type(frame) not in CLIENT_MAY_RECEIVE[self._connectivity.state]:
             raise RemoteError(CloseCode.BAD_FRAME, f"{type(frame).__name__} while {self.state.value}")  # 3.9
         self._keepalive.heard(now)
-        self._delivery.bytes_came(now)
+        if Timer.TAIL in self._timers.deadlines:  # rarely: skip the call
+            self._delivery.bytes_came(now)
         match frame:
             case frames.Events():  # first, because most frames are
                 if self._delivery.events(frame.events, now):

@@ -5,6 +5,7 @@ table of the frames that are allowed; `run` decides what each frame does. How ma
 frames of a connection (`TokenBucket`) and the publishes of a client (`PublishRate`).
 """
 
+import math
 from dataclasses import dataclass, field
 
 from reference.protocol import frames
@@ -14,6 +15,9 @@ from reference.protocol.states import SERVER_MAY_RECEIVE, ConnectionState, Trans
 from reference.protocol.timers import NS_PER_S
 
 USER_ID_CHARACTERS_MAX = 128
+
+_ROUNDING = 1e-6
+"""A token that is missing by no more than this is there: what is missing is an error of floating point."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +75,10 @@ class TokenBucket:
 
     def _wait_ms(self, tokens: int) -> int:
         """Until that many tokens are there; 0: they are."""
-        if self._left >= tokens:
+        missing = tokens - self._left
+        if missing <= _ROUNDING:
             return 0
-        return min(max(1, round((tokens - self._left) / self._per_s * 1000)), frames.MILLISECONDS_MAX)
+        return min(math.ceil(missing / self._per_s * 1000), frames.MILLISECONDS_MAX)
 
 
 _NO_WAIT = (0, 0)
@@ -95,7 +100,7 @@ class PublishRate:
         if publishes._at != now:  # one read brings many
             publishes._refill(now)
             data_bytes._refill(now)
-        if publishes._left >= 1 and data_bytes._left >= size_bytes:  # the usual case
+        if 1 - publishes._left <= _ROUNDING and size_bytes - data_bytes._left <= _ROUNDING:  # the usual case
             publishes._left -= 1
             data_bytes._left -= size_bytes
             return _NO_WAIT

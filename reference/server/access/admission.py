@@ -4,18 +4,18 @@ the page     the origin, if a web page sent it (`origins`)
 the moment   everything is refused when the server is about to stop
 the run id   in its canonical form
 the token    the user, and whether the user may enter that run, or is an admin (`auth`)
-the rate     of requests about runs, by user (`users`)
+the rate     of upgrades, and of requests about runs, by user (`users`)
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import trio
 
 from reference.protocol.errors import CloseCode, RemoteError
 from reference.protocol.limits import Limit
 from reference.protocol.server.connection import Identity
-from reference.server.access.auth import Authenticator, bearer_token, identify
+from reference.server.access.auth import Authenticator, Holder, bearer_token, identify
 from reference.server.access.origins import OriginPolicy
 from reference.server.access.users import RefusedUsers, UserRates
 from reference.server.clock import ServerClock
@@ -38,13 +38,15 @@ class AccessControl:
         *,
         retry_after_ms: int,
         requests_per_s_max: int,
+        upgrades_per_s_max: int,
         unauthenticated_max: int,
     ) -> None:
-        """`requests_per_s_max` is for one user; twice as many may come at once. `unauthenticated_max`: WebSockets that have not
-        sent a token."""
+        """`requests_per_s_max` and `upgrades_per_s_max` are for one user; twice as many may come at once. `unauthenticated_max`:
+        WebSockets that have not sent a token."""
         self._unauthenticated_max = unauthenticated_max
         self._awaiting: set[trio.CancelScope] = set()
         self._requests = UserRates(Limit.REQUEST_RATE, "sends requests", requests_per_s_max, 2 * requests_per_s_max)
+        self._upgrades = UserRates(Limit.UPGRADE_RATE, "opens WebSockets", upgrades_per_s_max, 2 * upgrades_per_s_max)
         self._authenticator = authenticator
         self._clock = clock
         self._origins = origins
@@ -106,13 +108,30 @@ class AccessControl:
         if self._refused.is_refused(identity.user_id, self._clock.wall()):
             self.identify(bearer_token(head.headers), run_id)  # which takes an admin
 
+    def admit_upgrade(self, head: RequestHead) -> None:
+        """Check an upgrade, and the rate if a token came with it. A token that is not valid is refused later, by a close code.
+        Raises HttpRefusal."""
+        self.check(head)
+        with suppress(RemoteError):
+            holder = self._authenticator.holder(bearer_token(head.headers), self._clock.wall())
+            if isinstance(holder, Holder):
+                self._upgrades.spend(holder.user_id, self._clock.now())
+
+    def admit_hello(self, token: str | None, run_id: str) -> None:
+        """Check the token of `hello`, and the rate: no token came with the upgrade. Raises RemoteError."""
+        identity = self.identify(token, run_id)
+        try:
+            self._upgrades.spend(identity.user_id, self._clock.now())
+        except HttpRefusal as refusal:
+            raise RemoteError(CloseCode.RATE, refusal.message, refusal.limit) from None
+
     def identify_upgrade(self, head: RequestHead, run_id: str) -> Identity | None:
         """The user of the token that came with an upgrade; None if none came, and hello has to bring one. Raises RemoteError."""
         token = bearer_token(head.headers)
         return None if token is None else self.identify(token, run_id)
 
     def admit_request(self, head: RequestHead, run_id_text: str) -> tuple[str, Identity]:
-        """The run of a request, and its user. Raises HttpRefusal, RemoteError or RequestRefused."""
+        """The run of a request, and its user. Raises HttpRefusal or RemoteError."""
         self.check(head)
         run_id = canonical_run_id(run_id_text)
         identity = self.identify(bearer_token(head.headers), run_id)
@@ -124,7 +143,7 @@ class AccessControl:
         self._requests.charge(identity.user_id, size_bytes // BYTES_FREE, self._clock.now())
 
     def check_debt(self, identity: Identity) -> None:
-        """Raise RequestRefused if the answers to other requests of the user, which were admitted at the same time, were so large
+        """Raise HttpRefusal if the answers to other requests of the user, which were admitted at the same time, were so large
         that no further one may be made now."""
         self._requests.check_debt(identity.user_id, self._clock.now())
 

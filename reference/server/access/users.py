@@ -1,5 +1,5 @@
-"""What one user may do, over all runs of a server: open connections, requests per second, new runs per minute; and users whom an
-operator has refused.
+"""What one user may do, over all runs of a server: WebSockets, new ones and requests per second, new runs per minute; and users
+whom an operator has refused.
 
 A run's machine knows only its own run, so these limits are the server's. A user above a limit is refused with the protocol's
 error; other users are not affected.
@@ -17,7 +17,7 @@ from reference.protocol.errors import CloseCode, RemoteError
 from reference.protocol.limits import Limit
 from reference.protocol.server.connection import TokenBucket
 from reference.server.access.auth import Authenticator, Holder
-from reference.server.http.answers import RequestRefused
+from reference.server.wire.request_head import HttpRefusal
 
 USERS_REMEMBERED_MAX = 10_000
 """Users whose rates are tracked; above it, the least recently active user is forgotten and starts with a full bucket."""
@@ -78,7 +78,7 @@ class UserRates:
             rate_limit.drain(now, tokens)
 
     def spend(self, user_id: str, now: int) -> None:
-        """Take one token. Raises RequestRefused RATE, with the time to wait."""
+        """Take one token. Raises HttpRefusal RATE, with the time to wait."""
         rate_limit = self._users.setdefault(user_id, TokenBucket(self._per_s, self._burst))
         self._users.move_to_end(user_id)
         if len(self._users) > USERS_REMEMBERED_MAX:
@@ -86,14 +86,15 @@ class UserRates:
         self._refuse_for(rate_limit.spend(now))
 
     def check_debt(self, user_id: str, now: int) -> None:
-        """Raise RequestRefused RATE, with the time to wait, if there is a debt."""
+        """Raise HttpRefusal RATE, with the time to wait, if there is a debt."""
         rate_limit = self._users.get(user_id)
         if rate_limit is not None:
             self._refuse_for(rate_limit.spend(now, 0))
 
     def _refuse_for(self, wait_ms: int) -> None:
         if wait_ms:
-            raise RequestRefused(CloseCode.RATE, f"this user {self._what} too often", wait_ms, self._limit)
+            why = f"this user {self._what} too often"
+            raise HttpRefusal(429, CloseCode.RATE, why, retry_after_ms=wait_ms, limit=self._limit)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,34 +4,30 @@ import httpcore
 import trio
 
 from reference.protocol.metrics import RELAY_FAILURES, RELAYED
-from reference.server.access.admission import AccessControl
 from reference.server.cluster.membership import Membership
 from reference.server.cluster.request_relay import RequestRelay
 from reference.server.cluster.router import Router
 from reference.server.cluster.upgrade_relay import CONNECT_S_MAX, UpgradeRelay
 from reference.server.monitoring.metrics import MetricSet
 from reference.server.registry import RunRegistry
-from reference.server.wire.exchange import AsgiApp
 
 
 class Cluster:
-    """The parts, connected to `app`, the HTTP side of the server. `pool` is closed at the end."""
+    """The parts. `pool` is closed at the end."""
 
     def __init__(
         self,
         membership: Membership,
         runs: RunRegistry,
-        admission: AccessControl,
-        app: AsgiApp,
         pool: httpcore.AsyncConnectionPool,
         metrics: MetricSet,
     ) -> None:
-        router = Router(runs, admission, membership)
+        self.router = Router(runs, membership)
         self._runs = runs
         self._membership = membership
         count_failure = metrics.counter(RELAY_FAILURES).inc
-        self.upgrades = UpgradeRelay(router, count_failure)
-        self.app = RequestRelay(app, router, pool, count_failure)
+        self.upgrades = UpgradeRelay(self.router, count_failure)
+        self.requests = RequestRelay(self.router, pool, count_failure)
         self._pool = pool
         metrics.show(RELAYED, lambda: len(self.upgrades))
 
@@ -43,7 +39,7 @@ class Cluster:
     def go_away(self, retry_after_ms: int, spread_ms: int) -> None:
         """Ask every relayed client to reconnect later."""
         self.upgrades.go_away(retry_after_ms, spread_ms)
-        self.app.go_away(retry_after_ms)
+        self.requests.go_away(retry_after_ms)
 
     async def leave(self) -> None:
         """Leave: give all runs to the other processes."""
@@ -58,4 +54,4 @@ class Cluster:
         finally:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + CONNECT_S_MAX):
                 await self._pool.aclose()
-                await self.app.aclose()
+                await self.requests.aclose()

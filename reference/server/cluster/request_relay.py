@@ -1,22 +1,22 @@
-"""RequestRelay: an ASGI middleware that carries requests to the owners of their runs.
+"""RequestRelay: carries requests that were admitted here to the owners of their runs.
 
-A request is read completely (the front door limits its size) and sent to the owner; the answer is passed on as it arrives. If the
-owner cannot be reached, or says that it is not the owner, the owner is looked up again, as in `upgrade_relay`; if it fails after
-that, the client is asked to retry. Publishing twice does no harm, because the owner recognises copies.
+A request is sent with its whole body (the front door limits its size); the answer is passed on as it arrives. If the owner cannot
+be reached, or says that it is not the owner, the owner is looked up again, as in `upgrade_relay`; if it fails after that, the
+client is asked to retry. Publishing twice does no harm, because the owner recognises copies.
 """
 
-from collections.abc import Callable, MutableMapping
-from typing import Any
+from collections.abc import Callable
 from urllib.parse import parse_qsl, urlencode
 
 import httpcore
 import trio
 
 from reference.protocol.errors import CloseCode
-from reference.server.cluster.router import HOP_BY_HOP, MISDIRECTED, Router, come_back, forwarded
+from reference.server.cluster.router import HOP_BY_HOP, MISDIRECTED, RELAYED, Router, come_back, forwarded
 from reference.server.cluster.upgrade_relay import CONNECT_S_MAX, REACH_PAUSE_S, REACH_S_MAX
-from reference.server.http.request import PARAMETERS_MAX, head_of, wait_until_gone, whole_body
-from reference.server.wire.exchange import AsgiApp, Receive, Send
+from reference.server.http.request import PARAMETERS_MAX, Request, wait_until_gone
+from reference.server.registry import canonical_run_id
+from reference.server.wire.exchange import Send
 from reference.server.wire.request_head import HttpRefusal, RequestHead
 from reference.store.base import ProcessAddress
 
@@ -52,11 +52,8 @@ def connection_pool(connections_max: int = CONNECTIONS_MAX) -> httpcore.AsyncCon
 class RequestRelay:
     """The relayed requests of one process."""
 
-    def __init__(
-        self, app: AsgiApp, router: Router, pool: httpcore.AsyncConnectionPool, count_failure: Callable[[], None]
-    ) -> None:
+    def __init__(self, router: Router, pool: httpcore.AsyncConnectionPool, count_failure: Callable[[], None]) -> None:
         """`pool`: for requests that are answered at once; its owner closes it."""
-        self._app = app
         self._router = router
         self._count_failure = count_failure
         self._pool = pool
@@ -75,33 +72,29 @@ class RequestRelay:
             if not answer.has_begun:
                 scope.cancel()
 
-    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
-        head = head_of(scope)
-        try:
-            place = await self._router.place_of(head)
-        except HttpRefusal as refusal:
-            await _refuse(refusal, send)
-            return
+    async def serve(self, request: Request, body: bytes, send: Send) -> bool:
+        """As application.Elsewhere."""
+        if request.head.header(RELAYED) is not None:  # `Router.check_relayed` has believed it
+            return False
+        run_id = canonical_run_id(request.run_id)
+        place = await self._router.place_of(run_id)
         if place is None:
-            await self._app(scope, receive, send)
-            return
-        body = await whole_body(receive)
-        if body is None:
-            return
-        refusal_or_ours: HttpRefusal | bool = False
+            return False
+        answered: HttpRefusal | bool = True
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(wait_until_gone, receive, nursery.cancel_scope)
-            refusal_or_ours = await self._carry(head, place, body, send)
+            nursery.start_soon(wait_until_gone, request.receive, nursery.cancel_scope)
+            answered = await self._carry(request.head, run_id, place, body, send)
             nursery.cancel_scope.cancel()
-        if isinstance(refusal_or_ours, HttpRefusal):
-            if refusal_or_ours is not self._going_away:
+        if isinstance(answered, HttpRefusal):
+            if answered is not self._going_away:
                 self._count_failure()
-            await _refuse(refusal_or_ours, send)
-        elif refusal_or_ours:
-            await self._app(scope, _again(body, receive), send)
+            raise answered
+        return answered
 
-    async def _carry(self, head: RequestHead, place: ProcessAddress | None, body: bytes, send: Send) -> HttpRefusal | bool:
-        """Let the owner answer the request. True if this process is the owner by now, a refusal if no process can be reached."""
+    async def _carry(
+        self, head: RequestHead, run_id: str, place: ProcessAddress | None, body: bytes, send: Send
+    ) -> HttpRefusal | bool:
+        """Let the owner answer the request. False if this process is the owner by now, a refusal if no process can be reached."""
         give_up_at = trio.current_time() + REACH_S_MAX
         while place is not None:
             if self._going_away is not None:
@@ -109,21 +102,18 @@ class RequestRelay:
             answer = _Answer(send)
             try:
                 await self._ask(head, place, body, answer)
-                return False if answer.has_begun else self._going_away or False
+                return True if answer.has_begun else self._going_away or True
             except (*_NOT_REACHED, _MisdirectedError):
-                self._router.forget(head)
+                self._router.forget(run_id)
                 if trio.current_time() >= give_up_at:
                     return come_back("the process that serves this run cannot be reached")
             except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException):
-                self._router.forget(head)
+                self._router.forget(run_id)
                 # The answer has begun and cannot be replaced; the front door cuts the connection.
-                return False if answer.has_begun else come_back("the process that serves this run did not answer")
+                return True if answer.has_begun else come_back("the process that serves this run did not answer")
             await trio.sleep(REACH_PAUSE_S)
-            try:
-                place = await self._router.place_of(head)
-            except HttpRefusal as refusal:
-                return refusal
-        return True
+            place = await self._router.place_of(run_id)
+        return False
 
     async def _ask(self, head: RequestHead, place: ProcessAddress, body: bytes, answer: "_Answer") -> None:
         is_readable = head.query.count(b"&") < PARAMETERS_MAX  # else the owner refuses it
@@ -151,7 +141,7 @@ class RequestRelay:
         answer: "_Answer",
     ) -> None:
         url = httpcore.URL(scheme=b"http", host=place.host.encode(), port=place.port, target=target)
-        headers = forwarded(head, place, without=HOP_BY_HOP)
+        headers = forwarded(head, place, without=(*HOP_BY_HOP, b"content-length"))
         extensions = {"timeout": _TIMEOUTS}
         async with pool.stream(head.method, url, headers=headers, content=body or None, extensions=extensions) as response:
             if response.status == MISDIRECTED:
@@ -184,24 +174,3 @@ class _Answer:
 
     async def end(self) -> None:
         await self._send({"type": "http.response.body", "body": b""})
-
-
-async def _refuse(refusal: HttpRefusal, send: Send) -> None:
-    headers, body = refusal.answer()
-    await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
-
-
-def _again(body: bytes, receive: Receive) -> Receive:
-    """A `receive` that returns the body once more, and then what follows."""
-    given = False
-
-    async def receive_again() -> MutableMapping[str, Any]:
-        nonlocal given
-        if given:
-            return await receive()
-        given = True
-        await trio.lowlevel.checkpoint()
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return receive_again

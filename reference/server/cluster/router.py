@@ -1,21 +1,21 @@
-"""Router: finds the process that a request is for.
+"""Router: finds the process that serves a run.
 
-It is used for everything that concerns one run and needs its owner. Everything else is answered where it arrives, including
-refusals: a request that this process refuses is not relayed. Without a token the database is not queried.
+A process admits every client that connects to it, before it looks for the owner: origin, token and rate (`access.admission`). So
+without a token the database is not queried, and with one not more often than the user's rates permit. A request of one process
+to another shows the other's secret; one that was not meant for this process, or is for a run that it does not serve, is refused
+before anything else, so that the sender asks the database again.
 """
 
 import re
 import secrets
 from collections.abc import Sequence
 
-from reference.protocol.errors import CloseCode, RemoteError
-from reference.server.access.admission import AccessControl
-from reference.server.access.auth import bearer_token
+from reference.protocol.errors import CloseCode
 from reference.server.cluster.membership import Membership
-from reference.server.registry import RunRegistry, canonical_run_id
+from reference.server.registry import RunRegistry
 from reference.server.wire.request_head import HttpRefusal, RequestHead
 from reference.store import StoreUnavailable
-from reference.store.base import ProcessAddress
+from reference.store.base import ProcessAddress, is_run_id
 
 RELAYED = b"x-steadywire-relayed"
 """The header of relayed requests: the secret of the process that they are for."""
@@ -35,53 +35,30 @@ _OF_A_RUN = re.compile(
 class Router:
     """Where runs are served, for the relays of one process."""
 
-    def __init__(self, runs: RunRegistry, admission: AccessControl, membership: Membership) -> None:
+    def __init__(self, runs: RunRegistry, membership: Membership) -> None:
         self._runs = runs
-        self._admission = admission
         self._membership = membership
 
-    async def place_of(self, head: RequestHead) -> ProcessAddress | None:
-        """The process that `head` is for; None for this one, and for what has no token yet. Raises HttpRefusal."""
-        match = _OF_A_RUN.fullmatch(head.path)
-        if match is None or head.method not in ("GET", "HEAD", "POST", "DELETE"):
-            return None
-        is_for_us = is_relayed(head.header(RELAYED), self._membership)
-        try:
-            run_id = canonical_run_id(match[1] or match[2] or match[3] or "")
-            if is_for_us:
-                await self._check_owned(run_id)
-                return None
-            self._admission.check(head)
-            if bearer_token(head.headers) is None:
-                return None  # a WebSocket whose token comes in hello is relayed when it has come
-            self._admission.identify_upgrade(head, run_id)
-        except MisdirectedError:
-            raise
-        except (HttpRefusal, RemoteError):
-            return None
-        return await self.place_of_run(run_id)
-
-    async def place_of_run(self, run_id: str) -> ProcessAddress | None:
-        """The process that serves this run; None for this one. Only for clients that may enter the run."""
+    async def place_of(self, run_id: str) -> ProcessAddress | None:
+        """The process that serves this run; None for this one. Only for clients that are admitted."""
         try:
             return await self._runs.place_of(run_id)
         except StoreUnavailable:
             return None
 
-    def forget(self, head: RequestHead) -> None:
-        """The process named for `head` refused it, or cannot be reached: look it up again."""
-        match = _OF_A_RUN.fullmatch(head.path)
-        if match is not None:
-            self._runs.forget_place((match[1] or match[2] or match[3] or "").lower())
-
-    async def _check_owned(self, run_id: str) -> None:
-        """For a request that another process relays to this one, as the owner. Raises MisdirectedError if it is not."""
+    def forget(self, run_id: str) -> None:
+        """The process named for this run refused it, or cannot be reached: look it up again."""
         self._runs.forget_place(run_id)
-        try:
-            place = await self._runs.place_of(run_id)
-        except StoreUnavailable:
+
+    async def check_relayed(self, head: RequestHead) -> None:
+        """Refuse a request about a run that another process relays to this one, if this one does not serve the run. Raises
+        MisdirectedError."""
+        match = _OF_A_RUN.fullmatch(head.path)
+        if match is None or not is_relayed(head.header(RELAYED), self._membership):
             return
-        if place is not None:
+        run_id = (match[1] or match[2] or match[3] or "").lower()
+        self._runs.forget_place(run_id)
+        if is_run_id(run_id) and await self.place_of(run_id) is not None:
             raise MisdirectedError("this process does not serve the run any more")
 
 

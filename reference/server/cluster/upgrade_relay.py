@@ -1,11 +1,10 @@
 """UpgradeRelay: carries WebSockets to the owners of their runs, byte for byte.
 
-The client's upgrade is sent to the owner unchanged, and from then on every byte in both directions. So the owner sees the client
-as if it had connected directly: its frames, its close, its slowness (while the client takes nothing, nothing is read from the
-owner). When either side ends, the other is notified in the same way, and has `END_S_MAX` to end too.
-
-A browser sends its token in hello. Its upgrade is accepted here, and hello is read; if the token allows the run, the owner gets
-the upgrade and all bytes from the client, and the owner's own acceptance is left out.
+An upgrade is accepted here, and its token is read, which a browser sends in hello. If the token allows the run, the owner gets
+the upgrade and all bytes from the client unchanged; its own acceptance is left out. From then on every byte is carried in both
+directions. So the owner sees the client as if it had connected directly: its frames, its close, its slowness (while the client
+takes nothing, nothing is read from the owner). When either side ends, the other is notified in the same way, and has
+`END_S_MAX` to end too.
 
 The owner may have crashed a moment ago, before the database has noticed. So for a short time the owner is looked up repeatedly,
 until a process is found that serves the run, or the run becomes ours.
@@ -14,17 +13,15 @@ When this process stops, it notifies relayed clients like all others, between tw
 """
 
 import socket
-from collections.abc import Awaitable, Callable
-from functools import partial
+from collections.abc import Callable
 
 import trio
 
 from reference.protocol import frames
 from reference.protocol.errors import CloseCode, RemoteError
-from reference.server.cluster.router import MISDIRECTED, RELAYED, Router, come_back, forwarded
-from reference.server.wire.http_wire import HttpWire
+from reference.server.cluster.router import MISDIRECTED, RELAYED, Router, forwarded
 from reference.server.wire.push_stream import PushStream, SocketPushStream
-from reference.server.wire.request_head import HttpRefusal, RequestHead
+from reference.server.wire.request_head import RequestHead
 from reference.server.wire.websocket import ServerWebSocket, frame_close, frame_text
 from reference.store.base import ProcessAddress
 
@@ -49,6 +46,8 @@ _KEEPALIVE = (
 )
 _MISDIRECTED = b"HTTP/1.1 %d " % MISDIRECTED
 _ACCEPTED = b"HTTP/1.1 101 "
+_REFUSED = (b"HTTP/1.1 429 ", b"HTTP/1.1 503 ")
+"""The owner is well and takes no more: the user opens too many WebSockets, or the process is full or about to stop."""
 _END_OF_HEAD = b"\r\n\r\n"
 _HEAD_BYTES_MAX = 16 * 1024
 """Of another process's answer; ours are much shorter."""
@@ -70,27 +69,14 @@ class UpgradeRelay:
     def __len__(self) -> int:
         return len(self._relayed)
 
-    async def serve(self, head: RequestHead, wire: HttpWire) -> bool:
-        """Serve the whole connection if it is for another process; False if it is for this one. Raises HttpRefusal."""
-        reached = await self._reach(head, partial(self._router.place_of, head))
-        if reached is None:
-            return False
-        onward, answer = reached
-        wire.stream.put_back(wire.unread)
-        await self._relay(_Relayed(wire.stream, onward, FrameBoundaries(has_head=True)), answer)
-        return True
-
-    async def serve_accepted(self, run_id: str, websocket: ServerWebSocket) -> bool:
-        """The same for a WebSocket that was accepted here, whose hello may enter the run. What it has sent is kept
-        (`ServerWebSocket.keep_bytes`). Raises RemoteError.
+    async def serve(self, run_id: str, websocket: ServerWebSocket) -> bool:
+        """Serve the whole connection if another process serves the run; False if this one does. The client may enter the run, and
+        what it has sent is kept (`ServerWebSocket.keep_bytes`). Raises RemoteError.
         """
         head = websocket.head
-        if head.header(RELAYED) is not None:  # another process sent it to us, and was believed
+        if head.header(RELAYED) is not None:  # `Router.check_relayed` has believed it
             return False
-        try:
-            reached = await self._reach(head, partial(self._router.place_of_run, run_id))
-        except HttpRefusal as refusal:
-            raise RemoteError(CloseCode.OVERLOADED, refusal.message) from None
+        reached = await self._reach(run_id, head)
         if reached is None:
             return False
         onward, answer = reached
@@ -101,9 +87,10 @@ class UpgradeRelay:
             if frames_behind is None:
                 onward.abort()
         if frames_behind is None:
-            self._count_failure()
+            if not answer.startswith(_REFUSED):
+                self._count_failure()
             raise RemoteError(CloseCode.OVERLOADED, "the process that serves this run did not take the connection")
-        await self._relay(_Relayed(websocket.hand_over(), onward, FrameBoundaries(has_head=False)), frames_behind)
+        await self._relay(_Relayed(websocket.hand_over(), onward), frames_behind)
         return True
 
     def go_away(self, retry_after_ms: int, spread_ms: int) -> None:
@@ -123,13 +110,11 @@ class UpgradeRelay:
         finally:
             del self._relayed[relayed]
 
-    async def _reach(
-        self, head: RequestHead, find: Callable[[], Awaitable[ProcessAddress | None]]
-    ) -> tuple[SocketPushStream, bytes] | None:
-        """A connection to the owner, with the first bytes of its answer; None if this process owns it. Raises HttpRefusal."""
+    async def _reach(self, run_id: str, head: RequestHead) -> tuple[SocketPushStream, bytes] | None:
+        """A connection to the owner, with the first bytes of its answer; None if this process owns it. Raises RemoteError."""
         give_up_at = trio.current_time() + REACH_S_MAX
         while True:
-            place = await find()
+            place = await self._router.place_of(run_id)
             if place is None:
                 return None
             onward = await connect(place)
@@ -138,21 +123,21 @@ class UpgradeRelay:
                 if answer and not answer.startswith(_MISDIRECTED):
                     return onward, answer
                 onward.abort()
-            self._router.forget(head)
+            self._router.forget(run_id)
             if trio.current_time() >= give_up_at:
                 self._count_failure()
-                raise come_back("the process that serves this run cannot be reached")
+                raise RemoteError(CloseCode.OVERLOADED, "the process that serves this run cannot be reached")
             await trio.sleep(REACH_PAUSE_S)
 
 
 class _Relayed:
     """One client and its owner."""
 
-    def __init__(self, client: PushStream, onward: PushStream, from_owner: "FrameBoundaries") -> None:
+    def __init__(self, client: PushStream, onward: PushStream) -> None:
         self._client = client
         self._onward = onward
-        self._from_owner = from_owner
-        self._from_client = FrameBoundaries(has_head=False)
+        self._from_owner = FrameBoundaries()
+        self._from_client = FrameBoundaries()
         self._goodbye = b""
         self._delivery = trio.CancelScope()
         self._life = trio.CancelScope()
@@ -289,16 +274,13 @@ async def _send(stream: PushStream, data: bytes | None) -> bool:
 
 
 class FrameBoundaries:
-    """Follows the frame headers of one direction of a WebSocket; holds at most one header. With `has_head`, the answer to an
-    upgrade comes before the frames.
+    """Follows the frame headers of one direction of a WebSocket; holds at most one header.
 
     A relay does not interpret what it carries. But its own last message may only be placed between two frames, and it has to
     know when the client has closed too.
     """
 
-    def __init__(self, *, has_head: bool) -> None:
-        self._head = b""
-        self._is_head_over = not has_head
+    def __init__(self) -> None:
         self._header = bytearray()
         self._payload_left = 0
         self.is_close_seen = False
@@ -306,11 +288,11 @@ class FrameBoundaries:
 
     @property
     def is_between(self) -> bool:
-        """Whether the bytes so far end with a complete frame, or with the head."""
-        return self._is_head_over and not self._header and not self._payload_left
+        """Whether the bytes so far end with a complete frame."""
+        return not self._header and not self._payload_left
 
     def feed(self, data: bytes) -> None:
-        position = 0 if self._is_head_over else self._skip_head(data)
+        position = 0
         while position < len(data):
             if self._payload_left:
                 step = min(self._payload_left, len(data) - position)
@@ -325,16 +307,6 @@ class FrameBoundaries:
                 self._payload_left = _payload_bytes(self._header)
                 self.is_close_seen = self.is_close_seen or self._header[0] & 0x0F == _CLOSE
                 self._header.clear()
-
-    def _skip_head(self, data: bytes) -> int:
-        """Look for the empty line that ends the head; returns how many of these bytes belong to it."""
-        seen = self._head + data
-        end = seen.find(b"\r\n\r\n")
-        if end < 0:
-            self._head = seen[-3:]
-            return len(data)
-        self._is_head_over = True
-        return end + 4 - len(self._head)
 
 
 def _header_bytes(header: bytearray) -> int:

@@ -6,6 +6,8 @@ The order of the checks keeps an unauthenticated client cheap and lets it learn 
     origin, moment, token  401, 403, 503 (`access`); 429 for a user above the rate limit
     query, body            400
     the operation
+
+With several processes on one database, another one may carry it out: the one that serves the run (`Elsewhere`).
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -31,6 +33,8 @@ PREFLIGHT_AGE_S = 600
 """How long a browser may cache the answer to OPTIONS."""
 
 Decode = Callable[[bytes], msgspec.Struct]
+Elsewhere = Callable[[Request, bytes, Send], Awaitable[bool]]
+"""Lets another process answer an admitted request with that body; False if this one has to. Raises RemoteError, HttpRefusal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,7 @@ class HttpApi:
         on_fault: OnFault,
         on_limit: Callable[[Limit], None],
         retry_after_ms: int,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         """`on_fault` is called with faults of the server, `on_limit` with limits that were reached. `retry_after_ms` is used
         where a client should wait and no better time is known."""
@@ -67,6 +72,7 @@ class HttpApi:
         self._on_fault = on_fault
         self._on_limit = on_limit
         self._retry_after_ms = retry_after_ms
+        self._elsewhere = elsewhere
         self._addresses: dict[str, _Address] = {}
         for api in apis:
             for name, operation in operations_of(type(api)).items():
@@ -82,7 +88,10 @@ class HttpApi:
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         head = head_of(scope)
-        answer = self._with_cors(head, await self._answer(head, receive))
+        answered = await self._answer(head, receive, send)
+        if answered is None:
+            return
+        answer = self._with_cors(head, answered)
         content = [] if answer.content_type is None else [(b"content-type", answer.content_type.encode())]
         if answer.status not in (204, 304):
             content.append((b"content-length", str(len(answer.body)).encode()))
@@ -90,9 +99,10 @@ class HttpApi:
         await send({"type": "http.response.start", "status": answer.status, "headers": [*content, *others]})
         await send({"type": "http.response.body", "body": answer.body})
 
-    async def _answer(self, head: RequestHead, receive: Receive) -> Answer:
+    async def _answer(self, head: RequestHead, receive: Receive, send: Send) -> Answer | None:
+        """None if another process has answered."""
         try:
-            return await self._carry_out(head, receive)
+            return await self._carry_out(head, receive, send)
         except (RemoteError, RequestRefused) as error:
             if error.limit is not None:
                 self._on_limit(error.limit)
@@ -109,7 +119,7 @@ class HttpApi:
             self._on_fault(f"{head.method} {head.path} failed", error)
             return problem(500, INTERNAL_ERROR, "internal error")
 
-    async def _carry_out(self, head: RequestHead, receive: Receive) -> Answer:
+    async def _carry_out(self, head: RequestHead, receive: Receive, send: Send) -> Answer | None:
         template, path_parameters = self._find(head.path)
         if head.method == "OPTIONS" and head.header(b"access-control-request-method") is not None:
             return self._preflight(head)
@@ -125,11 +135,15 @@ class HttpApi:
         operation, method = route
         request = self._admit(operation, Request(head, receive, path_parameters))
         given: dict[str, msgspec.Struct] = {}
+        body = b""
         if operation.query is not None:
             given["query"] = parameters(head.query, operation.query)
         if operation.body is not None:
             body = await request.body()
             self._charge(operation, request, body)  # and not after: to refuse it takes as long
+        if self._elsewhere is not None and operation.needs_owner and await self._elsewhere(request, body, send):
+            return None
+        if operation.body is not None:
             given["body"] = self._decoders[operation.body](body)
         result = await method(request, **given)
         if operation.tag == "runs":

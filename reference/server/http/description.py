@@ -57,6 +57,11 @@ class Operation:
         return self.tag != "operation"
 
     @property
+    def needs_owner(self) -> bool:
+        """Whether it is answered by the process that serves its run; creating a run needs only the store."""
+        return self.needs_token and "runId" in self.path_parameters and self.method != "put"
+
+    @property
     def path_parameters(self) -> list[str]:
         return re.findall(r"{(\w+)(?:\.\.\.)?}", self.path)
 

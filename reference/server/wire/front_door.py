@@ -52,8 +52,8 @@ class DoorStatistics:
 
 OnUpgrade = Callable[[RequestHead], Accept]
 """Decides about a WebSocket upgrade without waiting: returns Accept, or raises HttpRefusal."""
-Elsewhere = Callable[[RequestHead, HttpWire], Awaitable[bool]]
-"""Serves the whole connection of an upgrade that is not for this process; False if it is. Raises HttpRefusal."""
+OnHead = Callable[[RequestHead], Awaitable[None]]
+"""Called first with every head, of both kinds. Raises HttpRefusal."""
 OnProblem = Callable[[Problem], None]
 
 
@@ -69,7 +69,7 @@ class FrontDoor:
         app: AsgiApp,
         on_upgrade: OnUpgrade,
         *,
-        elsewhere: Elsewhere | None = None,
+        on_head: OnHead | None = None,
         limits: DoorLimits | None = None,
         websocket_limits: WebSocketLimits | None = None,
         on_problem: OnProblem = ignore_problem,
@@ -84,7 +84,7 @@ class FrontDoor:
         self._by_address: Counter[str] = Counter()
         self._app = app
         self._on_upgrade = on_upgrade
-        self._elsewhere = elsewhere
+        self._on_head = on_head
         self._limits = limits or DoorLimits()
         self._websocket_limits = websocket_limits or WebSocketLimits()
         self._on_problem = on_problem
@@ -157,8 +157,10 @@ class FrontDoor:
         idle_s = self._limits.head_timeout_s
         try:
             while (head := await self._next_head(wire, idle_s)) is not None:
+                if self._on_head is not None:
+                    await self._on_head(head)
                 if head.wants_websocket:
-                    return await self._upgrade(wire, head)
+                    return self._upgrade(wire, head)
                 report = self._reporter("the application failed", stream, head)
                 if not await Exchange(wire, head, self._limits).run(self._app, report):
                     break
@@ -187,10 +189,8 @@ class FrontDoor:
         reason = f"no complete head within {self._limits.head_timeout_s} s"
         raise HttpRefusal(408, CloseCode.TOO_SLOW, reason, limit=Limit.HEAD_TIME)
 
-    async def _upgrade(self, wire: HttpWire, head: RequestHead) -> ServerWebSocket | None:
+    def _upgrade(self, wire: HttpWire, head: RequestHead) -> ServerWebSocket:
         key = head.websocket_key()
-        if self._elsewhere is not None and await self._is_served_elsewhere(self._elsewhere, wire, head):
-            return None
         try:
             accept = self._on_upgrade(head)
         except HttpRefusal:
@@ -208,18 +208,8 @@ class FrontDoor:
         except Exception as error:
             self._report(Problem("the WebSocket handler failed", error, stream.peer, f"GET {websocket.path}"))
         finally:
-            self._websocket_closed()
-
-    async def _is_served_elsewhere(self, elsewhere: Elsewhere, wire: HttpWire, head: RequestHead) -> bool:
-        self._websockets += 1
-        try:
-            return await elsewhere(head, wire)
-        finally:
-            self._websocket_closed()
-
-    def _websocket_closed(self) -> None:
-        self._websockets -= 1
-        self._websocket_ended.unpark_all()
+            self._websockets -= 1
+            self._websocket_ended.unpark_all()
 
     async def _refuse(self, wire: HttpWire, refusal: HttpRefusal) -> None:
         if refusal.limit is not None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 TICKS_MAX = 8
-"""Up to this many values of x are labelled individually."""
+"""Up to this many values of x are labelled individually, unless a curve goes beyond them."""
 _UPS = sorted((up * side for up in range(8, 180, 9) for side in (1, -1)), key=abs)
 _PLACES = [(side * distance, up) for up in _UPS for distance in (6, 24) for side in (1, -1)]
 """Positions of a name beside its point, in points; the first free one is used."""
@@ -59,7 +59,8 @@ def lines(
         axes.axhline(level[0], color="black", lw=0.9, ls=":", label=level[1])
     _finish(axes, x_label, y_label, title, log)
     values = sorted(set(table[x]))
-    if len(values) <= TICKS_MAX:
+    reaches_beyond = any(min(at) < values[0] or max(at) > values[-1] for at, _ in (curves or {}).values())
+    if len(values) <= TICKS_MAX and not reaches_beyond:  # else a part of the axis would have no labels
         axes.set_xticks(values, [f"{value:g}" for value in values])
         axes.set_xticks([], minor=True)
     figure.legend(frameon=False, ncols=3, loc="outside lower center")
@@ -119,7 +120,7 @@ def _finish(axes: "Axes", x_label: str, y_label: str, title: str, log: Iterable[
         mine = axes.xaxis if axis == "x" else axes.yaxis
         low, high = axes.get_xlim() if axis == "x" else axes.get_ylim()
         mine.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        mine.set_minor_formatter(FuncFormatter(_some) if high < 30 * low else NullFormatter())
+        mine.set_minor_formatter(FuncFormatter(_some) if high < 100 * low else NullFormatter())
     axes.grid(which="major", alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
 

@@ -50,8 +50,19 @@ class Parameters(Mapping[str, Any]):
             f"<tr><td style='text-align:left'>{html.escape(name)}</td><td>{html.escape(str(value))}</td></tr>"
             for name, value in self.items()
         )
-        changed = "" if self.is_shipped else "<p>Not as shipped: a finding that does not hold is printed, and no error.</p>"
-        return f"<table><tr><th>parameter</th><th>value</th></tr>{rows}</table>{changed}"
+        notes = ""
+        if not self.is_shipped:
+            notes += (
+                "<p>Not as shipped: texts and titles speak of the shipped values; a finding that does not hold is no error.</p>"
+            )
+        if self.is_small:
+            notes += f"<p>Small size ({SIZE_VARIABLE}=ci): fewer repetitions than the texts speak of.</p>"
+        else:
+            notes += (
+                f"<p>Full size: a cell may take some minutes. With {SIZE_VARIABLE}=ci in the environment of JupyterLab it takes "
+                "seconds, and intervals are wider.</p>"
+            )
+        return f"<table><tr><th>parameter</th><th>value</th></tr>{rows}</table>{notes}"
 
 
 _current: list[Parameters] = []

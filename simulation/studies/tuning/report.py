@@ -77,7 +77,8 @@ def settings(tuned: Tuned) -> dict[str, str]:
             if not isinstance(formula, msgspec.Struct):
                 raise ConfigError(f"the {name} {named.preset!r} is code and has no settings that a file could hold")
             table[name] = msgspec.to_builtins(formula)
-    about = f"# {tuned.study.name}: found by `steadywire tune`; {describe(tuned.best.point)}\n\n"
+    chosen = describe(tuned.best.point) or "the scenario as it is"
+    about = f"# {tuned.study.name}: found by `steadywire tune`; {chosen}\n\n"
     files = {"client.toml": about + toml_of(table)}
     changed = {path.removeprefix("server.config."): None for path in tuned.best.point if path.startswith("server.config.")}
     if changed:

@@ -24,7 +24,7 @@ def lab(tmp_path: Path) -> Iterator[str]:
 
 
 def test_the_figure_follows_a_slider(browser: Browser, lab: str, screenshots: Path, tmp_path: Path) -> None:
-    context = browser.new_context(viewport={"width": 1440, "height": 1100})
+    context = browser.new_context(viewport={"width": 1440, "height": 1300})
     page = context.new_page()
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
@@ -49,6 +49,7 @@ def test_the_figure_follows_a_slider(browser: Browser, lab: str, screenshots: Pa
     figure.scroll_into_view_if_needed()
     page.wait_for_timeout(300)
     page.screenshot(path=str(screenshots / "launcher.png"))
+    page.locator(".jp-OutputArea-output:has(img.widget-image)").first.screenshot(path=str(screenshots / "widget-launcher.png"))
     assert page.locator(".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.stderr']").count() == 0
     assert errors == []
     assert (tmp_path / "mine" / "01_first_look.ipynb").exists()

@@ -83,6 +83,7 @@ def test_the_widget_notebook(browser: Browser, lab: str, screenshots: Path, axe:
     expect(player.locator(".said")).to_contain_text("clients:")
     _scroll_to(page)
     page.screenshot(path=str(screenshots / "notebook-player.png"))
+    player.screenshot(path=str(screenshots / "widget-player.png"))
     before = float(slider.input_value())
     player.locator("button").click()
     until(lambda: float(slider.input_value()) > before + 1, "it plays")
@@ -95,6 +96,10 @@ def test_the_widget_notebook(browser: Browser, lab: str, screenshots: Path, axe:
     assert player.locator("li .state").all_inner_texts()[0] == "up"
     page.locator("connection-health").first.scroll_into_view_if_needed()
     page.screenshot(path=str(screenshots / "notebook-live.png"))
+    for name, inside in (("live_run", ":has(.sw-run)"), ("health", ":not(:has(.sw-run)):has(connection-health)")):
+        _scrolled_to(page, f".jp-OutputArea-output{inside}").screenshot(path=str(screenshots / f"widget-{name}.png"))
+    still = page.evaluate("document.querySelector('connection-health').health.status")
+    assert still in ("Connected", "Reconnected"), "after all cells its buttons can still be tried"
     assert page.locator(".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.stderr']").count() == 0
     page.evaluate(axe)
     widgets = [".sw-player", ".sw-run", "connection-health"]
