@@ -64,6 +64,12 @@ def test_a_run_in_use_stays() -> None:
     assert run.idle_since is None
 
 
+def test_a_run_whose_last_client_says_bye_is_idle_at_once() -> None:
+    run = run_with_a_reader(presence_grace_s=30)
+    run.receive_frame(1, frames.Bye(), seconds(5))
+    assert run.idle_since == seconds(5)
+
+
 def test_a_silent_or_malformed_connection_does_not_keep_a_run() -> None:
     run = Run(stored_run(), config=ServerConfig(run_idle_s=60, hello_timeout_s=10), now=0)
     run.connection_opened(1, Transport.WEBSOCKET, None, "session-1", 0)

@@ -166,6 +166,16 @@ def test_frames_of_the_transport_count_against_the_limit() -> None:
     assert socket.closed.code == CloseCode.RATE
 
 
+@pytest.mark.parametrize(("others", "taken"), [(2, 3), (3, 2), (5, 0), (7, 0)])
+def test_what_is_beyond_the_limit_of_frames_is_not_looked_at(others: int, taken: int) -> None:
+    config = ServerConfig(frames_per_s=2, frame_burst=6, publishes_per_s=1, publish_burst=3)  # hello was the first
+    world = World(config=config)
+    socket = world.join(1)
+    world.driver.receive(1, publishes(1, 2, 3), others)
+    assert [len(append.entries) for append in world.appends] == ([taken] if taken else [])
+    assert (socket.closed is None) is (taken == 3)
+
+
 def test_a_reader_whose_socket_is_full_lags_and_catches_up() -> None:
     world = World()
     socket, slow = world.join(1), world.join(2)
@@ -213,7 +223,7 @@ def test_control_frames_that_wait_are_bounded_and_a_reader_beyond_that_is_closed
 
 def test_rounds_keep_neither_kind_waiting_for_ever() -> None:
     socket = Socket(room=1)
-    outgoing: Outgoing[frames.Frame] = Outgoing(1, socket, 10)
+    outgoing: Outgoing[frames.Frame] = Outgoing(socket, 10)
     assert outgoing.send(frames.Pong(nonce=0, server_time=0))
     assert outgoing.is_draining
     assert not outgoing.offer(frames.Events(())), "the log keeps it"
@@ -314,6 +324,74 @@ def test_who_is_welcomed_is_sent_what_it_missed_in_the_same_turn(comes_later: bo
     assert [len(frame.events) for frame in socket.taken if isinstance(frame, frames.Events)] == [2]
 
 
+def catching_up(room: int) -> tuple[World, Socket]:
+    """Connection 2 is welcomed three events behind, each a batch of its own; its socket takes `room` frames."""
+    world = World(config=ServerConfig(batch_events_max=1))
+    world.join(1)
+    world.publish(1, 2, 3)
+    socket = Socket(room)
+    world.driver.connect(2, socket, Identity("user-2"), "session-2")
+    world.driver.receive(2, [frames.Hello(protocol=1, client_id="client-2", epoch=EPOCH, after_sequence=0)])
+    return world, socket
+
+
+def test_who_catches_up_is_sent_what_its_socket_takes_and_the_rest_when_it_has_room() -> None:
+    world, socket = catching_up(room=2)
+    assert socket.kinds() == ["Welcome", "Events"], "its socket is full, and nothing is pushed to it"
+    assert world.driver.is_draining(2)
+    socket.room = None
+    world.driver.writable(2)
+    assert [frame.events[0].sequence_number for frame in socket.taken if isinstance(frame, frames.Events)] == [1, 2, 3]
+    assert not world.driver.run.is_lagging(2)
+
+
+def test_who_catches_up_is_not_served_past_the_frames_that_wait() -> None:
+    world, socket = catching_up(room=1)
+    world.driver.receive(2, [frames.Ping(1)])
+    socket.room = None
+    world.driver.receive(2, [frames.Ping(2)])
+    assert socket.kinds() == ["Welcome"], "its socket has room, but a round has to be served first"
+    world.driver.writable(2)
+    assert socket.kinds() == ["Welcome", "Pong", "Pong", "Events", "Events", "Events"]
+
+
+def test_presence_that_changes_with_a_welcome_reaches_who_is_welcomed_in_the_same_turn() -> None:
+    world = World()
+    world.join(1), world.join(2)
+    world.clock = seconds(10)  # the change that connection 2 made is due, and the alarm is late
+    socket, turns = Socket(), world.turns
+    world.driver.connect(3, socket, Identity("user-3"), "session-3")
+    world.driver.receive(3, [frames.Hello(protocol=1, client_id="client-3", start="head")])
+    assert world.turns == turns + 2
+    assert socket.kinds() == ["Welcome", "Presence", "Cursors"]
+
+
+def test_an_alarm_is_served_for_the_time_that_it_was_set_for_though_the_clock_is_before_it() -> None:
+    world = World()
+    socket = world.join(1)
+    heartbeat_at = seconds(15)
+    world.clock = heartbeat_at - 1
+    world.driver.ring()
+    assert "Heartbeat" not in socket.kinds()
+    world.driver.ring(heartbeat_at)
+    assert socket.kinds()[-1] == "Heartbeat"
+
+
+def test_the_most_frames_that_waited_are_remembered() -> None:
+    world = World()
+    socket = world.join(1)
+    assert world.driver.control_frames_longest == 0
+    socket.room = 1
+    for nonce in range(4):
+        world.driver.receive(1, [frames.Ping(nonce)])
+    socket.room = None
+    world.driver.writable(1)
+    socket.room = 1
+    for nonce in range(2):
+        world.driver.receive(1, [frames.Ping(nonce)])
+    assert (world.driver.control_frames, world.driver.control_frames_longest) == (1, 3)
+
+
 def test_a_connection_that_is_lost_is_forgotten_with_its_code() -> None:
     world = World()
     world.join(1), world.join(2)
@@ -353,6 +431,15 @@ def test_connections_that_are_ended_are_closed_in_the_same_turn(
     assert (last.code, last.message) == (code, reason)
 
 
+def test_who_is_asked_to_go_away_is_told_for_how_long() -> None:
+    world = World()
+    socket = world.join(1)
+    world.driver.go_away(retry_after_ms=3, spread_ms=7)
+    assert frames.Goaway(code=CloseCode.GOING_AWAY, retry_after_ms=3, spread_ms=7) in socket.taken
+    assert socket.closed is not None
+    assert socket.closed.retry_after_ms == 3
+
+
 def test_a_reader_whose_socket_progresses_is_given_its_time_again() -> None:
     world = World(config=ServerConfig(slow_reader_timeout_s=20, silence_max_s=1000))
     world.join(1)
@@ -367,14 +454,18 @@ def test_a_reader_whose_socket_progresses_is_given_its_time_again() -> None:
         assert (slow.closed is not None) is is_closed
 
 
-def test_what_a_store_takes_at_once_is_shown_in_the_same_turn() -> None:
-    world = World(gathers=True)
+@pytest.mark.parametrize("gathers", [True, False])
+def test_what_a_store_takes_at_once_is_shown_in_the_same_turn(gathers: bool) -> None:
+    world = World(gathers=gathers)
     socket = world.join(1)
-    world.driver.receive(1, publishes(1))
     world.stores_at_once, turns = True, world.turns
-    world.driver.store_now()
-    assert world.turns == turns + 1
+    world.driver.receive(1, publishes(1))
+    if gathers:
+        assert world.turns == turns + 1
+        world.driver.store_now()
+    assert world.turns == turns + 1 + gathers
     assert socket.kinds()[-2:] == ["Accepted", "Events"]
+    assert world.driver.run.events_in_flight == 0
 
 
 def test_a_request_is_answered_or_refused_in_the_same_turn() -> None:

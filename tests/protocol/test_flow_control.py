@@ -201,6 +201,17 @@ def test_a_snapshot_counts_as_one_and_waits_for_room() -> None:
     assert handed_over(client) == [1]
 
 
+def test_a_snapshot_counts_among_what_the_application_has_not_taken() -> None:
+    client = slow_client()
+    client.session.receive_frame(1, events(1, 3), 0)
+    client.session.connection_lost(1, None, 0)
+    come_back(client, outcome="snapshot", reason="expired", head=30, after_sequence=20)
+    client.session.receive_frame(client.websocket, frames.SnapshotFrame(20, RunState()), client.now)
+    client.session.take_outcomes()
+    client.session.receive_frame(client.websocket, events(21, 30), client.now)
+    assert handed_over(client) == [21, 22, 23, 24], "three events and the snapshot wait as well"
+
+
 def test_answers_over_http_do_not_wait_behind_a_poll() -> None:
     client = client_in(ClientState.POLLING, outcomes_waiting_max=1, poll_interval_s=1.0)
     session = client.session

@@ -79,6 +79,8 @@ def test_what_a_run_says_of_itself() -> None:
     store(run)
     assert (run.head, run.snapshot, run.events_in_flight) == (2, Snapshot(0, RunState()), 0)
     assert run.take_observations() == [Answered("client-1", True, count=2)]
+    publish(run, 1, 2)
+    assert run.take_observations() == [Answered("client-1", True, is_duplicate=True)]
 
 
 def test_a_replay_is_bounded_in_bytes() -> None:

@@ -89,10 +89,9 @@ class Outgoing(Generic[T]):
     frames that wait when a round begins, then one batch, so that neither kind can block the other for ever.
     """
 
-    __slots__ = ("_control", "_control_max", "_left_in_round", "_socket", "connection_id", "is_draining")
+    __slots__ = ("_control", "_control_max", "_left_in_round", "_socket", "is_draining")
 
-    def __init__(self, connection_id: int, socket: Socket[T], control_frames_max: int) -> None:
-        self.connection_id = connection_id
+    def __init__(self, socket: Socket[T], control_frames_max: int) -> None:
         self.is_draining = False
         """Whether its socket was full; then it is served in rounds until nothing waits."""
         self._socket = socket
@@ -174,7 +173,7 @@ class RunDriver(Generic[T]):
 
     def connect(self, connection_id: int, socket: Socket[T], identity: Identity | None, new_session_id: str) -> None:
         """A WebSocket is open. `identity`: the user of the token that came with the upgrade, None without a token."""
-        self._outgoing[connection_id] = Outgoing(connection_id, socket, self._control_frames_max)
+        self._outgoing[connection_id] = Outgoing(socket, self._control_frames_max)
         self.run.connection_opened(connection_id, Transport.WEBSOCKET, identity, new_session_id, self._io.now())
         self._turn()
 
