@@ -99,6 +99,7 @@ class PeerProcesses:
     async def _ask(self, head: RequestHead, name: str, place: ProcessAddress, received: dict[str, tuple[int, bytes]]) -> None:
         url = httpcore.URL(scheme=b"http", host=place.host.encode(), port=place.port, target=head.target)
         headers = forwarded(head, place, without=(*HOP_BY_HOP, b"content-length"))
+        headers.append((b"connection", b"close"))  # it is asked rarely, and an open connection counts there
         try:
             answer = await self._pool.request(head.method, url, headers=headers)
         except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException):

@@ -39,8 +39,8 @@ class Cluster:
     async def join(self, host: str, port: int, nursery: trio.Nursery) -> None:
         """Join, reachable at this address, until `nursery` is cancelled. Raises StoreUnavailable."""
         await self._membership.join(host, port)
-        await self._on_joined()
         nursery.start_soon(self._live, host, port)
+        await self._on_joined()
 
     def go_away(self, retry_after_ms: int, spread_ms: int) -> None:
         """Ask every relayed client to reconnect later."""

@@ -65,7 +65,7 @@ class Membership:
     ) -> None:
         """Stay a member after `join`, until cancelled or `leave`. `on_lost` is called when other processes may own this process's
         runs, `on_joined` when it is a member again."""
-        while True:
+        while not self._has_left:
             try:
                 await self._ownership.keep()
             except StoreUnavailable as error:
@@ -75,9 +75,8 @@ class Membership:
                 self._on_fault("cut off from the database that is shared; all runs are dropped", error)
             await self._ownership.leave()
             await self._rejoin(host, port)
-            if self._has_left:
-                return
-            await on_joined()
+            if not self._has_left:
+                await on_joined()
 
     async def leave(self) -> None:
         """Leave for good: give all runs to the other processes."""
