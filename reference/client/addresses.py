@@ -119,7 +119,20 @@ def bearer(token: str | None) -> list[tuple[bytes, bytes]]:
     return [] if token is None else [(b"Authorization", b"Bearer " + token.encode("ascii"))]
 
 
+TOKEN_CHARACTERS_MAX = 8192  # 4.1
+
+
+def check_run_id(run_id: str) -> str:
+    """The run's id in the form in which a server names it (1.1). Raises ConfigError if it is empty; whether there is such a run
+    is for the server to say."""
+    if not run_id:
+        raise ConfigError("run_id is empty; a run's id is a UUID")
+    return run_id.lower()
+
+
 def check_token(token: str | None) -> None:
-    """Raise ConfigError unless the token can be sent in a header."""
+    """Raise ConfigError unless the token can be sent in a header, and a server takes one of its length."""
+    if token is not None and len(token) > TOKEN_CHARACTERS_MAX:
+        raise ConfigError(f"a token of {len(token)} characters; the limit is {TOKEN_CHARACTERS_MAX}")
     if token is not None and (not token or not all("!" <= character <= "~" for character in token)):
         raise ConfigError("invalid token: use one or more visible ASCII characters and no spaces")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import trio
 
+from reference.client.addresses import check_token
 from reference.client.mailbox import Delivery, Mailbox, Ticket
 from reference.client.recorder import SessionRecording
 from reference.client.trio_io import TrioIO
@@ -77,6 +78,12 @@ class Client:
     def move_cursor(self, data: Data) -> None:
         """Show this user's cursor to the others. Only the latest counts. Raises InvalidEvent or SessionClosed."""
         self._io.feed(self._session.move_cursor, data, self._io.now())
+
+    def set_token(self, token: str) -> None:
+        """Use a new token from now on, which the application has got without being asked (7.37). Raises ConfigError for one that
+        no header can carry."""
+        check_token(token)
+        self._io.feed(self._session.handle_token, token, self._io.now())
 
     def network_returned(self) -> None:
         """The network of this machine is back: end the wait for the next attempt (7.44). Has no effect if there is no such

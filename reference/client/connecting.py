@@ -15,7 +15,7 @@ from hashlib import blake2b
 import msgspec
 import trio
 
-from reference.client.addresses import Address, OpenStream, check_token, open_tcp_stream
+from reference.client.addresses import Address, OpenStream, check_run_id, check_token, open_tcp_stream
 from reference.client.client import Client
 from reference.client.http import HttpClient, RequestLost, read_refusal
 from reference.client.mailbox import Mailbox, Ticket, UndeliveredError
@@ -89,7 +89,12 @@ async def connect(
     if not trio.lowlevel.in_trio_run():
         raise LocalError("connect() works under trio only: start the program with trio.run, or anyio.run(..., backend='trio')")
     address = Address.parse(url)
-    _check(run_id, token, outcomes_waiting_max, drain_s)
+    run_id = check_run_id(run_id)
+    check_token(token)
+    if outcomes_waiting_max < 1:
+        raise ConfigError(f"outcomes_waiting_max = {outcomes_waiting_max}: must be >= 1")
+    if not 0 <= drain_s < float("inf"):
+        raise ConfigError(f"drain_s = {drain_s}: must be >= 0 and finite")
     if seed is not None and random_source is not None:
         raise ConfigError("give a seed or a random source, not both")
     settings = settings or ClientSettings()
@@ -183,8 +188,8 @@ async def create_run(
     if not trio.lowlevel.in_trio_run():
         raise LocalError("create_run() works under trio only: start the program with trio.run")
     address = Address.parse(url)
-    run_id = str(uuid.uuid4()) if run_id is None else run_id
-    _check(run_id, token)
+    run_id = str(uuid.uuid4()) if run_id is None else check_run_id(run_id)
+    check_token(token)
     with trio.move_on_after(CREATE_RUN_S_MAX):
         async with HttpClient(address, token, open_stream) as http:
             try:
@@ -237,16 +242,6 @@ async def _drain(client: Client, drain_s: float) -> None:
     with trio.move_on_after(drain_s):
         with suppress(SessionClosed):  # then every publish is settled
             await client.wait_until(lambda client: not client.queued_messages)
-
-
-def _check(run_id: str, token: str | None, outcomes_waiting_max: int = 1, drain_s: float = 0.0) -> None:
-    if not run_id:
-        raise ConfigError("run_id is empty; a run's id is a UUID")
-    if outcomes_waiting_max < 1:
-        raise ConfigError(f"outcomes_waiting_max = {outcomes_waiting_max}: must be >= 1")
-    if not 0 <= drain_s < float("inf"):
-        raise ConfigError(f"drain_s = {drain_s}: must be >= 0 and finite")
-    check_token(token)
 
 
 _UNIT = 2.0**-53  # a float in [0, 1) holds exactly 53 bits

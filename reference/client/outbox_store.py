@@ -40,6 +40,8 @@ except ImportError:  # Windows: two programs that use one file are not detected
     fcntl = None  # type: ignore[assignment]  # the module, or None on systems without it
 
 FORMAT_VERSION = 1
+"""Higher when an older program would misread a file. A field that was added later (`tries`) has a default, for files from before
+it, and an older program leaves it out."""
 JOURNAL_BYTES_MIN = 256 * 1024
 """A smaller journal is not rewritten; a larger one when it is four times as large as its contents."""
 _GROWTH = 4
@@ -129,6 +131,7 @@ class _Contents:
                     age_ms=max(0, now_ms - publish.at_ms),
                     client_sequence=None if number is None else number.client_sequence,
                     is_perhaps_lost=number is not None and number.is_perhaps_lost,
+                    tries=0 if number is None else number.tries,
                 )
             )
         # Sent publishes come first, in the order of their numbers; the others were queued after them.

@@ -12,7 +12,7 @@ from reference.protocol.events import Data
 
 class SavedPublish(msgspec.Struct, frozen=True):
     """A publish that is not settled. age_ms: since it was queued, by the wall clock. client_sequence: None if it was never
-    sent. is_perhaps_lost: a copy was unanswered when a history was lost (7.9)."""
+    sent. is_perhaps_lost: a copy was unanswered when a history was lost (7.9). tries: how often it was put off (7.10)."""
 
     ticket: int
     event_type: str
@@ -20,6 +20,7 @@ class SavedPublish(msgspec.Struct, frozen=True):
     age_ms: int
     client_sequence: int | None = None
     is_perhaps_lost: bool = False
+    tries: int = 0
 
 
 class SavedSession(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,11 +50,12 @@ class PublishSaved(_Change, frozen=True, tag="queued"):
 
 class NumberSaved(_Change, frozen=True, tag="numbered"):
     """A publish is about to be sent for the first time; or, with is_perhaps_lost, a history was lost while a copy of it was
-    unanswered."""
+    unanswered; or it was put off, for the time that `tries` says. The last one of a ticket holds for it."""
 
     ticket: int
     client_sequence: int
     is_perhaps_lost: bool = False
+    tries: int = 0
 
 
 class PublishForgotten(_Change, frozen=True, tag="settled"):

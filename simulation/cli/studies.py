@@ -130,7 +130,8 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
     shown = list(outcome.experiment.figures) or ["interruption_p99_s", "latency_p95_s", "delivery_rate"]
     figures = [name for name in outcome.figures if name in shown] or outcome.figures[:4]
     paths = list(outcome.experiment.paths)
-    table = Table(*paths, *figures, title="mean and 95 % interval", title_justify="left")
+    title = f"mean and {100 * outcome.experiment.asked_confidence:.4g} % interval"
+    table = Table(*paths, *figures, title=title, title_justify="left")
     by_point = outcome.points.groupby("point", sort=False)
     for place, (_, rows) in enumerate(by_point):
         if place == POINTS_SHOWN:

@@ -157,9 +157,9 @@ def package_version() -> str:
 def summary(trace_index: TraceIndex) -> pd.DataFrame:
     """One row. Counts are of the whole run, all other figures of the time after the warm-up.
 
-    delivery_rate        accepted / (accepted + failed for good)
+    delivery_rate        accepted / (accepted + failed for good), of the publishes made after the warm-up
     refused              publishes that an outbox did not take
-    messages             publishes times readers, without readers that had left
+    messages             publishes times readers, without readers that had left; with them if the trace kept no messages
     undelivered          of these, neither delivered nor covered by a snapshot when the trace ended: they have no latency
     delivered_share      1 - undelivered / messages; read the latencies beside it
     error_share          the relative error of latencies and round trips (0: exact)
@@ -199,6 +199,7 @@ def _summary_of(trace_index: TraceIndex, frames: Frames) -> pd.DataFrame:
 def _groups_of(trace_index: TraceIndex, frames: Frames) -> pd.DataFrame:
     """One row per group of a scenario's clients (their name without the number). What the group published, and how its clients
     were given what anyone published; figures leave out the warm-up. Latencies are empty where the trace kept no messages."""
+    measured = trace_index.measured
     names = {group_of(name): None for name in trace_index.clients}
     parts = {name: frames[name] for name in ("messages", "publishes", "interruptions", "states")}
     columns = {"messages": "reader", "publishes": "sender", "interruptions": "client", "states": "client"}
@@ -206,13 +207,15 @@ def _groups_of(trace_index: TraceIndex, frames: Frames) -> pd.DataFrame:
     for group in names:
         of = {name: frame[frame[columns[name]].map(group_of) == group] for name, frame in parts.items()}
         gone, read = of["interruptions"][of["interruptions"]["is_measured"]], of["messages"][of["messages"]["is_measured"]]
-        sent = of["publishes"]
+        sent, members = of["publishes"], [name for name in trace_index.clients if group_of(name) == group]
+        counts = {"published": len(sent)} | {what: int((sent["outcome"] == what).sum()) for what in ("accepted", "failed")}
+        if measured is not None:
+            sums = [measured.clients[name] for name in members if name in measured.clients]
+            counts = {what: sum(getattr(each, what) for each in sums) for what in counts}
         row: dict[str, Any] = {
             "group": group,
-            "clients": sum(group_of(name) == group for name in trace_index.clients),
-            "published": len(sent),
-            "accepted": int((sent["outcome"] == "accepted").sum()),
-            "failed": int((sent["outcome"] == "failed").sum()),
+            "clients": len(members),
+            **counts,
             **_quantiles("latency", read["latency_s"]),
             "interruptions": len(gone),
             **of_interruptions(gone),
@@ -241,8 +244,7 @@ def _of_messages(frames: Frames) -> dict[str, Any]:
 
 def _of_sums(measured: MessagesMeasured, trace_index: TraceIndex) -> dict[str, Any]:
     """The number of expected deliveries per client is unknown there; the number of deliveries is known."""
-    accepted = sum(client.accepted for client in measured.clients.values())
-    failed = sum(client.failed for client in measured.clients.values())
+    accepted, failed = measured.settled_measured
     latency, round_trip = measured.latency.histogram(), measured.round_trip.histogram()
     return {
         "error_share": latency.relative_error,

@@ -30,7 +30,8 @@ ROUND_TRIPS_KEPT = 100
 
 
 def clients(trace_index: TraceIndex) -> pd.DataFrame:
-    """One row per client, at the end of the trace. round_trip_*: of its last 100 pings, as reported to the server.
+    """One row per client, at the end of the trace. round_trip_*: of its last 100 pings, as reported to the server. As a client's
+    own health, all of it is of the whole run, the warm-up too.
 
     quality_score: the brief's, 0.4 latency + 0.3 reconnections + 0.3 * 100 * delivery rate; NaN without a round trip.
     """
@@ -101,8 +102,9 @@ class _Series:
 
 
 def minutes(trace_index: TraceIndex) -> pd.DataFrame:
-    """One row per minute of the run. fallbacks_per_min, reconnections_per_min: of all clients together.
-    reconnections_per_client: in that minute, divided by the number of clients."""
+    """One row per minute of the run, without what happened in the warm-up. fallbacks_per_min, reconnections_per_min: the number
+    in that minute, of all clients together; in the last row that in its `length_s`. reconnections_per_client: the same, divided
+    by the number of clients. delivery_rate: of the publishes that were settled in that minute."""
     series = _all_series(trace_index)
     end_s = trace_index.ended_at / NS_PER_S
     rows = []

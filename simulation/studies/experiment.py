@@ -56,14 +56,15 @@ class Precision:
     """When enough replications have run: the half width of the interval of `figure` is at most `half_width` at every point
     (`relative`: at most that share of its mean). Replications are added until then, at most `replications_max` at each point.
 
-    With fewer than 10 replications at the start, such a rule stops too early too often, so they are refused.
+    With fewer than 10 replications at the start, such a rule stops too early too often, so they are refused. `confidence`: of
+    that interval; None: the experiment's. A point whose mean is infinite, or that has fewer than two values, gets no more.
     """
 
     figure: str
     half_width: float
     relative: bool = False
     replications_max: int = 200
-    confidence: float = CONFIDENCE
+    confidence: float | None = None
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,10 @@ class Experiment:
 
     `warm_up` "mser": the warm-up at the start of each sample is found and left out (`statistics.mser`), and the mean of the rest
     is a figure under the sample's name. A sample is then a series: its values in the order of time. All replications of a point
-    lose equally many values; `Outcome.warm_ups` says how many. (A warm-up that is known is the scenario's `warm_up_s`.)"""
+    lose equally many values; `Outcome.warm_ups` says how many. A NaN in a series is a moment without a value and keeps its place.
+    (A warm-up that is known is the scenario's `warm_up_s`.)
+
+    `confidence`: of all intervals of the outcome; None: that of `until`, or else 0.95."""
 
     scenario: Scenario
     design: "Iterable[Mapping[str, Any]] | pd.DataFrame" = ({},)
@@ -84,6 +88,7 @@ class Experiment:
     until: Precision | None = None
     scale: float = 1.0
     warm_up: Literal["mser"] | None = None
+    confidence: float | None = None
     points: list[Point] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -91,6 +96,8 @@ class Experiment:
             raise ConfigError(f"replications = {self.replications}: at least one")
         if self.until is not None and self.replications < 10:
             raise ConfigError("stopping at a precision needs at least 10 replications to begin with")
+        for confidence in (self.asked_confidence, self.rule_confidence):
+            statistics.checked_confidence(confidence)
         if self.warm_up not in (None, "mser"):
             raise ConfigError(f'warm_up = {self.warm_up!r}: "mser", or None to leave nothing out')
         if self.warm_up is not None and all(isinstance(figure, str) for figure in self.figures):
@@ -104,6 +111,18 @@ class Experiment:
             raise ConfigError(f"two figures have the same name: {', '.join(names)}; name the functions apart")
         check_figures(self.figures)
         _ = self.scenarios  # a point without a valid scenario is refused before anything runs
+
+    @property
+    def asked_confidence(self) -> float:
+        """The confidence of every interval of the outcome."""
+        if self.confidence is not None:
+            return self.confidence
+        return CONFIDENCE if self.until is None or self.until.confidence is None else self.until.confidence
+
+    @property
+    def rule_confidence(self) -> float:
+        """The confidence of the interval that `until` makes narrow."""
+        return self.asked_confidence if self.until is None or self.until.confidence is None else self.until.confidence
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -172,7 +191,8 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of an experiment. Frames are built when they are first used."""
+    """The result of an experiment. Frames are built when they are first used. Intervals have the experiment's confidence unless
+    another is given."""
 
     experiment: Experiment
     rows: tuple[Row, ...]
@@ -193,12 +213,12 @@ class Outcome:
     @cached_property
     def warm_ups(self) -> pd.DataFrame:
         """Where the warm-up of each sample ends: one row per point and sample with point, the values of the design, sample,
-        values (how many at the start are left out of every replication), length (of the shortest replication), is_short (the
-        series ends too early to tell: run for longer). No row without `warm_up`."""
+        values (how many at the start are left out of every replication), length (of the shortest replication that has a value;
+        moments without a value count), is_short (the series ends too early to tell: run for longer). No row without `warm_up`."""
         rows = []
         for (number, name), found in self._warm_ups.items():
-            shortest = min((len(series) for series in self._samples(number, name) if series), default=0)
-            about = {"sample": name, **found._asdict(), "length": shortest}
+            lengths = [len(each) for each in self._samples(number, name) if not all(map(math.isnan, each))]
+            about = {"sample": name, **found._asdict(), "length": min(lengths, default=0)}
             rows.append({"point": number, **named(self.experiment.points[number]), **about})
         columns = ["point", *self.experiment.paths, "sample", "values", "length", "is_short"]
         return pd.DataFrame(rows, columns=columns)
@@ -211,14 +231,14 @@ class Outcome:
 
     @cached_property
     def points(self) -> pd.DataFrame:
-        """One row per point and figure: point, the values of the design, figure, unit, mean, low, high, n (replications with a
-        value), missing (replications without)."""
+        """One row per point and figure: point, the values of the design, figure, unit, mean, low, high (t interval with the
+        experiment's confidence), n (replications with a value), missing (replications without)."""
         rows = []
         for number, point in enumerate(self.experiment.points):
             mine = self.runs[self.runs["point"] == number]
             for figure in self.figures:
                 values = mine[figure].astype(float)
-                interval = statistics.t_interval(values.tolist())
+                interval = statistics.t_interval(values.tolist(), self.experiment.asked_confidence)
                 about = {"figure": figure, "unit": unit_of(figure), **interval._asdict(), "missing": int(values.isna().sum())}
                 rows.append({"point": number, **named(point), **about})
         columns = ["point", *self.experiment.paths, "figure", "unit", "mean", "low", "high", "n", "missing"]
@@ -240,6 +260,7 @@ class Outcome:
             "replications": self.experiment.replications,
             "scale": self.experiment.scale,
             "warm_up": self.experiment.warm_up,
+            "confidence": self.experiment.asked_confidence,
             "points": len(self.experiment.points),
             "figures": {figure: unit_of(figure) for figure in self.figures},
             "version": program_version(),
@@ -257,15 +278,15 @@ class Outcome:
             for number, point in enumerate(self.experiment.points)
         }
 
-    def pairs(self, figure: str, confidence: float = CONFIDENCE) -> pd.DataFrame:
+    def pairs(self, figure: str, confidence: float | None = None) -> pd.DataFrame:
         """All pairs of points compared on common random numbers (`statistics.all_pairs`). Replications that only one of two has
         are left out."""
         values = self.values(figure)
         longest = max(len(each) for each in values.values())
         padded = {name: each + [math.nan] * (longest - len(each)) for name, each in values.items()}
-        return statistics.all_pairs(padded, confidence)
+        return statistics.all_pairs(padded, self._confidence(confidence))
 
-    def quantile(self, sample: str, fraction: float, confidence: float = CONFIDENCE) -> pd.DataFrame:
+    def quantile(self, sample: str, fraction: float, confidence: float | None = None) -> pd.DataFrame:
         """A quantile of a sample (a figure that gives an array), pooled over all replications, with a bootstrap interval over
         replications: one row per point with mean (the pooled quantile), low, high, n. Without the warm-up, if the experiment
         leaves it out. Raises ConfigError."""
@@ -277,14 +298,14 @@ class Outcome:
                 raise ConfigError(
                     f"no sample {sample!r} at point {number}; a sample is a function of a Result that gives an array"
                 )
-            interval = statistics.quantile_interval(samples, fraction, confidence)
+            interval = statistics.quantile_interval(samples, fraction, self._confidence(confidence))
             rows.append({"point": number, **named(point), "fraction": fraction, **interval._asdict()})
         return pd.DataFrame(rows)
 
-    def interval(self, figure: str, point: int = 0, confidence: float = CONFIDENCE) -> Interval:
+    def interval(self, figure: str, point: int = 0, confidence: float | None = None) -> Interval:
         """The mean of a figure at one point, with its t interval."""
         mine = self.runs[self.runs["point"] == point]
-        return statistics.t_interval(mine[figure].astype(float).tolist(), confidence)
+        return statistics.t_interval(mine[figure].astype(float).tolist(), self._confidence(confidence))
 
     def write(self, folder: str | Path) -> list[Path]:
         """Write runs.parquet, points.parquet and metadata.json; equal outcomes give equal bytes. Raises ConfigError."""
@@ -302,9 +323,12 @@ class Outcome:
             raise ConfigError(f"cannot write to {place}: {error.strerror or error}") from None
         return paths
 
+    def _confidence(self, given: float | None) -> float:
+        return self.experiment.asked_confidence if given is None else given
+
     def _samples(self, number: int, name: str) -> list[list[float]]:
-        """A sample of each replication of a point."""
-        return [_sample(row[name]) for row in self.rows if row["point"] == number and _is_sample(row.get(name))]
+        """A sample of each replication of a point, with its NaNs."""
+        return [_floats(row[name]) for row in self.rows if row["point"] == number and _is_sample(row.get(name))]
 
     @cached_property
     def _warm_ups(self) -> dict[tuple[int, str], statistics.WarmUp]:
@@ -315,9 +339,10 @@ class Outcome:
         return {key: statistics.common_warm_up(self._samples(*key)) for key in sorted(known)}
 
     def _without_warm_up(self, row: Row, name: str) -> list[float]:
-        """The values of a run's sample without those of the warm-up, if that is left out."""
+        """The values of a run's sample, without NaNs, and without those of the warm-up if that is left out."""
         found = self._warm_ups.get((row["point"], name))
-        return _sample(row[name])[0 if found is None else found.values :]
+        rest = _floats(row[name])[0 if found is None else found.values :]
+        return [each for each in rest if not math.isnan(each)]
 
     def _more_needed(self, counts: Sequence[int]) -> list[int]:
         """How many replications each point needs by the rule; the same numbers if it is satisfied."""
@@ -326,13 +351,14 @@ class Outcome:
             return list(counts)
         more = []
         for number, count in enumerate(counts):
-            interval = self.interval(until.figure, number, until.confidence)
+            interval = self.interval(until.figure, number, self.experiment.rule_confidence)
             wanted = until.half_width * (abs(interval.mean) if until.relative else 1.0)
             if not interval.half_width > wanted or count >= until.replications_max:
                 more.append(count)
                 continue
             mine = self.runs[self.runs["point"] == number][until.figure].astype(float)
-            needed = statistics.runs_needed(mine.tolist(), wanted, until.confidence) if wanted > 0 else until.replications_max
+            confidence = self.experiment.rule_confidence
+            needed = statistics.runs_needed(mine.tolist(), wanted, confidence) if wanted > 0 else until.replications_max
             more.append(min(until.replications_max, max(needed, count + max(1, count // 4))))
         return more
 
@@ -454,5 +480,5 @@ def _is_sample(value: Any) -> bool:
     return isinstance(value, list | np.ndarray)
 
 
-def _sample(value: Any) -> list[float]:
-    return [float(each) for each in value if not math.isnan(each)]
+def _floats(value: Any) -> list[float]:
+    return [float(each) for each in value]

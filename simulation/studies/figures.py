@@ -1,10 +1,11 @@
 """Figures of one run that a study file can name, in addition to the columns of the summary: costs and alerts.
 
-recovery_p99_s                 99 % of all interruptions were over after this; infinite if more than 1 % never ended, 0 if there
-                               was none
+recovery_p99_s                 more than 99 % of all interruptions were over after this; infinite if 1 % or more never ended, 0 if
+                               there was none
 downtime_s_per_client_hour     time in which a client had no transport
 storm_peak_per_s               WebSocket attempts in the busiest second after the first fault began
-accept_queue_max               the most connections that waited to be accepted (0 without a capacity)
+accept_queue_max               the most connections that waited to be accepted (0 without a capacity); the summary's column of
+                               this name is of the whole run
 attempts_per_client_hour       WebSocket attempts and starts of polling
 pings_per_connected_hour       answered pings while a WebSocket was open, the cost of the heartbeat
 server_busy_s_per_client_hour  processor time of the server (0 without a capacity)
@@ -35,14 +36,20 @@ def recovery_p99_s(result: Result, frames: Frames) -> float:
 
 
 def recovery_quantile_s(result: Result, frames: Frames, fraction: float) -> float:
-    """Of all interruptions after the warm-up, with those without an end as infinite; 0 without one. Who left while it was cut off
-    is left out."""
+    """The least time after which more than that fraction of all interruptions were over (and all of them, at 1): of those that
+    began after the warm-up, with those without an end as infinite. 0 without one. Who left while it was cut off is left out."""
     left = {client.name for client in result.trace_index.clients.values() if client.left_at is not None}
     gone = frames.measured("interruptions")
     gone = gone[gone["has_returned"] | ~gone["client"].isin(left)]
     lasted = np.where(gone["has_returned"], gone["duration_s"], math.inf)
     lasted = np.append(lasted, [math.inf] * len(_gave_up_at_once(result, frames)))
-    return float(np.quantile(lasted, fraction, method="higher")) if len(lasted) else 0.0
+    return quantile_of(lasted, fraction) if len(lasted) else 0.0
+
+
+def quantile_of(values: "np.ndarray", fraction: float) -> float:
+    """The least value that more than that fraction of them do not exceed; the largest at 1. It is one of them, also if some are
+    infinite."""
+    return float(np.quantile(values, fraction, method="higher"))
 
 
 def downtime_s_per_client_hour(result: Result, frames: Frames) -> float:
@@ -64,13 +71,14 @@ def _gave_up_at_once(result: Result, frames: Frames) -> list[float]:
 
 def storm_peak_per_s(result: Result, frames: Frames) -> float:
     began_s = min((trouble.start for trouble in result.trace_index.troubles), default=0) / NS_PER_S
-    tried = frames["attempts"]
+    tried = frames.measured("attempts")
     times_s = tried[tried["transport"] == "websocket"]["attempted_s"]
     return float(busiest_second(times_s[times_s >= began_s]))
 
 
 def accept_queue_max(result: Result, _: Frames) -> float:
-    return float(max((sample.backlog_most for sample in result.trace_index.work), default=0))
+    warm_up = ns(result.trace_index.started.warm_up_s)
+    return float(max((sample.backlog_most for sample in result.trace_index.work if sample.at > warm_up), default=0))
 
 
 def attempts_per_client_hour(result: Result, frames: Frames) -> float:

@@ -46,13 +46,13 @@ def t_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Inter
     if n == 1:
         return Interval(mean, math.nan, math.nan, 1)
     error = math.sqrt(math.fsum((value - mean) ** 2 for value in known) / (n - 1) / n)
-    half = float(stats.t.ppf((1 + _checked(confidence)) / 2, n - 1)) * error
+    half = float(stats.t.ppf((1 + checked_confidence(confidence)) / 2, n - 1)) * error
     return Interval(mean, mean - half, mean + half, n)
 
 
 def paired_interval(values: Sequence[float], others: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
-    """t interval for the mean of values[i] - others[i]; pairs in which one is NaN are left out. Raises ValueError for lengths
-    that differ."""
+    """t interval for the mean of values[i] - others[i]; pairs without a difference (one is NaN, or both are equally infinite) are
+    left out. Raises ValueError for lengths that differ."""
     return t_interval([value - other for value, other in zip(values, others, strict=True)], confidence)
 
 
@@ -62,7 +62,7 @@ def wilson_interval(successes: int, trials: int, confidence: float = CONFIDENCE)
         raise ValueError(f"{successes} of {trials}: successes are from 0 to the number of trials")
     if trials == 0:
         return Interval(math.nan, math.nan, math.nan, 0)
-    z = float(stats.norm.ppf((1 + _checked(confidence)) / 2))
+    z = float(stats.norm.ppf((1 + checked_confidence(confidence)) / 2))
     share = successes / trials
     centre = (share + z * z / (2 * trials)) / (1 + z * z / trials)
     half = z / (1 + z * z / trials) * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
@@ -81,7 +81,7 @@ def all_pairs(values: Mapping[str, Sequence[float]], confidence: float = CONFIDE
     pairs = [(one, other) for place, one in enumerate(names) for other in names[place + 1 :]]
     rows = []
     for one, other in pairs:
-        each = 1 - (1 - _checked(confidence)) / len(pairs)
+        each = 1 - (1 - checked_confidence(confidence)) / len(pairs)
         interval = paired_interval(values[one], values[other], each)
         rows.append({"first": one, "second": other, **interval._asdict(), "p_value": _p_value(values[one], values[other])})
     table = pd.DataFrame(rows, columns=["first", "second", "mean", "low", "high", "n", "p_value"])
@@ -95,8 +95,11 @@ def quantile_interval(
 ) -> Interval:
     """A quantile of all values of all runs together, with a bootstrap interval that resamples whole runs.
 
-    Values of one run depend on each other, so runs are resampled and never single values. `n`: the number of runs. Raises
-    ValueError for a fraction outside of 0 to 1.
+    Values of one run depend on each other, so runs are resampled and never single values. The percentiles of the resamples are
+    taken further out as Student's t is wider than the normal law (the expanded percentile interval of Hesterberg 2015); plain
+    ones are too narrow for few runs. What no run had it cannot see, so a quantile in a tail needs many runs: of ten whose levels
+    differ three times as much as the values of one, a 95 % interval covers the quantile of 0.9 in about seven of ten cases, the
+    median as often as it should. `n`: the number of runs. Raises ValueError for a fraction outside of 0 to 1.
     """
     if not 0 <= fraction <= 1:
         raise ValueError(f"fraction = {fraction}: must be from 0 to 1")
@@ -110,7 +113,9 @@ def quantile_interval(
         return Interval(pooled, math.nan, math.nan, 1)
     random = np.random.default_rng(seed)
     found = [_quantile([runs[place] for place in random.integers(len(runs), size=len(runs))], fraction) for _ in range(resamples)]
-    low, high = (_quantile([np.array(found)], each) for each in ((1 - _checked(confidence)) / 2, (1 + confidence) / 2))
+    wider = math.sqrt(len(runs) / (len(runs) - 1)) * stats.t.ppf((1 + checked_confidence(confidence)) / 2, len(runs) - 1)
+    tail = float(stats.norm.sf(wider))
+    low, high = (_quantile([np.array(found)], each) for each in (tail, 1 - tail))
     return Interval(pooled, low, high, len(runs))
 
 
@@ -124,15 +129,26 @@ def mser(values: Sequence[float], batch: int = MSER_BATCH) -> int:
     """How many values at the start belong to the warm-up, by MSER (White 1997): the truncation that makes the standard error of
     the mean of the rest smallest.
 
-    Only truncations in the first half are considered; a result of half the length means that the series is too short to tell.
+    A NaN is a moment at which there was nothing to measure. It keeps its place, so the result counts places of `values`: a batch
+    is the mean of what it has, and one that has nothing is left out. Only truncations that leave at least half of the batches are
+    considered; a result that leaves no more means that the series is too short to tell. 0 if a value is infinite: there is no
+    mean.
     """
-    means = np.asarray(values, dtype=float)
-    means = means[: len(means) // batch * batch].reshape(-1, batch).mean(axis=1)
+    return _truncation(values, batch)[0]
+
+
+def _truncation(values: Sequence[float], batch: int) -> tuple[int, bool]:
+    """The result of `mser`, and whether the series is too short to tell."""
+    series = np.asarray(values, dtype=float)
+    batches = series[: len(series) // batch * batch].reshape(-1, batch)
+    places = np.flatnonzero(~np.isnan(batches).all(axis=1))
+    means = np.nanmean(batches[places], axis=1) if len(places) else np.empty(0)
     n = len(means)
-    if n < 2:
-        return 0
+    if n < 2 or not np.isfinite(means).all():
+        return 0, True
     tails = [(float(np.var(means[cut:])) / (n - cut), cut) for cut in range(n // 2 + 1)]
-    return min(tails)[1] * batch
+    cut = min(tails)[1]
+    return (int(places[cut]) * batch if cut else 0), cut >= n // 2
 
 
 class WarmUp(NamedTuple):
@@ -145,16 +161,18 @@ class WarmUp(NamedTuple):
 def common_warm_up(per_run: Sequence[Sequence[float]], batch: int = MSER_BATCH) -> WarmUp:
     """Where the warm-up ends in several replications of one series: MSER of their mean, value by value.
 
-    Replications warm up alike and fluctuate apart, so their mean shows the end more clearly than one of them. It is as long as
-    the shortest that is not empty.
+    Replications warm up alike and fluctuate apart, so their mean shows the end more clearly than one of them. A value that some
+    of them lack (NaN) is the mean of the others. It is as long as the shortest that has any value.
     """
-    runs = [run for run in per_run if len(run)]
+    runs = [series for series in (np.asarray(run, dtype=float) for run in per_run) if not np.isnan(series).all()]
     if not runs:
         return WarmUp(0, True)
-    shortest = min(len(run) for run in runs)
-    cut = mser(np.mean([np.asarray(run[:shortest], dtype=float) for run in runs], axis=0).tolist(), batch)
-    batches = shortest // batch
-    return WarmUp(cut, batches < 2 or cut >= batches // 2 * batch)
+    table = np.array([series[: min(map(len, runs))] for series in runs])
+    known = ~np.isnan(table)
+    counts = known.sum(axis=0)
+    sums = np.where(known, table, 0.0).sum(axis=0)
+    means = np.divide(sums, counts, out=np.full(len(sums), math.nan), where=counts > 0)
+    return WarmUp(*_truncation(means.tolist(), batch))
 
 
 def runs_needed(values: Sequence[float], half_width: float, confidence: float = CONFIDENCE) -> int:
@@ -167,7 +185,10 @@ def runs_needed(values: Sequence[float], half_width: float, confidence: float = 
     n = len(known)
     for _ in range(50):
         wanted = max(
-            2, math.ceil((float(stats.t.ppf((1 + _checked(confidence)) / 2, max(n - 1, 1))) * deviation / half_width) ** 2)
+            2,
+            math.ceil(
+                (float(stats.t.ppf((1 + checked_confidence(confidence)) / 2, max(n - 1, 1))) * deviation / half_width) ** 2
+            ),
         )
         if wanted == n:
             break
@@ -197,7 +218,8 @@ def _holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def _checked(confidence: float) -> float:
+def checked_confidence(confidence: float) -> float:
+    """The same confidence. Raises ConfigError if it is none."""
     if not 0 < confidence < 1:
         raise ConfigError(f"confidence = {confidence}: must be between 0 and 1, such as 0.95")
     return confidence

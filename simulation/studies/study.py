@@ -7,6 +7,8 @@
     figures = ["interruption_p99_s", "attempts"]
     imports = ["our_detector.py"]             # files that register your own policies (simulation.register_*)
 
+    confidence = 0.99                         # of the intervals of a sweep; 0.95 if nothing is said
+
     scale = 10                                # a tenth of the clients and of the server (`simulation.scenario.scaling`)
 
     [set]                                     # changes to the scenario, by path
@@ -55,6 +57,9 @@ class Design(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     list: tuple[dict[str, Any], ...] = ()
 
 
+Confidence = Annotated[float, msgspec.Meta(gt=0, lt=1)]
+
+
 class Until(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """As `experiment.Precision`."""
 
@@ -62,6 +67,7 @@ class Until(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     half_width: Annotated[float, msgspec.Meta(gt=0)]
     relative: bool = False
     replications_max: Annotated[int, msgspec.Meta(ge=10, le=100_000)] = 200
+    confidence: Confidence | None = None
 
 
 Scale = Annotated[float, msgspec.Meta(ge=1, le=100_000)]
@@ -77,7 +83,7 @@ class Weighted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Study(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """See the module."""
+    """See the module. `confidence`: of the intervals of a sweep, as `Experiment.confidence`; a tuning has its own in [tune]."""
 
     version: Literal[1] = 1
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern="^[A-Za-z0-9_.-]+$")]
@@ -88,6 +94,7 @@ class Study(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     scale: Scale = 1.0
     seed: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] | None = None
     replications: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 10
+    confidence: Confidence | None = None
     figures: tuple[str, ...] = ()
     imports: Annotated[tuple[str, ...], msgspec.Meta(max_length=100)] = ()
     parameters: dict[str, dict[str, Any]] = {}
@@ -153,6 +160,7 @@ class Study(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             self.seed,
             None if self.until is None else Precision(**msgspec.structs.asdict(self.until)),
             self.scales[0],
+            confidence=self.confidence,
         )
 
 

@@ -66,7 +66,7 @@ class AggregatedTrace(Trace):
         """Publishes without an answer, by client and ticket, with their times; bounded by the outboxes."""
         self._published_at: dict[str, int] = {}
         self._latency, self._answer, self._round_trip = LogHistogram(), LogHistogram(), LogHistogram()
-        self._measured_publishes = self._forgotten = self._answered_twice = 0
+        self._measured_publishes = self._forgotten = self._answered_twice = self._failed_in_warm_up = 0
         self._delivered = self._snapshots = self._resets = 0
         self._out_of_order = self._gaps = self._silent_epochs = 0
         self._head: tuple[str | None, int] = (None, 0)
@@ -120,6 +120,7 @@ class AggregatedTrace(Trace):
                 silent_epochs=self._silent_epochs,
                 forgotten_publishes=self._forgotten,
                 answered_twice=self._answered_twice,
+                failed_in_warm_up=self._failed_in_warm_up,
             )
         )
 
@@ -154,10 +155,12 @@ class AggregatedTrace(Trace):
 
     def _take_failed(self, record: Failed) -> None:
         client = self._client(record.client)
-        if self._waiting.pop((record.client, record.ticket), None) is None:
+        published_at = self._waiting.pop((record.client, record.ticket), None)
+        if published_at is None:
             self._answered_twice += 1
-        else:
-            client.failed += 1
+            return
+        client.failed += 1
+        self._failed_in_warm_up += published_at < self._warm_up
 
     # Deliveries to a client.
 

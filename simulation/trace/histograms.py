@@ -1,9 +1,10 @@
 """Log-bucketed histograms of fixed size, mergeable, with a known error, for runs too large to keep each value.
 
 A value x > 0 goes into bucket i = ceil(log(x) / log(g)), g = (1 + e) / (1 - e), so each bucket is as wide as twice the relative
-error e of its middle: a quantile read from it is within e of an actual value. Two histograms with the same error merge by adding
-counts, and the result equals a single histogram of all values. Source: Masson, Rim and Lee, "DDSketch", VLDB 2019,
-without the collapsing of buckets: between `LEAST` and `MOST` there are at most 1,843 of them at the error of 1 %.
+error e of its middle: each rank read from it is within e of the value of that rank, and so is what lies between two. Two
+histograms with the same error merge by adding counts, and the result equals a single histogram of all values. Source: Masson, Rim
+and Lee, "DDSketch", VLDB 2019, without the collapsing of buckets: between `LEAST` and `MOST` there are at most 1,843 of them at
+the error of 1 %.
 """
 
 import math
@@ -67,16 +68,21 @@ class LogHistogram:
         return self._total / self.count if self.count else None
 
     def quantile(self, fraction: float) -> float | None:
-        """A value within `relative_error` of the one of rank floor(fraction * (count - 1)) from 0; None without values."""
+        """Within `relative_error` of the quantile of the values themselves, interpolated between the two neighbouring ranks as
+        numpy and pandas do; None without values."""
         if not 0 <= fraction <= 1:
             raise ValueError(f"a quantile is at a fraction from 0 to 1, not at {fraction}")
         if not self.count:
             return None
-        rank, seen = math.floor(fraction * (self.count - 1)), 0
+        place = fraction * (self.count - 1)
+        low, seen = math.floor(place), 0
+        below: float | None = None
         for bucket in sorted(self._counts, key=lambda bucket: -math.inf if bucket is None else bucket):
             seen += self._counts[bucket]
-            if seen > rank:
-                return self._middle(bucket)
+            if below is None and seen > low:
+                below = self._middle(bucket)
+            if below is not None and seen > min(low + 1, self.count - 1):
+                return below + (self._middle(bucket) - below) * (place - low)
         raise AssertionError("the counts add up to the count")
 
     def buckets(self) -> dict[str, int]:

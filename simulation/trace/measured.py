@@ -61,7 +61,8 @@ class MessagesMeasured(
     warm-up; forgotten_publishes: whose delivery came too late to know when they were published. order_checked: deliveries whose
     order was checked on arrival, of which `out_of_order` were at or below the position before (a duplicate, or too late: not
     distinguished), `gaps` above the next, and `silent_epochs` of another history without a reset. answered_twice: how often an
-    application got a second outcome for a publish."""
+    application got a second outcome for a publish. failed_in_warm_up: of the failed publishes, those made in the warm-up; a trace
+    from before this field has 0."""
 
     at: int
     warm_up_s: float
@@ -79,3 +80,10 @@ class MessagesMeasured(
     silent_epochs: int
     forgotten_publishes: int = 0
     answered_twice: int = 0
+    failed_in_warm_up: int = 0
+
+    @property
+    def settled_measured(self) -> tuple[int, int]:
+        """Of the publishes made after the warm-up, those that were accepted and those that failed."""
+        failed = sum(client.failed for client in self.clients.values()) - self.failed_in_warm_up
+        return sum(self.answer.buckets.values()), failed

@@ -38,7 +38,7 @@ from reference.protocol.states import ClientState
 from reference.server.app import open_server
 from reference.server.settings import ServerSettings
 from tests.client.conftest import Connect
-from tests.client.harness import RUN_ID, Server
+from tests.client.harness import RUN_ID, URL, Server
 from tests.protocol.machines import EXAMPLES, Always, come_back
 from tests.protocol.machines import Client as DrivenSession
 
@@ -347,6 +347,36 @@ def test_what_may_stand_in_a_lost_history_may_have_arrived_after_a_restart_too(p
     session = begin(store).session
     session.receive_frame(1, frames.Rejected(client_sequence=1, code="invalid_event", message="no"), 0)
     assert PublishFailed(1, "invalid_event", "no", may_have_arrived=True) in session.take_outcomes()
+
+
+async def test_a_run_is_the_same_in_upper_case(join: Connect, server: Server, path: Path) -> None:
+    server.is_down = True
+    async with join(outbox_store=FileOutboxStore(path), drain_s=0) as client:
+        client.publish_soon("CHAT", {})
+    async with connect(URL, RUN_ID.upper(), open_stream=server.open_stream, outbox_store=FileOutboxStore(path)) as client:
+        assert len(client.restored) == 1
+        assert client.run_id == RUN_ID
+
+
+@pytest.mark.parametrize("loads", [1, 2], ids=["as it was written", "rewritten"])
+def test_the_tries_of_a_publish_are_kept_and_a_file_from_before_has_none(path: Path, loads: int) -> None:
+    lines = [
+        {"change": "outbox", "runId": "r", "clientId": "c", "nextSequence": 1, "formatVersion": 1},
+        {"change": "queued", "ticket": 1, "event_type": "CHAT", "data": {}, "at_ms": 1},
+        {"change": "numbered", "ticket": 1, "client_sequence": 1},
+        {"change": "queued", "ticket": 2, "event_type": "CHAT", "data": {}, "at_ms": 1},
+        {"change": "numbered", "ticket": 2, "client_sequence": 2, "is_perhaps_lost": True},
+        {"change": "queued", "ticket": 3, "event_type": "CHAT", "data": {}, "at_ms": 1},
+    ]
+    path.write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
+    store = FileOutboxStore(path)
+    store.load("r", "c")
+    store.save(NumberSaved(2, 2, is_perhaps_lost=True, tries=3))
+    for _ in range(loads):
+        store.close()
+        saved = store.load("r", "c")
+    kept = [(each.client_sequence, each.is_perhaps_lost, each.tries) for each in saved.publishes]
+    assert kept == [(1, False, 0), (2, True, 3), (None, False, 0)]
 
 
 PROGRAM = """

@@ -80,6 +80,24 @@ async def test_a_token_that_no_header_can_carry(join: Connect, token: str) -> No
         await join(token=token).__aenter__()
 
 
+async def test_a_token_that_is_too_long_for_every_server(join: Connect) -> None:
+    with pytest.raises(ConfigError, match="8193 characters; the limit is 8192"):
+        await join(token="t" * 8193).__aenter__()
+
+
+async def test_a_token_that_the_application_sets(join: Connect, server: Server) -> None:
+    server.tokens["t0"] = Identity("ada", expires_at=server.now() + 100 * 10**9)
+    server.tokens["t1"] = Identity("ada", expires_at=server.now() + 1000 * 10**9)
+    async with join(token="t0") as client:
+        await client.wait_until(ClientState.LIVE)
+        with pytest.raises(ConfigError, match="visible ASCII"):
+            client.set_token("two words")
+        client.set_token("t1")
+        await trio.sleep(500)
+        assert client.state is ClientState.LIVE
+        assert len(server.wires) == 1
+
+
 async def test_refreshing_without_someone_to_ask(join: Connect) -> None:
     with pytest.raises(ConfigError, match="no refresh_token to call"):
         await join(config=ClientConfig(refreshes_token=True)).__aenter__()

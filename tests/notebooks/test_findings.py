@@ -32,6 +32,7 @@ def test_changed_parameters_are_reported(capsys: pytest.CaptureFixture[str]) -> 
     p = parameters(SHIPPED, seed=2, clients=50, ci={"clients": 5})
     assert not p.is_shipped
     assert "Not as shipped: texts and titles speak of the shipped values" in p._repr_html_()
+    assert "Full size: a cell may take some minutes" in p._repr_html_()
     assert "Small size" not in p._repr_html_()
     finding(False, "the sun is cold")
     finding(True, "the sun is hot")
@@ -44,6 +45,7 @@ def test_the_small_size(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     assert p.clients == 5
     assert p.is_shipped
     assert "Small size (STEADYWIRE_NOTEBOOKS=ci)" in p._repr_html_()
+    assert "Full size" not in p._repr_html_()
     finding(False, "chance is small", needs_full_size=True)
     assert "Does not hold" in capsys.readouterr().out
     with pytest.raises(AssertionError):

@@ -12,7 +12,7 @@ import pytest
 from reference.protocol.errors import ConfigError
 from simulation import Frames, Reset, Result, Scenario
 from simulation.scenario.scenario import parse_scenario
-from simulation.studies import Experiment, Outcome, Precision, Progress, execution
+from simulation.studies import Experiment, Outcome, Precision, Progress, execution, quantile_interval
 from simulation.studies import experiment as experiment_module
 from simulation.studies.experiment import unit_of
 from simulation.studies.figures import DERIVED
@@ -62,6 +62,26 @@ def test_points_have_intervals_and_units() -> None:
     assert outcome().metadata["points"] == 2
 
 
+def test_every_interval_has_the_confidence_that_is_asked_for() -> None:
+    # t(0.995, 2) = 9.924843 and t(0.95, 2) = 2.919986, from the table; the standard error of 0, 1, 2 is 1 / sqrt(3)
+    rows = outcome().rows
+    precise = Precision("second_s", half_width=100.0, confidence=0.9)
+    for asked, quantile in (({"confidence": 0.99}, 9.924843), ({"until": precise, "replications": 10}, 2.919986)):
+        found = Outcome(Experiment(short(), CAPS, FIGURES, **({"replications": 3} | asked)), rows)
+        points = found.points.set_index(["point", "figure"])
+        assert points.loc[(0, "second_s"), "high"] - 1.0 == pytest.approx(quantile / math.sqrt(3), rel=1e-6)
+        assert found.interval("second_s").high == points.loc[(0, "second_s"), "high"]
+        assert found.interval("second_s", confidence=0.95) == outcome().interval("second_s")
+        confidence = found.metadata["confidence"]
+        pd.testing.assert_frame_equal(found.pairs("latency_p95_s"), outcome().pairs("latency_p95_s", confidence))
+    samples = [row["latencies"] for row in rows if row["point"] == 0]
+    of_first = Outcome(Experiment(short(), CAPS[:1], FIGURES, 3, confidence=0.99), rows).quantile("latencies", 0.5)
+    assert of_first["low"].tolist() == [quantile_interval(samples, 0.5, 0.99).low]
+    both = Experiment(short(), CAPS, FIGURES, 10, until=precise, confidence=0.99)
+    assert (both.asked_confidence, both.rule_confidence) == (0.99, 0.9)
+    assert Experiment(short(), replications=10, until=Precision("clients", 1.0), confidence=0.99).rule_confidence == 0.99
+
+
 def test_a_figure_has_the_unit_that_its_name_ends_in_and_alerts_are_counted() -> None:
     units = {"latency_p95_s": "s", "attempts_per_s_max": "1/s", "downtime_s_per_client_hour": "s/h", "published": ""}
     assert {name: unit_of(name) for name in units} == units
@@ -96,18 +116,22 @@ def test_quantiles_are_pooled_over_runs() -> None:
 
 
 def warming_up(result: Result) -> "np.ndarray":
-    """A series whose warm-up is known: 200 values around 9, then around 5, with one value that is missing."""
+    """A series whose warm-up is known: 200 values around 9, then around 5. Values are missing, in each replication others."""
     noise = np.random.default_rng(result.replication).normal(0.0, 1.0, 1000)
     series = noise + np.where(np.arange(1000) < 200, 9.0, 5.0)
-    series[700] = math.nan
+    series[: 40 * result.replication] = series[700] = math.nan
     return series
 
 
-def test_the_warm_up_of_a_series_is_left_out() -> None:
-    found = Experiment(short(), CAPS, (warming_up,), replications=4, warm_up="mser").run()
+def test_the_warm_up_of_a_series_is_left_out(tmp_path: Path) -> None:
+    experiment = Experiment(short(), CAPS, (warming_up,), replications=4, warm_up="mser")
+    found = experiment.run(folder=tmp_path)
     cuts = found.warm_ups.set_index(["point", "sample"])
-    assert cuts["values"].between(200, 215).all()
-    assert cuts["length"].tolist() == [999, 999]
+    assert cuts["values"].tolist() == [200, 200]
+    assert cuts["length"].tolist() == [1000, 1000]
+    pd.testing.assert_frame_equal(experiment.run(folder=tmp_path).warm_ups, found.warm_ups)
+    rest = [np.delete(series[200:], 500) for series in (np.array(row["warming_up"]) for row in found.rows)]
+    assert found.runs["warming_up"].tolist() == pytest.approx([series.mean() for series in rest])
     assert not cuts["is_short"].any()
     assert found.figures == ["warming_up"]
     interval = found.interval("warming_up")
@@ -227,6 +251,7 @@ def test_replications_are_added_until_the_interval_is_narrow() -> None:
     [
         ({"design": [{"no.such": 1}]}, r"point 0 \(no.such=1\): .*there is no 'no'"),
         ({"replications": 0}, "at least one"),
+        ({"confidence": 95}, "confidence = 95: must be between 0 and 1"),
         ({"replications": 2_000_000}, "at least one"),
         ({"figures": ("a", "a")}, "the same name"),
         ({"warm_up": "welch", "figures": (latencies,)}, "warm_up = 'welch'"),

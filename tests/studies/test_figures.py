@@ -2,19 +2,21 @@
 
 import math
 
+import numpy as np
 import pytest
 
 from reference.protocol.config import ClientConfig
 from reference.protocol.policies.catalogue import Schedule
 from reference.protocol.policies.fallback import NeverFallBack
 from simulation import Frames
+from simulation.results.outage_figures import busiest_second
 from simulation.scenario.distributions import Constant
 from simulation.scenario.faults import LoadBalancerCut, Outage
 from simulation.scenario.population import Stay
 from simulation.scenario.scaling import scaled
 from simulation.scenario.scenario import Capacity
 from simulation.studies.experiment import Experiment
-from simulation.studies.figures import DERIVED
+from simulation.studies.figures import DERIVED, quantile_of
 from simulation.world import Result, World
 from tests.simulation.worlds import QUIET, calm
 
@@ -87,6 +89,20 @@ def test_the_warm_up_is_left_out(cut: tuple[Result, Frames]) -> None:
     summed = World(late.replace(record="histograms"), 0).run()
     pings = DERIVED["pings_per_connected_hour"](summed, Frames(summed.trace_index))
     assert pings == pytest.approx(DERIVED["pings_per_connected_hour"](result, frames))
+    assert DERIVED["storm_peak_per_s"](result, frames) == busiest_second(tried[tried >= warm_up_s]) > 0
+    calmed = World(late.replace(warm_up_s=30.0), 0).run()  # everyone is back
+    for name in ("storm_peak_per_s", "accept_queue_max"):
+        assert figure(cut, name) > DERIVED[name](calmed, Frames(calmed.trace_index)) == 0.0
+
+
+@pytest.mark.parametrize("many", [1, 12, 99, 100, 101, 200, 250, 1000])
+def test_recovery_is_infinite_from_one_percent_without_an_end_on(many: int) -> None:
+    """A quantile is the least time after which more than the fraction were over."""
+    for endless in range(min(many, 15)):
+        durations = np.append(np.arange(1.0, many - endless + 1), [math.inf] * endless)
+        found = quantile_of(durations, 0.99)
+        assert math.isinf(found) == (100 * endless >= many)
+        assert found == next(each for rank, each in enumerate(durations, 1) if 100 * rank > 99 * many)
 
 
 def test_alerts_of_counts_are_judged_for_the_full_world(cut: tuple[Result, Frames]) -> None:

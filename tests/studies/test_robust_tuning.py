@@ -11,14 +11,14 @@ import pytest
 from reference.protocol.errors import ConfigError
 from simulation.scenario.faults import LoadBalancerCut
 from simulation.studies import library, load_study
-from simulation.studies.statistics import Interval
+from simulation.studies.statistics import Interval, t_interval
 from simulation.studies.study import parse_study
 from simulation.studies.tuning import search
 from simulation.studies.tuning.presets import beaten_by, ratios, verdict
 from simulation.studies.tuning.presets import sentences as sentences_of_presets
 from simulation.studies.tuning.question import Constraint, Objective, Scorer, Tune
 from simulation.studies.tuning.report import comparison, conclusions, write
-from simulation.studies.tuning.scale_check import sentences
+from simulation.studies.tuning.scale_check import mean_of_all, sentences
 from simulation.studies.tuning.search import BASELINE, Tuned, tune
 from tests.simulation.worlds import QUIET, calm
 
@@ -225,6 +225,17 @@ def test_sentences_of_scales_say_whether_a_constraint_holds() -> None:
     assert said[1] == "At full size, cut: accept_queue_max 2000 [1, 2]."
     assert "is BROKEN (2000)" in said[2]
     assert said[3].startswith("Scale 10 is off by at most 55%")
+
+
+def test_a_figure_that_a_replication_lacks_keeps_no_constraint_at_full_size() -> None:
+    assert mean_of_all([1.0, 2.0, 3.0], 0.9) == t_interval([1.0, 2.0, 3.0], 0.9)
+    lacking = mean_of_all([1.0, math.nan, 3.0], 0.95)
+    assert math.isnan(lacking.mean)
+    assert lacking.n == 2
+    study = load_study(Path("balancer_cut"))
+    about = {"scenario": "cut", "setting": "trial 1", "scale": 1.0, "off": 0.0, **lacking._asdict()}
+    table = pd.DataFrame([{**about, "figure": figure} for figure in ("recovery_p99_s", "accept_queue_max")])
+    assert "is BROKEN" in sentences(table, study.tuning, BASELINE)[2]
 
 
 @pytest.mark.parametrize("name", library.names())

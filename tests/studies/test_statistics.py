@@ -3,6 +3,7 @@
 import math
 import random
 
+import numpy as np
 import pytest
 
 from reference.protocol.errors import ConfigError
@@ -100,6 +101,18 @@ def test_a_pooled_quantile_resamples_runs_and_not_messages() -> None:
     assert quantile_interval([[1.0, 2.0, math.inf]] * 2, 0.4).mean == 2.0
 
 
+def test_the_interval_of_a_quantile_is_as_wide_as_few_runs_need() -> None:
+    """For the median of six runs with one value each the resamples are known: by how often each run is drawn."""
+    values = [[float(k)] for k in range(6)]
+    drawn = np.random.default_rng(1).integers(6, size=(2000, 6))
+    medians = np.sort(drawn, axis=1)[:, 2:4].mean(axis=1)
+    # t(0.975, 5) = 2.570582 from the table; times the root of 6 / 5 it is 2.815932, beyond which is 0.002432 of the normal law
+    low, high = np.quantile(medians, (0.002432, 1 - 0.002432))
+    interval = quantile_interval(values, 0.5)
+    assert (interval.mean, interval.low, interval.high, interval.n) == pytest.approx((2.5, low, high, 6))
+    assert (low, high) != tuple(np.quantile(medians, (0.025, 0.975)))
+
+
 def test_mser_finds_the_end_of_a_transient() -> None:
     chance = random.Random(7)
     series = [20 * math.exp(-k / 30) + chance.gauss(0, 1) for k in range(1000)]
@@ -119,6 +132,32 @@ def test_the_mean_of_replications_shows_a_warm_up_that_noise_hides() -> None:
     assert common_warm_up([[5.0 - k for k in range(100)], []]).is_short, "it never settles"
     assert common_warm_up([[1.0] * 9]).is_short
     assert common_warm_up([]) == (0, True)
+
+
+def test_a_missing_value_keeps_its_place_in_a_series() -> None:
+    """The warm-up ends after 200 of 1000 values, whichever of them are missing."""
+    series = [4.0 * (k < 200) + 5.0 + (0.1 if k // 5 % 2 else -0.1) for k in range(1000)]
+    missing = (set(), set(range(0, 150, 2)), set(range(50, 100)), {3, 701}, set(range(600, 900, 3)), set(range(1000)))
+    runs = [[math.nan if k in places else value for k, value in enumerate(series)] for places in missing]
+    assert [mser(run) for run in runs] == [200, 200, 200, 200, 200, 0]
+    assert common_warm_up(runs) == (200, False)
+    assert common_warm_up(runs[-1:]) == (0, True)
+    nowhere = [math.nan] * 5
+    assert mser([9.0] * 5 + nowhere + [1.0] * 20 + nowhere * 6) == 10, "places of the series, not of what is left of it"
+    assert common_warm_up([[1.0] * 50 + [math.inf] * 50]).is_short
+
+
+def test_mser_takes_the_truncation_with_the_least_standard_error() -> None:
+    """By its definition: of batch means y, the least sum((y_i - mean)**2 for i >= d) / (n - d)**2."""
+    chance = random.Random(12)
+    series = [3.0 * (k < 20) + chance.gauss(0, 1) for k in range(60)]
+    batches = [math.fsum(series[k : k + 5]) / 5 for k in range(0, 60, 5)]
+    errors = {}
+    for d in range(7):
+        rest = batches[d:]
+        mean = math.fsum(rest) / len(rest)
+        errors[d] = math.fsum((y - mean) ** 2 for y in rest) / len(rest) ** 2
+    assert mser(series) == 5 * min(errors, key=lambda d: errors[d])
 
 
 def test_how_many_runs_a_precision_needs() -> None:

@@ -10,7 +10,7 @@ from reference.protocol.errors import ConfigError
 from simulation import Result
 from simulation.cli import run
 from simulation.cli.studies import print_outcome
-from simulation.studies import Experiment, load_study
+from simulation.studies import Experiment, Outcome, load_study
 from simulation.studies.study import parse_study
 from tests.simulation.worlds import calm
 
@@ -47,6 +47,19 @@ def test_a_study_is_an_experiment(folder: Path) -> None:
         (30, 0.1),
     ]
     assert (experiment.figures, experiment.replications) == (("latency_p95_s", "delivery_rate"), 3)
+    assert experiment.asked_confidence == 0.95
+
+
+def test_a_study_asks_for_its_confidence(folder: Path) -> None:
+    (folder / "sure.toml").write_text(STUDY.replace("replications = 3", "replications = 10\nconfidence = 0.99"))
+    assert load_study(folder / "sure.toml").experiment(folder).asked_confidence == 0.99
+    rule = '[until]\nfigure = "delivery_rate"\nhalf_width = 0.1\nconfidence = 0.9\n'
+    (folder / "narrow.toml").write_text(STUDY.replace("replications = 3", "replications = 10") + rule)
+    narrow = load_study(folder / "narrow.toml").experiment(folder)
+    assert (narrow.asked_confidence, narrow.rule_confidence) == (0.9, 0.9)
+    console = Console(record=True, width=120)
+    print_outcome(Outcome(narrow, ({"point": 0, "replication": 0, "error": "", "delivery_rate": 1.0},)), console)
+    assert "mean and 90 % interval" in console.export_text()
 
 
 @pytest.mark.parametrize(

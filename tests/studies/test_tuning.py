@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -166,7 +167,8 @@ def test_the_answer_is_written_as_settings_that_are_read_back(tuned: Tuned, tmp_
 
 
 def test_the_worst_score_is_the_same_number_in_selection_and_table(folder: Path) -> None:
-    """The mean of the worst scores would be above the worst of the mean scores: even the baseline's would be above 1."""
+    """The mean of the worst scores would be above the worst of the mean scores: even the baseline's would be above 1. Compared
+    with itself, the baseline is 1 without any doubt."""
     several = 'scenarios = [{ scenario = "scenario.toml" }, { scenario = "scenario.toml", set = { name = "other", seed = 2 } }]'
     (folder / "several.toml").write_text(STUDY.replace(ONE, several).replace("trials = 10", "trials = 5"))
     found = tune(load_study(folder / "several.toml"), folder, folder=folder / "runs")
@@ -174,7 +176,9 @@ def test_the_worst_score_is_the_same_number_in_selection_and_table(folder: Path)
     worst = {each.name: each.score for each in found.finalists}
     assert {name: interval.mean for name, interval in found.selection.scores.items()} == pytest.approx(worst)
     assert worst[BASELINE] == pytest.approx(1.0)
-    assert all(interval.half_width > 0 for interval in found.selection.scores.values())
+    widths = {name: interval.half_width for name, interval in found.selection.scores.items()}
+    assert widths.pop(BASELINE) == 0
+    assert all(width > 0 for width in widths.values())
 
 
 def test_a_score_by_replication_is_that_of_the_replication_where_it_is_linear() -> None:
@@ -183,13 +187,65 @@ def test_a_score_by_replication_is_that_of_the_replication_where_it_is_linear() 
     chance = random.Random(1)
     runs = [[{"a": chance.random(), "b": chance.random()} for _ in range(6)] for _ in range(2)]
     each = [scorer.score([of[k] for of in runs]) for k in range(6)]
-    assert by_replication(scorer.score, runs, asked.figures) == pytest.approx(each)
+    assert by_replication(scorer, Scorer.score, runs, asked.figures) == pytest.approx(each)
     runs[1][3] = {"a": math.inf, "b": 1.0}
-    assert [math.isinf(score) for score in by_replication(scorer.score, runs, asked.figures)] == [k == 3 for k in range(6)]
+    scores = by_replication(scorer, Scorer.score, runs, asked.figures)
+    assert [math.isinf(score) for score in scores] == [k == 3 for k in range(6)]
     more = Scorer(Tune(objectives=(Objective("a", goal="max"),)), [{"a": 0.5}], [1.0])
-    assert math.fsum(by_replication(more.score, runs[:1], ("a",))) / 6 == pytest.approx(
+    assert math.fsum(by_replication(more, Scorer.score, runs[:1], ("a",))) / 6 == pytest.approx(
         more.score([mean_figures(runs[0], ("a",))])
     )
+
+
+RATIO, TIMES, TRIALS = 0.8, 10, 60
+
+
+def score_intervals(common: float, of_base: float, of_value: float) -> tuple[float, float]:
+    """Of many tunings with a true score of `RATIO`: how often the 95 % interval of the score covers it, and its mean width.
+
+    The baseline's figure has the mean 10, the setting's 10 * RATIO. Both are made of gamma distributed parts: one that they share
+    (common random numbers) of variance `common`, and one of its own each.
+    """
+    asked = Tune(objectives=(Objective("a"),))
+    random_source = np.random.default_rng(11)
+
+    def part(variance: float) -> np.ndarray:
+        return math.sqrt(variance) * (random_source.gamma(25.0, 1.0, TIMES) - 25.0) / 5.0
+
+    covered, widths = 0, []
+    for _ in range(TRIALS):
+        shared = 10.0 + part(common)
+        base, value = shared + part(of_base), RATIO * (shared + part(of_value))
+        runs, baseline = ([[{"a": float(each)} for each in values]] for values in (value, base))
+        scorer = Scorer(asked, [mean_figures(baseline[0], ("a",))], [1.0], runs=baseline)
+        interval = t_interval(by_replication(scorer, Scorer.score, runs, ("a",)))
+        assert interval.mean == pytest.approx(math.fsum(value) / math.fsum(base))
+        covered += interval.low <= RATIO <= interval.high
+        widths.append(interval.high - interval.low)
+    return covered / TRIALS, math.fsum(widths) / TRIALS
+
+
+@pytest.mark.parametrize(("common", "of_base", "of_value"), [(0.0, 9.0, 1.0), (0.0, 4.0, 4.0), (4.0, 0.04, 0.04)])
+def test_the_interval_of_a_score_covers_it_although_the_baseline_is_an_estimate(
+    common: float, of_base: float, of_value: float
+) -> None:
+    """With an exact baseline it would cover the true score in half of the tunings in the first case, and in the last, where both
+    vary together, be seven times too wide."""
+    covered, width = score_intervals(common, of_base, of_value)
+    assert 0.88 <= covered <= 1.0
+    by_delta_method = RATIO * math.sqrt((of_base + of_value) / TIMES) / 10  # of a standard error
+    assert width == pytest.approx(2 * 2.262157 * by_delta_method, rel=0.12)  # t(0.975, 9) from the table
+
+
+def test_a_baseline_is_compared_replication_by_replication() -> None:
+    baseline = [[{"a": 1.0, "b": math.nan}, {"a": 3.0, "b": 1.0}, {"a": 2.0, "b": 1.0}]]
+    asked = Tune(objectives=(Objective("a"), Objective("b")))
+    scorer = Scorer(asked, [mean_figures(baseline[0], ("a", "b"))], [1.0], runs=baseline)
+    assert [each.baseline[0]["a"] for each in scorer.without] == [2.5, 1.5, 2.0]
+    assert all(math.isnan(each.baseline[0]["b"]) for each in scorer.without), "what it lacks does not count in any"
+    assert by_replication(scorer, Scorer.score, baseline, ("a", "b")) == [1.0] * 3
+    with pytest.raises(ValueError, match="2 replications against 3"):
+        by_replication(scorer, Scorer.score, [baseline[0][:2]], ("a",))
 
 
 def test_every_interval_has_the_confidence_that_is_asked_for(folder: Path) -> None:
@@ -397,6 +453,12 @@ def test_what_matters_is_found(folder: Path) -> None:
         strong = table.loc[["client.policy.base_s", "client.policy.floor_s"]]
         assert (strong[f"{value}_low"] < strong[value]).all()
         assert (strong[value] < strong[f"{value}_high"]).all()
+    study = load_study(folder / "idle.toml")
+    study = msgspec.structs.replace(study, tune=msgspec.structs.replace(study.tuning, confidence=0.8))
+    narrow = sensitivity(study, folder, folder=folder / "runs").set_index("parameter")
+    for value in ("mu_star", "S1", "ST"):
+        widths = [(each[f"{value}_high"] - each[f"{value}_low"])["client.policy.base_s"] for each in (narrow, table)]
+        assert widths[0] / widths[1] == pytest.approx(1.281552 / 1.959964)  # of the normal law, from the table
 
 
 def test_settings_of_a_preset_are_its_formula(folder: Path) -> None:

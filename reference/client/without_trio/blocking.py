@@ -90,6 +90,10 @@ class BlockingClient:
     def move_cursor(self, data: Data) -> None:
         self._portal.call(self._client.move_cursor, data)
 
+    def set_token(self, token: str) -> None:
+        """Use a new token from now on. Raises ConfigError for one that no header can carry."""
+        self._portal.call(self._client.set_token, token)
+
     def network_returned(self) -> None:
         """The network of this machine is back: end the wait for the next attempt."""
         self._portal.call(self._client.network_returned)

@@ -18,7 +18,7 @@ import { CURSOR_MOVE, USER_JOIN, USER_LEAVE } from "../machine/events.js";
  */
 
 /** The default limit of unread deliveries of one loop. */
-export const DELIVERIES_MAX = 1000;
+export const DELIVERIES_MAX = 1024;
 
 /** An async iterator over deliveries; the end of the session is the last of them. @implements {AsyncIterableIterator<Delivery>} */
 export class Mailbox {

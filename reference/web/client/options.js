@@ -39,6 +39,16 @@ export function checkedRunId(runId) {
 }
 
 /**
+ * How many deliveries may wait for one loop.
+ *
+ * @param {unknown} most
+ */
+export function checkedDeliveriesMax(most) {
+  if (!Number.isInteger(most) || Number(most) < 1) throw new ConfigError(`deliveriesMax ${JSON.stringify(most)}: must be an integer >= 1`);
+  return Number(most);
+}
+
+/**
  * The given transports, or this environment's own.
  *
  * @param {import("./transports.js").Transports | undefined} given
@@ -67,10 +77,11 @@ export function urlsOf(base, runId) {
   } catch {
     throw new ConfigError(`invalid URL ${JSON.stringify(base)}; give one such as https://collaboration.example.org`);
   }
-  if (!["http:", "https:"].includes(url.protocol)) throw new ConfigError(`${url}: must be an http: or https: URL`);
+  if (!/^(http|ws)s?:$/.test(url.protocol)) throw new ConfigError(`${url}: must be an http:, https:, ws: or wss: URL`);
   if (url.username !== "" || url.password !== "") throw new ConfigError("a URL must not hold credentials; give a token");
+  if (url.search !== "" || url.hash !== "") throw new ConfigError(`${url}: only host, port and path belong here; give a token as options.token`);
   const path = url.pathname.replace(/\/+$/, "");
-  const root = `${url.origin}${path}`;
+  const root = `${url.origin}${path}`.replace(/^ws/, "http");
   const run = `${root}/api/runs/${encodeURIComponent(runId)}`;
   const websocket = `${root.replace(/^http/, "ws")}/ws/runs/${encodeURIComponent(runId)}/collaboration`; // 3.1
   return { base: root, run, http: `${run}/collaboration`, websocket };

@@ -16,7 +16,7 @@ import { PONG_MS_MAX, SessionDriver } from "./driver.js";
 import { randomText } from "./indexeddb.js";
 import { ownPage, watchPage } from "./lifecycle.js";
 import { DELIVERIES_MAX, Mailbox, eventsOf } from "./mailbox.js";
-import { checkedRunId, checkedToken, transportsOf, urlsOf } from "./options.js";
+import { checkedDeliveriesMax, checkedRunId, checkedToken, transportsOf, urlsOf } from "./options.js";
 import { call, replay } from "./rest.js";
 import { reportLater } from "./signal.js";
 import { MemoryStorage, inTime, storageOfPage } from "./storage.js";
@@ -38,6 +38,7 @@ import { NetworkSwitch, headersOf, textOf } from "./transports.js";
  */
 
 const TOKEN_RETRY_MS = 5000;
+const CREATE_RUN_MS_MAX = 10_000;
 const LOOPBACK = /^(localhost|.*\.localhost|127\.\d+\.\d+\.\d+|\[::1\])$/;
 
 /** The publish with this ticket was queued, and was given up. */
@@ -57,6 +58,7 @@ export class NotConnectedError extends SteadywireError {}
 /** See the module. */
 export class RunClient extends EventTarget {
   #options;
+  #deliveriesMax;
   #urls;
   #clock;
   #network;
@@ -105,6 +107,7 @@ export class RunClient extends EventTarget {
     if (typeof options.token !== "function" && options.token !== undefined) checkedToken(options.token);
     this.#config = clientConfig({ ...options.config, refreshesToken: typeof options.token === "function" });
     this.#registry = new EventRegistry(options.types);
+    this.#deliveriesMax = checkedDeliveriesMax(options.deliveriesMax ?? DELIVERIES_MAX);
     this.#network = new NetworkSwitch(transportsOf(options.transports));
     this.#clock = options.clock ?? new PageClock();
     this.#page = options.page === undefined ? ownPage() : options.page;
@@ -347,7 +350,7 @@ export class RunClient extends EventTarget {
         this.#mailboxes.delete(closed);
         this.#read();
       },
-      most: this.#options.deliveriesMax ?? DELIVERIES_MAX,
+      most: this.#deliveriesMax,
       signal,
     });
     if (this.#end === null) this.#mailboxes.add(mailbox);
@@ -486,7 +489,8 @@ export class RunClient extends EventTarget {
     const url = urlsOf(this.#options.url, checkedRunId(runId)).http;
     const { token } = this.#options;
     if (this.#token === null && typeof token === "function") this.#token = checkedToken(await token());
-    return replay(this.#network, url, this.#token ?? (typeof token === "string" ? token : null), { fromSequence, signal });
+    const caller = { network: this.#network, clock: this.#clock };
+    return replay(caller, url, this.#token ?? (typeof token === "string" ? token : null), { fromSequence, signal });
   }
 
   // ---- the page's own network ----
@@ -772,17 +776,17 @@ export class RunClient extends EventTarget {
 }
 
 /**
- * Create a run. If it exists, nothing changes.
+ * Create a run. If it exists, nothing changes. A server that does not answer within CREATE_RUN_MS_MAX is not waited for.
  *
  * @param {string} runId
- * @param {Pick<Options, "url" | "transports"> & { token?: string, signal?: AbortSignal }} [options]
+ * @param {Pick<Options, "url" | "transports" | "clock"> & { token?: string, signal?: AbortSignal }} [options]
  * @returns {Promise<boolean>} whether it is new
  * @throws {import("./rest.js").RequestFailedError}
  */
-export async function createRun(runId, { url, token, signal, transports } = {}) {
+export async function createRun(runId, { url, token, signal, transports, clock = new PageClock() } = {}) {
   const { run } = urlsOf(url, checkedRunId(runId));
-  const network = new NetworkSwitch(transportsOf(transports));
-  const headers = { ...headersOf(token ?? null), "Content-Type": "application/json" };
-  const { status } = await call(network, run, { method: "PUT", headers, body: "{}", signal });
+  const caller = { network: new NetworkSwitch(transportsOf(transports)), clock };
+  const headers = { ...headersOf(token === undefined ? null : checkedToken(token)), "Content-Type": "application/json" };
+  const { status } = await call(caller, run, { method: "PUT", headers, body: "{}", signal }, CREATE_RUN_MS_MAX);
   return status === 201;
 }

@@ -120,7 +120,7 @@ def _finish(axes: "Axes", x_label: str, y_label: str, title: str, log: Iterable[
         mine = axes.xaxis if axis == "x" else axes.yaxis
         low, high = axes.get_xlim() if axis == "x" else axes.get_ylim()
         mine.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        mine.set_minor_formatter(FuncFormatter(_some) if high < 30 * low else NullFormatter())
+        mine.set_minor_formatter(FuncFormatter(_some) if high < 100 * low else NullFormatter())
     axes.grid(which="major", alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
 

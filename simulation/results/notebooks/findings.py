@@ -57,6 +57,11 @@ class Parameters(Mapping[str, Any]):
             )
         if self.is_small:
             notes += f"<p>Small size ({SIZE_VARIABLE}=ci): fewer repetitions than the texts speak of.</p>"
+        else:
+            notes += (
+                f"<p>Full size: a cell may take some minutes. With {SIZE_VARIABLE}=ci in the environment of JupyterLab it takes "
+                "seconds, and intervals are wider.</p>"
+            )
         return f"<table><tr><th>parameter</th><th>value</th></tr>{rows}</table>{notes}"
 
 

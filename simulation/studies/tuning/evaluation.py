@@ -108,7 +108,7 @@ class Evaluator:
     def scorer_of(self, baseline: Sequence[Sequence[Figures]]) -> Scorer:
         """Scores against these runs of the baseline: [scenario][replication]."""
         means = [mean_figures(runs, self.tune.figures) for runs in baseline]
-        return Scorer(self.tune, means, self._weights, self.names)
+        return Scorer(self.tune, means, self._weights, self.names, baseline)
 
     def candidate(self, name: str, point: Point, per_scenario: Sequence[Sequence[Figures]], scorer: Scorer) -> Candidate:
         means = tuple(mean_figures(runs, self.tune.figures) for runs in per_scenario)

@@ -6,7 +6,6 @@ Then settings and presets are compared in each objective, replication by replica
 it is better in an objective and worse in none. If each is better in something, both are on one Pareto front.
 """
 
-import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import pandas as pd
@@ -110,7 +109,7 @@ def sentences(against: pd.DataFrame, best: str, delta: float) -> list[str]:
 def ratios(scorer: Scorer, objective: Objective, runs: Runs, times: int) -> list[float]:
     """One objective's ratio by replication (`by_replication`), of the first ones."""
     firsts = [each[:times] for each in runs]
-    values = by_replication(functools.partial(scorer.objective, objective), firsts, (objective.figure,))
+    values = by_replication(scorer, lambda each, means: each.objective(objective, means), firsts, (objective.figure,))
     return [min(value, RATIO_MOST) for value in values]
 
 

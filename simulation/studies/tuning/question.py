@@ -10,7 +10,8 @@
 An objective is compared with its value for the untuned setting (the baseline: the scenario as it is) in the same scenario. A
 ratio of 0.5 means half of that. The score of a setting in a scenario is the weighted mean of its ratios; its score is the worst,
 or the weighted mean, over the scenarios. Ratios are those of means over the replications, and so is every score: in the search,
-the table and the selection (`by_replication`). A setting that is good in one scenario and bad in another does not win; with the
+the table and the selection (`by_replication`). The baseline is estimated from the same replications, so an interval of a score
+has the variance of both and their covariance. A setting that is good in one scenario and bad in another does not win; with the
 mean, `score_most` = 1.05 says so: in no scenario may the score be above that. An objective that the baseline does not have in a
 scenario (nothing was published there, say) does not count in that scenario.
 """
@@ -18,6 +19,7 @@ scenario (nothing was published there, say) does not count in that scenario.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -132,13 +134,15 @@ class Tune(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 @dataclass(frozen=True)
 class Scorer:
     """Scores runs against a baseline. `baseline`: for each scenario the mean of each figure of the untuned setting. `weights`: of
-    the scenarios, for combine = "weighted"."""
+    the scenarios, for combine = "weighted". `runs`: from which the means of the baseline come, [scenario][replication]; none: the
+    baseline is exact."""
 
     tune: Tune
     baseline: Sequence[Figures]
     weights: Sequence[float]
     scenarios: Sequence[str] = ()
     """Their names, in the order of `baseline`."""
+    runs: Sequence[Sequence[Figures]] = ()
 
     def __post_init__(self) -> None:
         if not self.scenarios:
@@ -146,6 +150,21 @@ class Scorer:
         for place in range(len(self.baseline)):
             if not any(place in self._having(objective) for objective in self.tune.objectives):
                 raise ConfigError(f"scenario {place + 1} has none of the objectives: nothing that they measure happens there")
+
+    @cached_property
+    def without(self) -> "tuple[Scorer, ...]":
+        """For each replication of the baseline: this scorer as it would be without it; empty if the baseline is exact.
+
+        A mean that is infinite or missing stays as it is: whether an objective counts does not depend on one replication.
+        """
+        scorers = []
+        for k in range(len(self.runs[0]) if self.runs else 0):
+            varied = []
+            for of, means in zip(self.runs, self.baseline, strict=True):
+                rest = mean_figures([*of[:k], *of[k + 1 :]], tuple(means))
+                varied.append({name: rest[name] if math.isfinite(mean) else mean for name, mean in means.items()})
+            scorers.append(Scorer(self.tune, varied, self.weights, self.scenarios))
+        return tuple(scorers)
 
     def ratio(self, objective: Objective, value: float, scenario: int) -> float:
         """A value relative to the baseline's: 1 is equal, less is better. Infinite if it is NaN."""
@@ -220,19 +239,26 @@ def mean_figures(runs: Sequence[Figures], names: Sequence[str]) -> dict[str, flo
 
 
 def by_replication(
-    value: Callable[[Sequence[Figures]], float], runs: Sequence[Sequence[Figures]], names: Sequence[str]
+    scorer: Scorer, value: Callable[[Scorer, Sequence[Figures]], float], runs: Sequence[Sequence[Figures]], names: Sequence[str]
 ) -> list[float]:
-    """One number per replication of `runs` ([scenario][replication]), for intervals of `value` of the means of the figures
-    `names`: their mean is that value. They are jackknife pseudo-values (Tukey 1958); if `value` is linear, its values in each
-    replication.
+    """One number per replication of `runs` ([scenario][replication]), for intervals of `value` (`Scorer.score`, say) of the means
+    of the figures `names`: their mean is that value. They are jackknife pseudo-values (Tukey 1958), which leave a replication out
+    of the setting and of the baseline at once: a ratio of two means varies with both, and less than either where both vary
+    together. If the baseline is exact and `value` is linear, they are its values in each replication.
 
-    A worst score is not linear: the mean of the worst scores is above the worst of the mean scores, even for the baseline. If the
-    value of the means is not finite, neither is that of some replication, and the values in each replication are returned.
+    A worst score is not linear: the mean of the worst scores is above the worst of the mean scores. If the value of the means is
+    not finite, neither is that of some replication, and the values in each replication are returned. Raises ValueError if the
+    baseline has another number of replications.
     """
     times = len(runs[0])
-    whole = value([mean_figures(of, names) for of in runs])
-    without = [value([mean_figures([*of[:k], *of[k + 1 :]], names) for of in runs]) for k in range(times if times > 1 else 0)]
+    scorers = scorer.without or (scorer,) * times
+    if len(scorers) != times:
+        raise ValueError(f"{times} replications against {len(scorers)} of the baseline: they are compared one by one")
+    whole = value(scorer, [mean_figures(of, names) for of in runs])
+    without = [
+        value(scorers[k], [mean_figures([*of[:k], *of[k + 1 :]], names) for of in runs]) for k in range(times if times > 1 else 0)
+    ]
     if not without or not all(map(math.isfinite, (whole, *without))):
-        return [value([of[k] for of in runs]) for k in range(times)]
+        return [value(scorer, [of[k] for of in runs]) for k in range(times)]
     centre = math.fsum(without) / times
     return [whole + (times - 1) * (centre - each) for each in without]

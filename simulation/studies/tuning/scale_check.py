@@ -4,7 +4,8 @@
     full = { scales = [20, 10, 1], replications = 5 }
 
 The smallest scale of the list is the reference; 1 is full size. Counts are multiplied by the scale (`scenario.scaling`), so that
-all scales describe the same world. `off` is the difference of a mean from the reference, relative to it.
+all scales describe the same world. `off` is the difference of a mean from the reference, relative to it. A figure that one
+replication lacks has no mean, as in a score, and keeps no constraint.
 """
 
 import math
@@ -14,7 +15,7 @@ import pandas as pd
 
 from simulation.studies.design import Point
 from simulation.studies.execution import Report
-from simulation.studies.statistics import t_interval
+from simulation.studies.statistics import Interval, t_interval
 from simulation.studies.tuning.evaluation import Evaluator
 from simulation.studies.tuning.question import FullSize, Tune
 
@@ -33,7 +34,7 @@ def scale_check(
                 if not is_scaled:
                     continue
                 for figure in evaluator.tune.figures:
-                    interval = t_interval([run[figure] for run in runs], evaluator.tune.confidence)
+                    interval = mean_of_all([run[figure] for run in runs], evaluator.tune.confidence)
                     about = {"scenario": scenario.name, "setting": name, "scale": scale, "figure": figure}
                     rows.append({**about, **interval._asdict()})
     table = pd.DataFrame(rows)
@@ -43,6 +44,13 @@ def scale_check(
         (mean - truth[key]) / abs(truth[key]) if truth[key] else math.nan for mean, key in zip(table["mean"], keys, strict=True)
     ]
     return table[COLUMNS]
+
+
+def mean_of_all(values: Sequence[float], confidence: float) -> Interval:
+    """The t interval if every replication has a value; else NaN: a setting must not look better because its worst runs have
+    none."""
+    interval = t_interval(values, confidence)
+    return interval if interval.n == len(values) else Interval(math.nan, math.nan, math.nan, interval.n)
 
 
 def sentences(table: pd.DataFrame, tune: Tune, baseline: str) -> list[str]:

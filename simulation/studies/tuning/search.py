@@ -261,7 +261,9 @@ def _finals(evaluator: Evaluator, chosen: Sequence[Candidate], say: Say, report:
         scorer = evaluator.scorer_of(runs[BASELINE])
         finalists = tuple(evaluator.candidate(name, point, runs[name], scorer) for name, point in points.items())
         scores = {
-            each.name: by_replication(scorer.score, runs[each.name], asked.figures) for each in finalists if each.is_feasible
+            each.name: by_replication(scorer, Scorer.score, runs[each.name], asked.figures)
+            for each in finalists
+            if each.is_feasible
         }
         if not scores:
             raise ConfigError("no finalist keeps the constraints on fresh seeds; run more trials, or loosen a constraint")

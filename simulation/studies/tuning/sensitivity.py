@@ -41,8 +41,8 @@ def sensitivity(
     report: Report | None = None,
 ) -> pd.DataFrame:
     """One row per numeric parameter, the strongest first: parameter, mu_star, sigma, S1 and ST (NaN for those that were not
-    analysed further). mu_star, S1 and ST have 95 % intervals, in columns that end in _low and _high. Choices keep the scenario's
-    own value. Raises ConfigError."""
+    analysed further). mu_star, S1 and ST have intervals with the study's `tune.confidence`, in columns that end in _low and
+    _high. Choices keep the scenario's own value. Raises ConfigError."""
     from SALib.analyze import morris as morris_analysis
     from SALib.analyze import sobol as sobol_analysis
     from SALib.sample import morris, sobol
@@ -60,7 +60,8 @@ def sensitivity(
     problem = _problem(list(ranges))
     samples = morris.sample(problem, TRAJECTORIES, seed=seed)
     say(f"Morris: {len(samples)} settings")
-    effects = morris_analysis.analyze(problem, samples, scores(samples, list(ranges)), seed=seed)
+    asked = {"conf_level": study.tuning.confidence, "seed": seed}
+    effects = morris_analysis.analyze(problem, samples, scores(samples, list(ranges)), **asked)
     table = pd.DataFrame({"parameter": list(ranges), "mu_star": effects["mu_star"], "sigma": effects["sigma"]})
     table["mu_star_conf"] = np.asarray(effects["mu_star_conf"], dtype=float)
     table = table.sort_values("mu_star", ascending=False, kind="stable").reset_index(drop=True)
@@ -70,7 +71,7 @@ def sensitivity(
         smaller = _problem(strong)
         samples = sobol.sample(smaller, SOBOL_SAMPLES, calc_second_order=False, seed=seed)
         say(f"Sobol: {len(samples)} settings of {', '.join(strong)}")
-        indices = sobol_analysis.analyze(smaller, scores(samples, strong), calc_second_order=False, seed=seed)
+        indices = sobol_analysis.analyze(smaller, scores(samples, strong), calc_second_order=False, **asked)
         for column in ("S1", "S1_conf", "ST", "ST_conf"):
             table[column] = table["parameter"].map(dict(zip(strong, indices[column], strict=True)))
     columns = ["parameter"]

@@ -11,8 +11,13 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext
 
 
-OF_A_CUT = ("net::ERR_", "failed: Connection closed before receiving a handshake response")
-"""What Chromium writes to the console when a line is cut, the second when that is during the handshake."""
+OF_A_CUT = (
+    "net::ERR_",
+    "failed: Connection closed before receiving a handshake response",
+    "failed: WebSocket is closed before the connection is established",
+)
+"""What Chromium writes to the console when a line is cut; the second when that is during the handshake, the third when a client
+gives a handshake up or its page is left during one."""
 
 
 @pytest.fixture(scope="module")

@@ -3,11 +3,11 @@
 import { PageClock } from "/web/client/clock.js";
 import { ConnectionStore, RunClient } from "/web/index.js";
 
-const { run, server, user, config, storageMs } = Object.fromEntries(new URLSearchParams(location.search));
+const { run, server, user, config } = Object.fromEntries(new URLSearchParams(location.search));
 /** Waits for the storage no longer than a test does. */
 class Clock extends PageClock {
   setTimer(ms, ring) {
-    return super.setTimer(ms === 10_000 ? Number(storageMs ?? ms) : ms, ring);
+    return super.setTimer(ms === 10_000 ? (globalThis.storageMs ?? ms) : ms, ring);
   }
 }
 const options = { url: server, token: `dev:${user}`, account: user, config: JSON.parse(config), clock: new Clock() };

@@ -31,7 +31,7 @@ POLICY = (
     "default-src 'none'; img-src data:; script-src 'self'; worker-src 'self'; connect-src http://127.0.0.1:* ws://127.0.0.1:*"
 )
 QUICK = {
-    "connectTimeoutS": 5,
+    "connectTimeoutS": 20,  # of a busy machine
     "pingIntervalS": 1,
     "pingTimeoutS": 2,
     "steadyAfterS": 0.3,

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { test } from "node:test";
 
-import { RunClient, signal } from "../../../reference/web/index.js";
+import { RunClient, createRun, signal } from "../../../reference/web/index.js";
 import { AdminApi } from "../../../reference/web/admin/api.js";
 import { Alarm, PageClock, SessionTime } from "../../../reference/web/client/clock.js";
 import { Mailbox } from "../../../reference/web/client/mailbox.js";
@@ -598,8 +598,42 @@ test("a replay with too many pages is refused instead of cut", async () => {
   let pages = 0;
   const endless = async () => new Response(JSON.stringify({ events: [], hasMore: true, nextSequence: ++pages }));
   const network = new NetworkSwitch({ WebSocket: ScriptedSocket, fetch: endless });
-  await assert.rejects(replay(network, "https://server.example/run", null, { fromSequence: 1 }), { name: "RequestFailedError", message: /100 pages/ });
+  const caller = { network, clock: new TestClock() };
+  await assert.rejects(replay(caller, "https://server.example/run", null, { fromSequence: 1 }), { name: "RequestFailedError", message: /100 pages/ });
   assert.equal(pages, 100);
+});
+
+test("a run that no server creates and a replay that none answers are given up", async () => {
+  const clock = new TestClock();
+  const fetch = (_, { signal }) =>
+    new Promise((_, reject) => {
+      if (signal.aborted) reject(signal.reason);
+      signal.addEventListener("abort", () => reject(signal.reason));
+    });
+  const options = { url: "http://127.0.0.1:1", transports: { WebSocket: ScriptedSocket, fetch }, clock };
+  const client = new RunClient(randomUUID(), { ...options, storage: "memory", page: null });
+  for (const [ms, asks] of [
+    [10_000, () => createRun(randomUUID(), options)],
+    [60_000, () => client.replayMissedMessages()],
+  ]) {
+    let isOver = false;
+    const refused = assert.rejects(asks().finally(() => (isOver = true)), { name: "RequestFailedError", message: /no answer within \d+ s/ });
+    await turn();
+    clock.advance(ms - 1);
+    await turn();
+    assert.equal(isOver, false);
+    clock.advance(1);
+    await refused;
+  }
+  const signal = AbortSignal.abort(new Error("enough"));
+  await assert.rejects(createRun(randomUUID(), { ...options, signal }), /enough/);
+});
+
+test("options that cannot work are refused", () => {
+  const make = (options) => () => new RunClient(randomUUID(), { url: "http://x", storage: "memory", page: null, ...options });
+  for (const deliveriesMax of [0, -1, 1.5, NaN, "8"]) assert.throws(make({ deliveriesMax }), { name: "ConfigError", message: /deliveriesMax/ });
+  for (const url of ["http://x/?token=secret", "http://x/#a", "ftp://x", "http://ada:x@x"]) assert.throws(make({ url }), { name: "ConfigError" });
+  make({ url: "wss://x/base", deliveriesMax: 1 })().close();
 });
 
 test("a round trip that nobody answers is given up", async () => {

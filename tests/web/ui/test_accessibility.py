@@ -27,7 +27,7 @@ class Judge:
             # Without motion, for an animation that began in the dark would go on in its colours.
             page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
             page.set_viewport_size({"width": width, "height": 900})
-            page.wait_for_timeout(50)
+            page.evaluate("() => new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
             page.screenshot(path=str(self._folder / f"{name}-{scheme}-{width}.png"), full_page=width < 1000)
             violations = page.evaluate("async () => (await axe.run(document, { resultTypes: ['violations'] })).violations")
             for violation in violations:

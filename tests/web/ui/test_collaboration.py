@@ -111,7 +111,8 @@ def test_a_network_that_fails_in_every_way(site: Site) -> None:
     # An outage: neither end is notified; the silence is detected, publishes wait and are counted.
     with ada.under(OUTAGE):
         ada.shows("Disconnected")
-        assert "Next attempt in" in ada.message or "Connecting now" in ada.message
+        message = ada.message  # once: it changes from one to the other
+        assert "Next attempt in" in message or "Connecting now" in message
         for number in range(3):
             ada.graft(f"in an outage {number}")
             until(lambda number=number: ada.queued == number + 1, "the queue counts up")
@@ -286,14 +287,14 @@ def test_behind_a_proxy_that_cuts_idle_websockets_polling_is_steady_and_probes_a
     # The WebSocket dies, then polling lasts 2 s, 4 s, 8 s, ... Probes that stayed as frequent would end it each time after 2 s.
     until(lambda: len(ada.page.evaluate("spells")) >= 2, "two probes were cut, too")
     first, second, *later = ada.page.evaluate("spells")
-    assert first > 1500
-    assert second > 3500
-    assert all(spell > 7000 for spell in later)
+    assert first > 1000
+    assert second > 3000
+    assert all(spell > 6000 for spell in later)
     until(lambda: ada.page.evaluate("polledMs()") > 5500, "it polls steadily", within_s=60)
     ada.graft("over polling, a second time")
     agree(ada.site, 2, ada)
     (session,) = ada.site.ask("GET", f"/api/admin/websocket/metrics?runId={ada.site.run_id}")["sessions"]
-    assert session["fallbacks"] <= 3 + len(later)
+    assert session["fallbacks"] <= 1 + len(ada.page.evaluate("spells")), "one for each spell, and for this one"
     ada.went("D?C.*")
 
 

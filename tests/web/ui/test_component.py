@@ -1,6 +1,8 @@
 """The connection-health component alone: what it shows for a health, and rules that hold for every input."""
 
+import itertools
 import json
+import re
 from typing import Any
 
 import pytest
@@ -55,8 +57,20 @@ def element(page: Page) -> None:
 
 
 def show(page: Page, **changes: Any) -> None:
-    page.evaluate("health => { tested.health = health; }", HEALTH | changes)
-    page.wait_for_timeout(150)  # it draws at most ten times a second
+    assign(page, HEALTH | changes)
+
+
+def assign(page: Page, health: Any) -> None:
+    """Give it that health, and wait until it is drawn: that is at most ten times a second."""
+    page.evaluate(
+        """health => new Promise(resolve => {
+            const before = tested.drawings;
+            tested.health = health;
+            const look = () => tested.drawings > before ? resolve() : setTimeout(look, 5);
+            look();
+        })""",
+        health,
+    )
 
 
 def text(page: Page, part: str) -> str:
@@ -107,30 +121,41 @@ def test_the_figures(page: Page) -> None:
 
 
 def test_the_countdown_counts_by_itself_and_is_not_announced(page: Page) -> None:
+    show(page)
+    page.evaluate(
+        """() => {
+            globalThis.messages = [];
+            const part = tested.shadowRoot.querySelector('.message');
+            const note = () => messages.push(part.textContent);
+            new MutationObserver(note).observe(part, { subtree: true, childList: true, characterData: true });
+        }"""
+    )
     show(page, status="Disconnected", transport=None, state="waiting", nextAttemptInMs=2500)
-    assert "Next attempt in 3 s." in text(page, ".message")
-    until(lambda: "Next attempt in 1 s." in text(page, ".message"), "it counts down", within_s=3)
-    until(lambda: "Connecting now." in text(page, ".message"), "it ends", within_s=3)
+    until(lambda: "Connecting now." in text(page, ".message"), "it ends")
+    seconds = [int(found[1]) for found in map(re.compile(r"in (\d+) s").search, page.evaluate("messages")) if found]
+    shown = [second for second, _ in itertools.groupby(seconds)]
+    assert set(shown) <= {3, 2, 1}
+    assert sorted(set(shown), reverse=True) == shown != [], "downwards, though a busy machine may miss one"
     assert page.locator("#tested [role=status] .countdown").count() == 0
 
 
 def test_it_draws_at_most_ten_times_a_second_and_the_last_value_last(page: Page) -> None:
     drawings = page.evaluate(
         """health => new Promise(resolve => {
-            const before = tested.drawings;
+            const [before, began] = [tested.drawings, performance.now()];
             let count = 0;
             const timer = setInterval(() => {
                 for (let i = 0; i < 50; i++) tested.health = { ...health, queuedMessages: ++count };
                 if (count >= 5000) {
                     clearInterval(timer);
-                    setTimeout(() => resolve([tested.drawings - before, count]), 300);
+                    setTimeout(() => resolve([tested.drawings - before, count, performance.now() - began]), 300);
                 }
             }, 10);
         })""",
         HEALTH,
     )
     assert drawings[1] == 5000
-    assert 2 <= drawings[0] <= 25, "a second of 5000 assignments, and the time around it"
+    assert 2 <= drawings[0] <= drawings[2] / 100 + 2, "for as long as it took, however busy the machine is"
     assert text(page, ".queued") == "5,000"
 
 
@@ -146,8 +171,7 @@ def test_nothing_that_it_is_given_becomes_markup(page: Page) -> None:
     "garbage", [None, {}, {"status": "Fine"}, {"status": "Connected", "roundTrip": None, "deliveryRate": "x"}]
 )
 def test_invalid_health_does_no_harm(page: Page, garbage: Any) -> None:
-    page.evaluate("health => { tested.health = health; }", garbage)
-    page.wait_for_timeout(150)
+    assign(page, garbage)
     assert text(page, ".status") in ("Disconnected", "Connected")
 
 
@@ -215,5 +239,5 @@ def test_a_health_that_was_assigned_before_the_module_came_is_shown(page: Page) 
         }""",
         HEALTH | {"status": "Reconnected"},
     )
-    until(lambda: page.locator("#early .status").inner_text() == "Reconnected", "it is shown", within_s=2)
+    until(lambda: page.locator("#early .status").inner_text() == "Reconnected", "it is shown")
     page.evaluate("early.remove()")

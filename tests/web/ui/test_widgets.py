@@ -17,7 +17,7 @@ from reference.server.settings import ServerSettings
 from reference.web.jupyter import HealthWidget, LiveRun
 from reference.web.jupyter.cuttable_network import CuttableNetwork
 
-FAST = ClientConfig(ping_interval_s=0.2, ping_timeout_s=1.0)
+FAST = ClientConfig(ping_interval_s=0.2, ping_timeout_s=5.0)  # a busy machine must not lose its connection
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:There is no current event loop:DeprecationWarning"
@@ -62,9 +62,10 @@ def test_it_sends_at_most_ten_pictures_a_second(live: LiveRun) -> None:
     pictures: list[object] = []
     live.health.observe(lambda change: pictures.append(change), "health")
     begun = time.monotonic()
-    while time.monotonic() < begun + 1.5:
+    while time.monotonic() < begun + 1.5 or len(pictures) < 3:
         live.client.publish("CHAT", {"text": "again"})
-    assert 3 <= len(pictures) <= 17
+    live.health.unobserve_all()
+    assert 3 <= len(pictures) <= (time.monotonic() - begun) * 10 + 2
 
 
 def test_a_health_widget_of_any_client() -> None:
