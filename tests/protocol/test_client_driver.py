@@ -8,6 +8,7 @@ from reference.protocol.client.driver import ClientDriver
 from reference.protocol.client.outcomes import NotConnected, Outcome
 from reference.protocol.client.session import ClientSession
 from reference.protocol.config import ClientConfig
+from reference.protocol.errors import CloseCode
 from reference.protocol.policies.reconnect import FullJitter
 from reference.protocol.saved_session import Change, PublishSaved
 from reference.protocol.states import ClientState
@@ -69,6 +70,28 @@ def test_an_input_is_fed_with_all_its_arguments() -> None:
     ((*_, reason),) = world.delivered
     assert reason == NotConnected(None, "the network is gone")
     assert world.alarms == [seconds(10.75)]
+
+
+class PublishesAtOnce(World):
+    """Its application publishes within its first delivery."""
+
+    def deliver(self, outcomes: list[Outcome]) -> None:
+        super().deliver(outcomes)
+        if len(self.delivered) == 1:
+            self.driver.feed(self.session.publish, "CHAT", {}, seconds(1))
+
+
+def test_the_running_turn_carries_out_what_an_input_within_it_asks_for() -> None:
+    world = PublishesAtOnce(ClientState.LIVE)
+    world.driver.receive(1, [frames.Events((chat(1),))], seconds(1))
+    assert world.done == [("observe", 1), ("send", 1, frames.Publish(client_sequence=1, event_type="CHAT", data={}))]
+    assert len(world.alarms) == 1, "both are one turn"
+
+
+def test_a_new_token_is_asked_for() -> None:
+    world = World(ClientState.LIVE)
+    world.driver.feed(world.session.connection_lost, 1, CloseCode.TOKEN, seconds(1))
+    assert world.done[-1] == ("refresh_token",)
 
 
 def test_a_close_has_its_code_and_its_reason() -> None:
