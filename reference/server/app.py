@@ -323,15 +323,16 @@ def _assemble(
     pool = connection_pool()  # opens no connection before it is used
     parts = (runs, store, monitor, admission, clock, lambda: writer.appends_waiting)
     acting = (runs, monitor, clock, refused, shared.user_connections)
+    cluster: Cluster | None = None
     if membership is None:
         admin, actions = AdminApi(*parts), AdminActions(*acting)
     else:
         others = PeerProcesses(membership, pool)
         admin, actions = AdminOfAll(*parts, peer_processes=others), ActionsOfAll(*acting, peer_processes=others)
+        cluster = Cluster(membership, runs, pool, monitor.metrics, actions.learn_refusals)
     run_api = RunApi(runs, admission, clock, runs_per_minute_max=settings.runs_per_user_per_minute_max)
     pages = WebPages(WebSettings(is_development=settings.is_development))
     apis = (run_api, admin, actions, OperatorApi(store, monitor, admission, shared.on_fault), pages)
-    cluster = None if membership is None else Cluster(membership, runs, pool, monitor.metrics)
     app = HttpApi(
         (*apis, DocsApi(apis)),
         admission,

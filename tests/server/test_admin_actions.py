@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import trio
+from postgres_server import end_connections
 from trio.testing import MockClock
 
 from reference.protocol.errors import RemoteError
@@ -17,7 +18,7 @@ from reference.server.settings import ServerSettings
 from reference.store import MemoryStore
 
 from .running_server import OTHER_RUN, RUN, RunningServer, running_server
-from .two_servers import two_servers
+from .two_servers import on_database, running_server_on, two_servers
 
 BASE = "/api/admin/websocket"
 
@@ -251,6 +252,30 @@ async def test_any_process_acts_for_all(postgres_url: str) -> None:
                     assert (await client.closed())[0] == 4001
             assert await act(one, "DELETE", f"/runs/{OTHER_RUN}") == {"closed": 0}
             assert (await two.ask("GET", f"/api/runs/{OTHER_RUN}/collaboration/poll")).status == 404
+
+
+async def test_a_process_that_joins_refuses_whom_the_others_refuse(postgres_url: str) -> None:
+    """A user who was refused before it started got in through it; and so did one who was refused while it was cut off."""
+    path = f"/api/runs/{RUN}/collaboration/poll"
+    with trio.fail_after(60):
+        async with running_server_on(postgres_url) as one:
+            await one.server.create_run(RUN)
+            await act(one, "PUT", "/refused-users?userId=bob")
+            listed = (await act(one, "GET", "/refused-users"))["users"]
+            async with running_server_on(postgres_url) as two:
+                assert (await two.ask("GET", path, token="dev:bob")).status == 403
+                assert (await act(two, "GET", "/refused-users"))["users"] == listed
+                assert (await two.ask("GET", "/api/processes/refused-users")).status == 403
+                newest = "SELECT process_id, secret FROM collaboration_processes ORDER BY process_id DESC"
+                process_id, secret = (await on_database(postgres_url, newest))[0]
+                alone = f"X-Steadywire-Relayed: {secret}\r\n"
+                forget = "/api/admin/websocket/refused-users?userId=bob"
+                assert (await two.ask("DELETE", forget, token="dev-admin:root", headers=alone)).status == 200
+                assert (await two.ask("GET", path, token="dev:bob")).status == 200
+                lease = f"pid IN (SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objid = {process_id} AND granted)"
+                await trio.to_thread.run_sync(end_connections, postgres_url, lease)
+                while (await two.ask("GET", path, token="dev:bob")).status != 403:
+                    await trio.lowlevel.checkpoint()
 
 
 async def test_a_refusal_lasts_by_the_clock_that_tokens_are_checked_with(monkeypatch: pytest.MonkeyPatch) -> None:

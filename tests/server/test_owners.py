@@ -1,6 +1,7 @@
 """A run changes its owner: it becomes idle, or its owner stops, is cut off, is silent, or fails."""
 
 import json
+from functools import partial
 
 import pytest
 import trio
@@ -8,6 +9,7 @@ from postgres_server import execute
 from sqlalchemy.engine import make_url
 
 from reference.protocol.config import ServerConfig
+from reference.protocol.metrics import RELAY_FAILURES
 from reference.server.cluster import upgrade_relay
 from reference.store.ownership import Ownership
 
@@ -131,10 +133,11 @@ async def test_an_owner_that_cannot_be_reached(postgres_url: str, monkeypatch: p
             try:
                 await other.join("127.0.0.1", 1)
                 assert await other.claim(RUN) is None
-                answer = await running.ask("GET", f"{POLL}?afterSequence=0")
+                page = "http://127.0.0.1:3000"
+                answer = await running.ask("GET", f"{POLL}?afterSequence=0", headers=f"Origin: {page}\r\n")
                 assert (answer.status, json.loads(answer.body)["code"]) == (503, 4030)
                 assert b"cannot be reached" in answer.body
-                assert answer.headers["access-control-allow-origin"] == "*", "or a page of another origin cannot read it"
+                assert answer.headers["access-control-allow-origin"] == page, "or a page of another origin cannot read it"
                 sent_away = f"/api/admin/websocket/runs/{RUN}/send-away"
                 assert (await running.ask("POST", sent_away, b"{}", token="dev-admin:root")).status == 503
                 body = json.dumps({"clientId": "ada", "messages": [chat(1)]}).encode()
@@ -167,10 +170,8 @@ async def test_an_owner_that_accepts_connections_and_never_answers(postgres_url:
             try:
                 await other.join("127.0.0.1", port)
                 assert await other.claim(RUN) is None
-                with pytest.raises(BaseExceptionGroup) as refused:
-                    async with running.connect(headers=[("Authorization", "Bearer dev:ada")]):
-                        pass
-                assert "503" in repr(refused.value.exceptions)
+                async with running.connect(headers=[("Authorization", "Bearer dev:ada")]) as client:
+                    assert (await client.closed())[0] == 4030
                 async with running.connect() as client:
                     await client.send("hello", protocol=1, clientId="ada", token="dev:ada")
                     assert (await client.closed())[0] == 4030
@@ -178,3 +179,27 @@ async def test_an_owner_that_accepts_connections_and_never_answers(postgres_url:
                 await other.aclose()
         for listener in listeners:
             await listener.aclose()
+
+
+@pytest.mark.parametrize(("status", "failures"), [(b"429 Too Many Requests", 0), (b"503 Service Unavailable", 0), (b"200 OK", 1)])
+async def test_an_owner_that_refuses_an_upgrade_is_no_failure_of_the_relay(
+    postgres_url: str, status: bytes, failures: int
+) -> None:
+    async def answer(stream: trio.SocketStream) -> None:
+        await stream.receive_some()
+        await stream.send_all(b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\n\r\n")
+
+    with trio.fail_after(60):
+        async with running_server_on(postgres_url) as running, trio.open_nursery() as nursery:
+            (listener,) = await nursery.start(partial(trio.serve_tcp, answer, 0, host="127.0.0.1"))
+            await running.server.create_run(RUN)
+            other = Ownership(make_url(postgres_url))
+            try:
+                await other.join("127.0.0.1", listener.socket.getsockname()[1])
+                assert await other.claim(RUN) is None
+                async with running.connect(headers=[("Authorization", "Bearer dev:ada")]) as client:
+                    assert (await client.closed())[0] == 4030
+                assert running.server.monitor.metrics.value(RELAY_FAILURES) == failures
+            finally:
+                await other.aclose()
+            nursery.cancel_scope.cancel()

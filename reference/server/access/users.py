@@ -5,7 +5,8 @@ A run's machine knows only its own run, so these limits are the server's. A user
 error; other users are not affected.
 
 A refusal shuts a user out of every run until a time. It is part of every token check, so it covers upgrades, `hello`, `auth` and
-requests. It lasts as long as the process: a restart forgets it, and a user who must stay out for good must not be given tokens.
+requests. It lasts as long as the process, and with several processes on one database as long as one of them: a process that joins
+asks the others. When all have ended it is forgotten, and a user who must stay out for good must not be given tokens.
 Admins cannot be refused, so an admin can always cancel a refusal.
 """
 

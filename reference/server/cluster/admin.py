@@ -14,6 +14,8 @@ import msgspec
 import trio
 
 from reference.protocol.errors import CloseCode, HttpProblem, RemoteError
+from reference.protocol.timers import NS_PER_MS
+from reference.server.access.users import Refusal
 from reference.server.cluster.membership import Membership
 from reference.server.cluster.router import HOP_BY_HOP, RELAYED, forwarded, is_relayed
 from reference.server.http.admin_actions import (
@@ -22,6 +24,7 @@ from reference.server.http.admin_actions import (
     AllowRequest,
     ClosedConnections,
     CloseSessionRequest,
+    RefusedUsersAnswer,
     RefuseRequest,
 )
 from reference.server.http.admin_api import (
@@ -36,7 +39,9 @@ from reference.server.http.admin_api import (
     SessionsRequest,
 )
 from reference.server.http.answers import RequestRefused
+from reference.server.http.description import get
 from reference.server.http.request import Request
+from reference.server.monitoring.logs import log_event
 from reference.server.wire.request_head import RequestHead
 from reference.store import StoreUnavailable
 from reference.store.base import ProcessAddress
@@ -45,6 +50,7 @@ T = TypeVar("T")
 
 ANSWER_S_MAX = 2.0
 """For all answers, including the query of the database for the list of processes."""
+_REFUSED_USERS = "/api/processes/refused-users"
 UNKNOWN = "unknown: the database did not say who they are"
 
 
@@ -56,13 +62,17 @@ class PeerProcesses:
         self._membership = membership
         self._pool = pool
 
+    def is_from_one(self, head: RequestHead) -> bool:
+        """Whether one of them sent the request. Raises HttpRefusal."""
+        return is_relayed(head.header(RELAYED), self._membership)
+
     async def ask(self, head: RequestHead, kind: type[T]) -> tuple[list[T], tuple[str, ...]]:
         """Their answers to a request, which they get without its body, and HOST:PORT of those without a usable answer.
 
         Takes at most `ANSWER_S_MAX`. Both are empty if one of them sent the request. Raises HttpRefusal, and RequestRefused if
         none has an answer but one reports a conflict (409).
         """
-        if is_relayed(head.header(RELAYED), self._membership):
+        if self.is_from_one(head):
             return [], ()
         received: dict[str, tuple[int, bytes]] = {}
         names: tuple[str, ...] = (UNKNOWN,)
@@ -89,6 +99,7 @@ class PeerProcesses:
     async def _ask(self, head: RequestHead, name: str, place: ProcessAddress, received: dict[str, tuple[int, bytes]]) -> None:
         url = httpcore.URL(scheme=b"http", host=place.host.encode(), port=place.port, target=head.target)
         headers = forwarded(head, place, without=(*HOP_BY_HOP, b"content-length"))
+        headers.append((b"connection", b"close"))  # it is asked rarely, and an open connection counts there
         try:
             answer = await self._pool.request(head.method, url, headers=headers)
         except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException):
@@ -183,6 +194,22 @@ class ActionsOfAll(AdminActions):
         if failure is not None and not others:
             raise failure
         return ClosedConnections(closed=closed + sum(answer.closed for answer in others), processes_silent=silent)
+
+    @get(_REFUSED_USERS, "operation", "Users that this process refuses, for another process", is_listed=False)
+    async def refused_here(self, request: Request) -> RefusedUsersAnswer:
+        if not self._peer_processes.is_from_one(request.head):
+            raise RemoteError(CloseCode.FORBIDDEN, "this is for the other processes on the same database")
+        return await self.refused_users(request)
+
+    async def learn_refusals(self) -> None:
+        """Refuse the users that other processes refuse: this process was not a member when they were told so."""
+        head = RequestHead("GET", _REFUSED_USERS.encode(), "1.1", ((b"host", b"steadywire"),))
+        answers, silent = await self._peer_processes.ask(head, RefusedUsersAnswer)
+        for one in sorted((user for answer in answers for user in answer.users), key=lambda user: user.until):
+            with contextlib.suppress(RemoteError):  # no room for more
+                await self._shut_out(Refusal(one.user_id, one.until * NS_PER_MS, one.refused_by))
+        if silent:
+            log_event("processes did not say whom they refuse", processes=silent)
 
     async def refuse(self, request: Request, query: RefuseRequest) -> ClosedConnections:
         own = await super().refuse(request, query)

@@ -1,5 +1,7 @@
 """Cluster: the parts that a process has in addition when it shares its database."""
 
+from collections.abc import Awaitable, Callable
+
 import httpcore
 import trio
 
@@ -21,7 +23,10 @@ class Cluster:
         runs: RunRegistry,
         pool: httpcore.AsyncConnectionPool,
         metrics: MetricSet,
+        on_joined: Callable[[], Awaitable[None]],
     ) -> None:
+        """`on_joined`: called each time that this process has become a member."""
+        self._on_joined = on_joined
         self.router = Router(runs, membership)
         self._runs = runs
         self._membership = membership
@@ -35,6 +40,7 @@ class Cluster:
         """Join, reachable at this address, until `nursery` is cancelled. Raises StoreUnavailable."""
         await self._membership.join(host, port)
         nursery.start_soon(self._live, host, port)
+        await self._on_joined()
 
     def go_away(self, retry_after_ms: int, spread_ms: int) -> None:
         """Ask every relayed client to reconnect later."""
@@ -49,7 +55,7 @@ class Cluster:
 
     async def _live(self, host: str, port: int) -> None:
         try:
-            await self._membership.run(host, port, self._runs.drop)
+            await self._membership.run(host, port, self._runs.drop, self._on_joined)
             await trio.sleep_forever()  # after `leave` requests may still be under way at other processes
         finally:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + CONNECT_S_MAX):

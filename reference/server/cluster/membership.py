@@ -5,7 +5,7 @@ one are asked to retry. When it is cut off, other processes may take its runs at
 reconnect to the process that serves the run then.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -60,10 +60,12 @@ class Membership:
         """Join for the first time. Raises StoreUnavailable."""
         await self._ownership.join(host, port)
 
-    async def run(self, host: str, port: int, on_lost: Callable[[StoreError], None]) -> None:
+    async def run(
+        self, host: str, port: int, on_lost: Callable[[StoreError], None], on_joined: Callable[[], Awaitable[None]]
+    ) -> None:
         """Stay a member after `join`, until cancelled or `leave`. `on_lost` is called when other processes may own this process's
-        runs."""
-        while True:
+        runs, `on_joined` when it is a member again."""
+        while not self._has_left:
             try:
                 await self._ownership.keep()
             except StoreUnavailable as error:
@@ -73,8 +75,8 @@ class Membership:
                 self._on_fault("cut off from the database that is shared; all runs are dropped", error)
             await self._ownership.leave()
             await self._rejoin(host, port)
-            if self._has_left:
-                return
+            if not self._has_left:
+                await on_joined()
 
     async def leave(self) -> None:
         """Leave for good: give all runs to the other processes."""

@@ -149,12 +149,7 @@ class AdminActions:
     )
     async def refuse(self, request: Request, query: RefuseRequest) -> ClosedConnections:
         user_id = query.user_id
-        now = self._clock.wall()  # as for tokens
-        self._refused.refuse(Refusal(user_id, now + query.for_ms * NS_PER_MS, request.user_id), now)
-        closed = 0
-        connection_ids = self._user_connections.of_user(user_id)
-        for live in self._runs.runs:
-            closed += await self._close(live, (*connection_ids, *live.requests_of(user_id)), is_final=True)
+        closed = await self._shut_out(Refusal(user_id, self._clock.wall() + query.for_ms * NS_PER_MS, request.user_id))
         log_event("admin refused user", admin=request.user_id, user=user_id, for_ms=query.for_ms, connections=closed)
         return ClosedConnections(closed=closed)
 
@@ -177,6 +172,15 @@ class AdminActions:
         closed = await self._runs.delete(run_id)
         log_event("admin deleted run", admin=request.user_id, run=run_id, connections=closed)
         return ClosedConnections(closed=closed)
+
+    async def _shut_out(self, refusal: Refusal) -> int:
+        """Refuse the user from now on. Returns how many connections were closed."""
+        self._refused.refuse(refusal, self._clock.wall())  # the clock that tokens are checked with
+        closed = 0
+        connection_ids = self._user_connections.of_user(refusal.user_id)
+        for live in self._runs.runs:
+            closed += await self._close(live, (*connection_ids, *live.requests_of(refusal.user_id)), is_final=True)
+        return closed
 
     async def _close(self, live: LiveRun, connection_ids: tuple[int, ...], *, is_final: bool) -> int:
         if is_final:

@@ -281,5 +281,5 @@ def _name(tuned: Tuned, name: str) -> str:
 
 def _label(tuned: Tuned, each: Candidate) -> str:
     if tuned.selection is not None and each.name == tuned.selection.best and each.name != BASELINE:
-        return "tuned"
+        return f"{each.name}, tuned"
     return each.name
