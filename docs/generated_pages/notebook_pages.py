@@ -37,8 +37,8 @@ PICTURES = "../_static/widgets"
 
 _START = "`steadywire lab` opens a copy of `{name}.ipynb` in JupyterLab"
 _OF_WIDGETS = f"""\
-**On this page the widgets are pictures**, because they need a running Python. {_START}: choose *Run*, *Run All Cells*, and use
-them there."""
+**On this page the widgets are pictures** (from a busy machine), because they need a running Python.
+{_START}: choose *Run*, *Run All Cells*, and use them there."""
 _OF_A_QUESTION = f"""\
 **This page shows the notebook at its small size**: fewer clients and repetitions, so intervals are wider, and a finding may not
 show by chance. Its texts are about the full size. {_START}, which runs at the full size, and where you can change values."""

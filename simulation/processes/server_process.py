@@ -29,8 +29,8 @@ from simulation.processes.server_main import START, ListeningLine
 from simulation.trace.trace import Record
 
 SERVER_COMMAND = (sys.executable, "-m", "simulation.processes.server_main")
-START_S_MAX = 20.0
-"""Until a started process accepts connections."""
+START_S_MAX = 60.0
+"""Until a started process accepts connections: it loads its code, on a machine that may be busy."""
 STOP_S_MAX = 5.0
 """Until a process has stopped after the request; then it is killed."""
 LINE_BYTES_MAX = 1024 * 1024

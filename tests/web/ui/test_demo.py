@@ -28,7 +28,7 @@ def test_the_demo_in_the_browser(browser: Browser, tmp_path: Path, screenshots: 
     program.chmod(0o755)
     environment = os.environ | {"BROWSER": f"{program} %s", "PYTHONPATH": str(ROOT)}
     demo = subprocess.Popen(COMMAND, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    until(lambda: opened.exists() and opened.read_text().endswith("\n"), "the browser is opened", within_s=40)
+    until(lambda: opened.exists() and opened.read_text().endswith("\n"), "the browser is opened", within_s=120)
     url = opened.read_text().strip()
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+/admin", url)
     context = browser.new_context(viewport={"width": 1440, "height": 1000})

@@ -37,6 +37,7 @@ def test_the_figure_follows_a_slider(browser: Browser, lab: str, screenshots: Pa
     figure.wait_for(timeout=CELL_MS)
     expect(page.locator(".jp-OutputArea-output", has_text="attempts in the busiest second")).to_be_visible(timeout=CELL_MS)
     until(lambda: page.evaluate(f"document.querySelector('{FIGURE}').naturalWidth") > 400, "the figure is drawn", within_s=60)
+    page.locator(".jp-OutputArea-output:has(img.widget-image)").first.screenshot(path=str(screenshots / "widget-launcher.png"))
     for label, key in (("outage (s)", "ArrowRight"), ("jitter", "ArrowLeft"), ("clients", "ArrowRight")):
         before, said = figure.get_attribute("src"), page.locator(".jp-OutputArea .widget-html").first.inner_text()
         slider = page.locator(".widget-slider", has_text=label).locator(".noUi-handle")
@@ -49,7 +50,6 @@ def test_the_figure_follows_a_slider(browser: Browser, lab: str, screenshots: Pa
     figure.scroll_into_view_if_needed()
     page.wait_for_timeout(300)
     page.screenshot(path=str(screenshots / "launcher.png"))
-    page.locator(".jp-OutputArea-output:has(img.widget-image)").first.screenshot(path=str(screenshots / "widget-launcher.png"))
     assert page.locator(".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.stderr']").count() == 0
     assert errors == []
     assert (tmp_path / "mine" / "01_first_look.ipynb").exists()
