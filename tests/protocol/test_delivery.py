@@ -350,6 +350,13 @@ def test_cursors_are_sent_when_they_have_moved() -> None:
     assert roster.positions == {"ann": {"x": 9}, "bob": {"x": 2}}
 
 
+def test_a_cursor_that_moves_ends_no_other() -> None:
+    roster = Roster()
+    roster.full(("ann", "bob"), {"ann": {"x": 1}, "bob": {"x": 1}}, 0)
+    assert [event.user_id for event in roster.cursors(frames.Cursors(moved={"bob": {"x": 2}}, server_time=1))] == ["bob"]
+    assert roster.positions == {"ann": {"x": 1}, "bob": {"x": 2}}
+
+
 def test_the_session_shows_who_is_here() -> None:
     client = client_in(ClientState.LIVE)
     client.session.receive_frame(1, frames.Presence(joined=("bob",), server_time=0), 0)
