@@ -128,7 +128,7 @@ _CONNECTING: tuple[tuple[str, str], ...] = (
 
 
 class _Connection(psycopg.Connection[Any]):
-    """Ends when a statement is not answered in time."""
+    """Ends when a statement is not answered in time. Since psycopg 3.3 the generator hears of each interval without an answer."""
 
     def wait(self, gen: PQGen[T], *arguments: Any, **options: Any) -> T:
         return super().wait(self._in_time(gen), *arguments, **options)

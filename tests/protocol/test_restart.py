@@ -134,6 +134,24 @@ def test_each_change_is_saved_before_what_depends_on_it() -> None:
         assert saved() == [GenerationSaved(connection_id), *changes], "once"
 
 
+def test_a_publish_that_is_put_off_in_life_after_life_reaches_its_limit() -> None:
+    """It began with no tries after each restart, and a publish that no server takes was tried for ever."""
+    put_off = frames.Rejected(client_sequence=7, code="overloaded", message="later", retryable=True)
+    publish, codes = SENT, []
+    for _ in range(4):
+        session = restored(SavedSession(client_id="client-1", next_sequence=8, publishes=(publish,)), retry_limit=3)
+        session.connection_opened(1, NOW)
+        session.receive_frame(1, welcome(), NOW)
+        session.take_actions()
+        session.receive_frame(1, put_off, NOW)
+        for action in session.take_actions():
+            if isinstance(action, Save) and isinstance(action.change, NumberSaved):
+                publish = msgspec.structs.replace(publish, tries=action.change.tries)
+        codes.append([each.code for each in failures(session)])
+    assert publish.tries == 3
+    assert codes == [[], [], [], ["overloaded"]]
+
+
 def test_only_a_new_session_of_the_same_client_is_restored() -> None:
     with pytest.raises(AssertionError, match=r"^only before the start$"):
         restored().restore(SAVED, NOW)

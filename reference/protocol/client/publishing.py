@@ -148,11 +148,10 @@ class Outbox:
     def new_epoch(self) -> None:
         """The server lost its history and with it the numbers it knew of this client (7.7)."""
         self._last_accepted = 0
-        for sequence, message in self._unanswered.items():
+        for message in self._unanswered.values():
             if message.copies_out > 0 and not message.is_perhaps_lost:
                 message.is_perhaps_lost = True
-                if self._save is not None:
-                    self._save(NumberSaved(message.ticket, sequence, is_perhaps_lost=True))
+                self._save_number(message)
 
     def take_sendable(self, bytes_max: int | None = None) -> list[Message]:
         """What to send now, in order: first unanswered messages that are not in flight, then queued ones, within the window.
@@ -180,8 +179,7 @@ class Outbox:
             sequence = self._next_sequence
             self._next_sequence += 1
             message.client_sequence = sequence
-            if self._save is not None:
-                self._save(NumberSaved(message.ticket, sequence))
+            self._save_number(message)
             self._unanswered[sequence] = message
             messages.append(self._send(sequence, message, before))
             before = sequence
@@ -232,6 +230,7 @@ class Outbox:
             message.tries += 1
             if message.tries > retry_limit:
                 return True, self._remove(client_sequence)
+            self._save_number(message)
         return True, None
 
     def tries_of_oldest(self) -> int:
@@ -323,6 +322,10 @@ class Outbox:
             self._forget(message)
         return message
 
+    def _save_number(self, message: Queued) -> None:
+        if self._save is not None and message.client_sequence is not None:
+            self._save(NumberSaved(message.ticket, message.client_sequence, message.is_perhaps_lost, message.tries))
+
     def _forget(self, message: Queued) -> None:
         if self._save is not None:
             self._save(PublishForgotten(message.ticket))
@@ -382,6 +385,7 @@ class Publishing:
             queued_at = now - each.age_ms * NS_PER_MS
             message = Queued(each.ticket, each.event_type, each.data, size_bytes, queued_at, each.client_sequence)
             message.is_perhaps_lost = each.is_perhaps_lost
+            message.tries = each.tries
             self.outbox.restore(message)
         self.is_empty = False
         self.watch_age()
