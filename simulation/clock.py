@@ -178,7 +178,7 @@ class Alarm:
         """`lateness`: of the timers of the host's system; None: they are exact."""
         self._lateness = lateness
         self.set_for: int | None = None
-        """The deadline for which it was set. No earlier `arm` has a later one, so it may be read to save a call."""
+        """The deadline for which it was set. To `arm` it for a later one changes nothing, so it may be read to save that call."""
         self._clock = clock
         self._owner = owner
         self._set_to: int | None = None

@@ -377,6 +377,7 @@ class TcpConnection(abc.ABC):
             if self.access_link.watch is not None:
                 self.access_link.saw(self, "down", "sent", frame)
             self._down.push(self._frame_at_client, frame, size_bytes, after)
+        # As `is_blocked`, without the call: this runs for every message.
         is_blocked = self._is_waited_for = self._down.half.bytes_held > self._send_buffer_bytes
         return is_blocked
 

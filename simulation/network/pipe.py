@@ -169,9 +169,7 @@ class Pipe(Generic[T]):
             delay.left_at = left_at
             arrives_at = left_at + delay.direction.latency
             things.append((arrives_at, size_bytes, index, item))
-            if len(things) > 1:
-                return None
-            return arrives_at if arrives_at <= self._stalled_since else None  # as wake_at
+            return arrives_at if len(things) == 1 and arrives_at <= self._stalled_since else None  # as wake_at
         things.append((self._send(size_bytes, index, now + after), size_bytes, index, item))
         return self.wake_at(now)
 
